@@ -1,0 +1,257 @@
+"""The command `ncfm`: one thin sub-command per stage, and a few for campaigns, tracking and records."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from ncfm.errors import NcfmError
+
+PATHS = "results/digits"
+EXAMPLES = {
+    "use": "ncfm use digits",
+    "params": "ncfm params digits",
+    "prepare": f"ncfm prepare --params {PATHS}/params/prepare/digits.json --out {PATHS}/datasets/digits",
+    "pretrain": (
+        f"ncfm pretrain --params {PATHS}/params/pretrain/digits.json --data {PATHS}/datasets/digits "
+        f"--out {PATHS}/extractors/digits/convnet-3.safetensors"
+    ),
+    "distill": (
+        f"ncfm distill --params {PATHS}/params/distill/digits/ipc1/paper.json --data {PATHS}/datasets/digits "
+        f"--extractors {PATHS}/extractors/digits/convnet-3.safetensors --ipc 1 --method paper --seed 0 "
+        f"--out {PATHS}/sets/digits/ipc1/paper/seed0"
+    ),
+    "select": (
+        f"ncfm select --params {PATHS}/params/select/digits/ipc1/random.json --data {PATHS}/datasets/digits "
+        f"--ipc 1 --method random --seed 0 --out {PATHS}/sets/digits/ipc1/random/seed0"
+    ),
+    "evaluate": (
+        f"ncfm evaluate --params {PATHS}/params/evaluate/digits/ipc1/paper/convnet-3.json --data {PATHS}/datasets/digits "
+        f"--set {PATHS}/sets/digits/ipc1/paper/seed0/distilled.safetensors "
+        f"--out {PATHS}/evaluations/digits/ipc1/paper/seed0/convnet-3.json"
+    ),
+    "report": f"ncfm report --params {PATHS}/params/report.json --results {PATHS}",
+    "track": "ncfm track import results",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit status: 0, or 2 with one line on standard error, or 130 and 143."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        options.run(options)
+    except NcfmError as error:
+        print(f"ncfm: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("ncfm: interrupted; run the same command again to continue", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _terminated(signum: int, frame: FrameType | None) -> None:
+    # An exception, not a sudden death: temporary files are removed and the tracked run is closed as killed.
+    raise SystemExit(128 + signum)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ncfm",
+        description="A reproduction of NCFM (Neural Characteristic Function Matching) with a verdict on every number.",
+        epilog="Each stage reads the files named on its command line and writes the files named there, nothing else. "
+        "`snakemake` and `dvc repro` run these commands for you; see README.md.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name,
+            help=text,
+            description=text,
+            epilog=f"example:\n  {EXAMPLES[name]}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        sub.set_defaults(run=run)
+        return sub
+
+    def path(sub: argparse.ArgumentParser, name: str, text: str) -> None:
+        sub.add_argument(f"--{name}", type=Path, required=True, metavar="PATH", help=text)
+
+    def cell(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--ipc", type=int, required=True, help="images per class to store")
+        sub.add_argument("--method", required=True, help="name of the method, kept in the set's metadata")
+        sub.add_argument("--seed", type=int, default=0, help="every random draw derives from it (default 0)")
+
+    sub = command("use", _use, "Make a campaign the active one, for snakemake and dvc.")
+    sub.add_argument("campaign", help="a campaign: params/<campaign>.yaml")
+    sub = command("params", _params, "Check a campaign and write the params file of each of its cells.")
+    sub.add_argument("campaign", help="a campaign: params/<campaign>.yaml")
+
+    sub = command("prepare", _prepare, "Fetch a data set, check it and write it as tensors.")
+    path(sub, "params", "params of the stage (JSON)")
+    path(sub, "out", "folder for train.safetensors, test.safetensors and card.json")
+
+    sub = command("pretrain", _pretrain, "Train the pool of extractors; keep each network's start and end.")
+    path(sub, "params", "params of the stage (JSON)")
+    path(sub, "data", "folder that `ncfm prepare` wrote")
+    path(sub, "out", "the pool's .safetensors file")
+
+    sub = command("distill", _distill, "Distill a data set into a few images per class.")
+    path(sub, "params", "params of the stage (JSON)")
+    path(sub, "data", "folder that `ncfm prepare` wrote")
+    path(sub, "extractors", "file that `ncfm pretrain` wrote")
+    cell(sub)
+    path(sub, "out", "folder for distilled.safetensors, history.csv and grid.png")
+
+    sub = command("select", _select, "Select real images as a coreset of equal storage.")
+    path(sub, "params", "params of the stage (JSON)")
+    path(sub, "data", "folder that `ncfm prepare` wrote")
+    cell(sub)
+    path(sub, "out", "folder for distilled.safetensors and grid.png")
+
+    sub = command("evaluate", _evaluate, "Train fresh networks on a distilled set and test them on real images.")
+    path(sub, "params", "params of the stage (JSON)")
+    path(sub, "data", "folder that `ncfm prepare` wrote")
+    path(sub, "set", "distilled.safetensors")
+    path(sub, "out", "the evaluation's .json file")
+
+    sub = command("report", _report, "Write the tables and figures of a campaign.")
+    path(sub, "params", "params of the stage (JSON)")
+    path(sub, "results", "folder of the campaign's results")
+
+    sub = command("track", _track, "Send records of finished stages to MLflow.")
+    sub.add_argument("action", choices=["import"], help="import: send every record below FOLDER that is not there yet")
+    sub.add_argument("folder", type=Path, nargs="?", default=Path("results"), help="where to look (default results)")
+    return parser
+
+
+@contextmanager
+def _recorded(stage, options, params, output, names, inputs) -> Iterator:  # type: ignore[no-untyped-def]
+    """Open the record of a stage, send it to MLflow where that is installed, and close it whatever happens."""
+    from ncfm import tracking
+    from ncfm.records import Record
+
+    _limit_threads()
+    record = Record(stage, output, params.model_dump(mode="json"), names, inputs)
+    record.send_to(tracking.start(record.content))
+    try:
+        yield record
+    except (KeyboardInterrupt, SystemExit):
+        record.fail("KILLED")
+        raise
+    except BaseException:
+        record.fail("FAILED")
+        raise
+
+
+def _limit_threads() -> None:
+    """Use as many threads as the engine gave this job: NCFM_THREADS, else OMP_NUM_THREADS, else all cores."""
+    import torch
+
+    threads = os.environ.get("NCFM_THREADS") or os.environ.get("OMP_NUM_THREADS")
+    if threads and threads.isdigit() and int(threads):
+        torch.set_num_threads(int(threads))
+
+
+def _use(options: argparse.Namespace) -> None:
+    from ncfm import campaign
+
+    chosen = campaign.load(options.campaign)
+    campaign.use(chosen)
+    counts = ", ".join(f"{len(chosen.of(stage))} {stage}" for stage in ("pretrain", "distill", "select", "evaluate"))
+    print(f"active campaign: {chosen.name} ({counts})")
+
+
+def _params(options: argparse.Namespace) -> None:
+    from ncfm import campaign
+
+    chosen = campaign.load(options.campaign)
+    campaign.check_active(chosen)
+    campaign.write_params(chosen)
+
+
+def _prepare(options: argparse.Namespace) -> None:
+    from ncfm.datasets.prepare import prepare
+    from ncfm.params import PrepareParams, read_stage_params
+
+    params = read_stage_params(PrepareParams, options.params)
+    with _recorded("prepare", options, params, options.out / "card.json", {"dataset": params.dataset}, []) as record:
+        prepare(params, options.out, record)
+
+
+def _pretrain(options: argparse.Namespace) -> None:
+    from ncfm.datasets.split import dataset_name
+    from ncfm.extractors import pretrain
+    from ncfm.params import PretrainParams, read_stage_params
+
+    params = read_stage_params(PretrainParams, options.params)
+    names = {"dataset": dataset_name(options.data), "arch": params.arch}
+    inputs = [options.data / "train.safetensors", options.data / "test.safetensors"]
+    with _recorded("pretrain", options, params, options.out, names, inputs) as record:
+        pretrain(params, options.data, options.out, record)
+
+
+def _distill(options: argparse.Namespace) -> None:
+    from ncfm.datasets.split import dataset_name
+    from ncfm.distill import distill
+    from ncfm.params import DistillParams, read_stage_params
+
+    params = read_stage_params(DistillParams, options.params)
+    names = {"dataset": dataset_name(options.data), **_cell_names(options)}
+    inputs = [options.data / "train.safetensors", options.extractors]
+    with _recorded("distill", options, params, options.out / "distilled.safetensors", names, inputs) as record:
+        distill(params, options.data, options.extractors, names, options.out, record)
+
+
+def _select(options: argparse.Namespace) -> None:
+    from ncfm.datasets.split import dataset_name
+    from ncfm.params import SelectParams, read_stage_params
+    from ncfm.selection import select
+
+    params = read_stage_params(SelectParams, options.params)
+    names = {"dataset": dataset_name(options.data), **_cell_names(options)}
+    inputs = [options.data / "train.safetensors"]
+    with _recorded("select", options, params, options.out / "distilled.safetensors", names, inputs) as record:
+        select(params, options.data, names, options.out, record)
+
+
+def _cell_names(options: argparse.Namespace) -> dict[str, str | int]:
+    return {"ipc": options.ipc, "method": options.method, "seed": options.seed}
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from ncfm.artifacts import read_metadata
+    from ncfm.evaluate import evaluate
+    from ncfm.params import EvaluateParams, read_stage_params
+
+    params = read_stage_params(EvaluateParams, options.params)
+    names = {**read_metadata(options.set).get("names", {}), "arch": params.arch}
+    inputs = [options.set, options.data / "test.safetensors"]
+    with _recorded("evaluate", options, params, options.out, names, inputs) as record:
+        evaluate(params, options.data, options.set, names, options.out, record)
+
+
+def _report(options: argparse.Namespace) -> None:
+    from ncfm.artifacts import read_json
+    from ncfm.report.build import report
+
+    contents = read_json(options.params)
+    report(contents, options.results)
+
+
+def _track(options: argparse.Namespace) -> None:
+    from ncfm import tracking
+
+    tracking.import_records(options.folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

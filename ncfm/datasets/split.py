@@ -1,0 +1,89 @@
+"""One split of a data set, whole and as uint8 on the device; batches are cut, scaled and normalised there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ncfm.artifacts import load_tensors, read_metadata
+from ncfm.errors import DataError
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Per-channel statistics: ``mean`` and ``std``, each (1, C, 1, 1), for pixels in [0, 1]."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Normalise pixels in [0, 1], (N, C, H, W)."""
+        return (pixels - self.mean) / self.std
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images and labels of one split.
+
+    Attributes:
+        dataset: the data set's name.
+        images: uint8, (N, C, H, W).
+        labels: int64, (N,), each in [0, classes).
+        classes: number of classes.
+        label_names: class names in label order.
+        normalisation: the data set's statistics.
+    """
+
+    dataset: str
+    images: Tensor
+    labels: Tensor
+    classes: int
+    label_names: tuple[str, ...]
+    normalisation: Normalisation
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return self.images.shape[1]
+
+    @property
+    def resolution(self) -> int:
+        """Height and width of an image."""
+        return self.images.shape[-1]
+
+    @cached_property
+    def by_class(self) -> tuple[Tensor, ...]:
+        """For each class the indices of its images, in the order of the data set."""
+        return tuple((self.labels == label).nonzero().squeeze(1) for label in range(self.classes))
+
+    def pixels(self, index: Tensor) -> Tensor:
+        """Return the images at ``index`` as float32 in [0, 1]."""
+        return self.images[index].float().div_(255)
+
+
+def load_split(folder: str | Path, split: Literal["train", "test"], device: str | torch.device = "cpu") -> Split:
+    """Read a split that `ncfm prepare` wrote. Raises :class:`DataError` where it is missing, torn or not a data set."""
+    path = Path(folder) / f"{split}.safetensors"
+    tensors, facts = load_tensors(path, device)
+    if not {"images", "labels"} <= tensors.keys() or "dataset" not in facts:
+        raise DataError(f"{path}: holds no images and labels; run `ncfm prepare` again")
+    images, labels = tensors["images"], tensors["labels"]
+    if images.dtype != torch.uint8 or images.dim() != 4 or labels.shape != images.shape[:1]:
+        raise DataError(f"{path}: images must be uint8 (N, C, H, W) with one label each; run `ncfm prepare` again")
+
+    def statistics(name: str) -> Tensor:
+        return torch.tensor(facts[name], dtype=torch.float32, device=device).view(1, -1, 1, 1)
+
+    normalisation = Normalisation(statistics("mean"), statistics("std"))
+    names = tuple(facts["label_names"])
+    return Split(facts["dataset"], images, labels.long(), facts["classes"], names, normalisation)
+
+
+def dataset_name(folder: str | Path) -> str:
+    """Return the name of the data set in ``folder``. Raises :class:`DataError` where there is none."""
+    return str(read_metadata(Path(folder) / "train.safetensors").get("dataset", "unknown"))

@@ -1,0 +1,42 @@
+"""The errors a user can meet: each message is one line that says what was wrong, where, and what is allowed."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class NcfmError(Exception):
+    """A fault the user can mend. The command line prints its message as one line and exits with status 2."""
+
+
+class ParamsError(NcfmError):
+    """A campaign or parameter file says something that cannot be run."""
+
+
+class DataError(NcfmError):
+    """A data file is missing, corrupted, or not what its name promises."""
+
+
+class StorageError(NcfmError):
+    """A file could not be written: no permission, no space, or not a folder."""
+
+
+class DivergenceError(NcfmError):
+    """A loss became infinite or not a number; the run stopped before the optimiser stepped."""
+
+
+def one_of(what: str, value: object, allowed: Iterable[object], where: str = "") -> str:
+    """Return the message for a name that is not known, with the nearest valid name.
+
+    Args:
+        what: the kind of name, e.g. ``"method"``.
+        value: what was given.
+        allowed: the valid names.
+        where: file and key, e.g. ``"params/digits.yaml: methods"``.
+    """
+    names = [str(name) for name in allowed]
+    near = difflib.get_close_matches(str(value), names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    place = f"{where}: " if where else ""
+    return f"{place}unknown {what} {value!r}{hint} (allowed: {', '.join(names)})"

