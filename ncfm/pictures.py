@@ -15,11 +15,11 @@ SIDE = 64  # an image is enlarged to about this many pixels ...
 WIDEST = 1600  # ... unless the picture would become wider than this
 
 
-def tile(images_NCHW: torch.Tensor, classes: int) -> np.ndarray:
+def tile(images: torch.Tensor, classes: int) -> np.ndarray:
     """Lay a set out as one picture: a column per class, a row per image of the class.
 
     Args:
-        images_NCHW: stored images in [0, 1], ordered by class, the same number for each; one or three channels.
+        images: stored images (N, C, H, W) in [0, 1], ordered by class, the same number for each; one or three channels.
         classes: number of classes.
 
     Returns:
@@ -28,11 +28,11 @@ def tile(images_NCHW: torch.Tensor, classes: int) -> np.ndarray:
     Raises:
         ValueError: where the images do not divide into ``classes`` equal groups.
     """
-    count, channels, height, width = images_NCHW.shape
+    count, channels, height, width = images.shape
     if classes < 1 or count < classes or count % classes:
         raise ValueError(f"{count} images do not divide into {classes} classes")
     scale = max(1, min(SIDE // max(height, width), (WIDEST // classes - GAP) // width))
-    pixels = (images_NCHW.detach().cpu().float().clamp(0, 1) * 255).round().to(torch.uint8)
+    pixels = (images.detach().cpu().float().clamp(0, 1) * 255).round().to(torch.uint8)
     pixels = pixels.expand(-1, 3, -1, -1) if channels == 1 else pixels
     enlarged = pixels.permute(0, 2, 3, 1).numpy().repeat(scale, axis=1).repeat(scale, axis=2)
     rows, tall, wide = count // classes, height * scale + GAP, width * scale + GAP
@@ -43,7 +43,7 @@ def tile(images_NCHW: torch.Tensor, classes: int) -> np.ndarray:
     return picture
 
 
-def write_grid(images_NCHW: torch.Tensor, classes: int, path: str | Path) -> None:
+def write_grid(images: torch.Tensor, classes: int, path: str | Path) -> None:
     """Write a set as one PNG, laid out by :func:`tile`. Raises ValueError, :class:`~ncfm.errors.StorageError`."""
-    picture = Image.fromarray(tile(images_NCHW, classes))
+    picture = Image.fromarray(tile(images, classes))
     write_with(path, lambda stream: picture.save(stream, format="PNG"))
