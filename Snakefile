@@ -1,0 +1,54 @@
+# The whole workflow: `snakemake` regenerates every result of the active campaign (`ncfm use NAME` chooses one;
+# `--config campaign=NAME` does so for one call). Each job runs through workflow/run_stage.py; see docs/engines.md.
+import shlex
+import sys
+from pathlib import Path
+
+from ncfm import campaign as campaigns, layout
+from ncfm.errors import NcfmError
+
+
+container: "docker://python:3.11"  # used only with --software-deployment-method apptainer
+
+
+try:
+    CAMPAIGN = campaigns.load(str(config.get("campaign") or campaigns.active()))
+    # Not a rule: everything behind a rule that ran would run again. Unchanged files are left alone.
+    campaigns.write_params(CAMPAIGN)
+except NcfmError as error:
+    sys.exit(f"ncfm: {error}")
+
+# Jobs run on the Python that runs Snakemake, whether or not its environment is activated.
+shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
+
+
+include: "workflow/rules/common.smk"
+
+
+wildcard_constraints:
+    campaign=any_of([CAMPAIGN.name]),
+    dataset=any_of(cell.dataset for cell in CAMPAIGN.of("prepare")),
+    ipc=r"\d+",
+    seed=r"\d+",
+    arch=any_of(cell.arch for cell in CAMPAIGN.of("pretrain", "evaluate")),
+
+
+onstart:
+    campaigns.use(CAMPAIGN)
+    # DVC's own stage for the params files that were written above, so that `dvc repro` finds nothing to do.
+    shell(f"python workflow/run_stage.py params -- ncfm params {CAMPAIGN.name}")
+
+
+include: "workflow/rules/prepare.smk"
+include: "workflow/rules/pretrain.smk"
+include: "workflow/rules/distill.smk"
+include: "workflow/rules/select.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        expand(rules.report.output, campaign=CAMPAIGN.name),
+        set_files("distilled.safetensors"),

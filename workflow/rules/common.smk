@@ -1,0 +1,34 @@
+# What the rules share: names for the shell commands, and the files of the campaign's cells.
+import re
+import shutil
+
+# Where there is no GPU nobody queues for one, and cells run side by side on the cores.
+GPU = int(shutil.which("nvidia-smi") is not None)
+
+
+def any_of(names):
+    """Return the pattern that matches exactly these names, and nothing where there are none."""
+    return "|".join(sorted({re.escape(name) for name in names if name})) or "(?!)"
+
+
+def methods_of(stage):
+    """Return the pattern of the methods that a stage makes."""
+    return any_of(cell.method for cell in CAMPAIGN.of(stage))
+
+
+def extractor_of(wildcards):
+    """Return the extractor pool that the distillations of a data set read."""
+    pools = {cell.dataset: cell.extractor for cell in CAMPAIGN.of("distill")}
+    return str(layout.extractor_file(CAMPAIGN.name, wildcards.dataset, pools[wildcards.dataset]))
+
+
+def set_files(name, *stages):
+    """Return one file of every set that the stages (all: distill and select) make."""
+    cells = CAMPAIGN.of(*(stages or ("distill", "select")))
+    return [str(layout.set_folder(CAMPAIGN.name, cell) / name) for cell in cells]
+
+
+def evaluation_files():
+    """Return the file of every evaluation, and its record."""
+    files = [layout.evaluation_file(CAMPAIGN.name, cell) for cell in CAMPAIGN.of("evaluate")]
+    return [str(path) for file in files for path in (file, layout.record_file(file))]

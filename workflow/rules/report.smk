@@ -1,0 +1,27 @@
+rule report:
+    input:
+        params="results/{campaign}/params/report.json",
+        evaluations=evaluation_files(),
+        sets=set_files("distilled.safetensors"),
+        records=set_files("distilled.record.json"),
+        histories=set_files("history.csv", "distill"),
+    output:
+        results=report("results/{campaign}/tables/results.csv", caption="../report/results.rst", category="Tables"),
+        verdicts=report("results/{campaign}/tables/verdicts.csv", caption="../report/verdicts.rst", category="Tables"),
+        texts=[
+            "results/{campaign}/tables/results.md",
+            "results/{campaign}/tables/results.tex",
+            "results/{campaign}/tables/verdicts.md",
+        ],
+        metrics="results/{campaign}/tables/metrics.json",
+        grid=report("results/{campaign}/figures/grid.png", caption="../report/grid.rst", category="Figures"),
+        accuracy=report("results/{campaign}/figures/accuracy.svg", caption="../report/accuracy.rst", category="Figures"),
+        history=report("results/{campaign}/figures/history.svg", caption="../report/history.rst", category="Figures"),
+        pictures=["results/{campaign}/figures/accuracy.png", "results/{campaign}/figures/history.png"],
+    log:
+        "results/{campaign}/logs/report.log",
+    benchmark:
+        "results/{campaign}/benchmarks/report.tsv"
+    threads: 1
+    shell:
+        "python workflow/run_stage.py report -- ncfm report --params {input.params} --results results/{wildcards.campaign} > {log} 2>&1"
