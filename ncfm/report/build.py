@@ -1,0 +1,55 @@
+"""The report stage: read a campaign's results, write its tables and figures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ncfm.artifacts import write_json, write_text
+from ncfm.records import Record
+from ncfm.report import figures, tables
+from ncfm.report.collect import collect
+from ncfm.report.verdicts import read_reported, verdict_table
+
+OUTPUTS = (
+    *("tables/results.csv", "tables/results.md", "tables/results.tex"),
+    *("tables/verdicts.csv", "tables/verdicts.md", "tables/metrics.json"),
+    *("figures/grid.png", "figures/accuracy.png", "figures/accuracy.svg", "figures/history.png", "figures/history.svg"),
+)
+
+
+def report(contents: dict[str, Any], results: Path, record: Record) -> None:
+    """Write :data:`OUTPUTS` below ``results``.
+
+    Args:
+        contents: the report's params: what ``report_contents`` in ncfm/campaign.py lists, and ReportParams.
+        results: the campaign's folder.
+        record: the stage's record.
+
+    Raises:
+        DataError: where a file is torn or is not what its place says.
+        StorageError: where an output cannot be written.
+    """
+    collected = collect(contents, results)
+    table = tables.results_table(collected.rows)
+    verdicts = verdict_table(collected.rows, read_reported())
+    metrics = tables.metrics(table)
+    figures.write_sets(collected, results / "figures/grid.png")
+    figures.write_accuracies(collected, results / "figures")
+    figures.write_histories(collected, results / "figures")
+    write_text(results / "tables/results.csv", tables.csv_text(table))
+    write_text(results / "tables/results.md", tables.results_markdown(table, collected.title))
+    write_text(results / "tables/results.tex", tables.results_latex(table, collected.title))
+    write_text(results / "tables/verdicts.csv", tables.csv_text(verdicts))
+    write_text(results / "tables/verdicts.md", tables.verdicts_markdown(verdicts, collected.title))
+    write_json(results / "tables/metrics.json", metrics)
+    outputs: list[str | Path] = [results / name for name in OUTPUTS]
+    record.finish(outputs, _flat(metrics))
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, float]:
+    """Return nested numbers under names joined by slashes."""
+    flat: dict[str, float] = {}
+    for name, value in tree.items():
+        flat |= _flat(value, f"{prefix}{name}/") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat

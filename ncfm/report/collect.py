@@ -1,0 +1,167 @@
+"""Read what the report shows: every cell that the params list, its evaluation, its set and their records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ncfm import layout
+from ncfm.artifacts import read_json, read_metadata
+from ncfm.errors import DataError
+from ncfm.layout import Cell
+
+Values = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class StoredSet:
+    """A distilled or selected set. ``params`` are those it was made with; ``metadata`` is None where it is missing."""
+
+    cell: Cell
+    folder: Path
+    params: Values
+    pool: Values | None
+    metadata: Values | None
+    record: Values | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluation file: the accuracies (percent) of the networks trained on one set."""
+
+    seed: int
+    last: tuple[float, ...]
+    best: tuple[float, ...]
+    training_images: int
+    params: Values
+    record: Values | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the tables: a method on a data set at an IPC, tested with an architecture, over all its seeds."""
+
+    dataset: str
+    ipc: int
+    method: str
+    label: str
+    arch: str
+    evaluations: tuple[Evaluation, ...]
+    missing: tuple[str, ...]
+    sets: tuple[StoredSet, ...]
+
+    @property
+    def reason(self) -> str:
+        """Say which evaluations are not there; empty where all are."""
+        if not self.missing:
+            return ""
+        more = f" (and {len(self.missing) - 1} more)" if len(self.missing) > 1 else ""
+        return f"not run: {self.missing[0]} is missing{more}"
+
+
+@dataclass(frozen=True)
+class Collected:
+    """All that the report shows, in the order of the campaign."""
+
+    title: str
+    grid_columns: int
+    rows: tuple[Row, ...]
+    sets: tuple[StoredSet, ...]
+    labels: Mapping[str, str]
+
+
+def collect(contents: Values, results: Path) -> Collected:
+    """Read the results that ``contents`` lists.
+
+    Args:
+        contents: the report's params (``report_contents`` in ncfm/campaign.py, and ReportParams).
+        results: the campaign's folder.
+
+    Raises:
+        DataError: where a file is torn or is not what its place says. A missing evaluation is no error.
+    """
+    files = _Files(contents["campaign"], results)
+    sets = tuple(files.stored_set(names) for names in contents["sets"])
+    groups: dict[tuple[str, int, str, str], list[int]] = {}
+    for names in contents["evaluations"]:
+        key = (names["dataset"], names["ipc"], names["method"], names["arch"])
+        groups.setdefault(key, []).append(names["seed"])
+    rows = []
+    for (dataset, ipc, method, arch), seeds in groups.items():
+        cells = [Cell("evaluate", dataset, ipc, method, seed, arch) for seed in seeds]
+        found = [(files.place(layout.evaluation_file(files.campaign, cell)), cell) for cell in cells]
+        own_sets = [s for s in sets if (s.cell.dataset, s.cell.ipc, s.cell.method) == (dataset, ipc, method)]
+        rows.append(
+            Row(
+                dataset,
+                ipc,
+                method,
+                contents["labels"].get(method, method),
+                arch,
+                tuple(files.evaluation(path, cell) for path, cell in found if path.is_file()),
+                tuple(path.as_posix() for path, _ in found if not path.is_file()),
+                tuple(own_sets),
+            )
+        )
+    return Collected(contents["title"], contents["grid_columns"], tuple(rows), sets, contents["labels"])
+
+
+def evaluation_files(contents: Values, results: Path) -> list[str | Path]:
+    """Return the evaluation files that are there, of those that ``contents`` lists."""
+    files = _Files(contents["campaign"], results)
+    cells = [Cell("evaluate", **names) for names in contents["evaluations"]]
+    paths = [files.place(layout.evaluation_file(files.campaign, cell)) for cell in cells]
+    return [path for path in paths if path.is_file()]
+
+
+class _Files:
+    """Finds a campaign's files by ncfm/layout.py below any folder, and checks what it reads."""
+
+    def __init__(self, campaign: str, results: Path) -> None:
+        self.campaign, self.results = campaign, results
+
+    def place(self, path: PurePosixPath) -> Path:
+        return self.results / path.relative_to(layout.campaign_folder(self.campaign))
+
+    def record(self, output: PurePosixPath) -> Values | None:
+        path = self.place(layout.record_file(output))
+        return read_json(path) if path.is_file() else None
+
+    def params(self, cell: Cell, record: Values | None) -> Values:
+        """Return the params of a stage: from its params file or, in a folder without these, from its record."""
+        path = self.place(layout.params_file(self.campaign, cell))
+        return record["params"] if record is not None and not path.is_file() else read_json(path)
+
+    def stored_set(self, names: Values) -> StoredSet:
+        cell = Cell("distill" if "extractor" in names else "select", **names)
+        folder = layout.set_folder(self.campaign, cell)
+        path = self.place(folder / "distilled.safetensors")
+        record = self.record(folder / "distilled.safetensors")
+        pool = None
+        if cell.extractor is not None:
+            output = layout.extractor_file(self.campaign, str(cell.dataset), cell.extractor)
+            pool = self.params(Cell("pretrain", cell.dataset, arch=cell.extractor), self.record(output))
+        metadata = read_metadata(path) if path.is_file() else None
+        return StoredSet(cell, self.place(folder), self.params(cell, record), pool, metadata, record)
+
+    def evaluation(self, path: Path, cell: Cell) -> Evaluation:
+        content = read_json(path)
+        try:
+            if content["names"] != cell.names:
+                raise DataError(
+                    f"{path}: holds the evaluation of {content['names']}, but its place is for {cell.names}"
+                )
+            networks = content["networks"]
+            return Evaluation(
+                int(content["names"]["seed"]),
+                tuple(float(network["last"]) for network in networks),
+                tuple(float(network["best"]) for network in networks),
+                int(content["training_images"]),
+                dict(content["params"]),
+                self.record(layout.evaluation_file(self.campaign, cell)),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise DataError(f"{path}: not an evaluation ({reason}); delete it and run its stage again") from error

@@ -1,0 +1,220 @@
+"""The figures: distilled images, accuracies and losses. Equal input gives equal bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from PIL import Image, ImageDraw, ImageFont
+
+from ncfm.artifacts import load_tensors, replacing, write_with
+from ncfm.errors import DataError
+from ncfm.pictures import tile
+from ncfm.report.collect import Collected, Row, StoredSet
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#666666", "#000000")
+ROWS = 3  # images per class and method in the picture of sets
+MARGIN, LINE, LABELS = 12, 26, 170  # pixels: border, height of a line of text, width of the methods' names
+STYLE: Any = {  # matplotlib types it by a list of all its keys
+    "svg.hashsalt": "ncfm",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.alpha": 0.3,
+    "axes.axisbelow": True,
+}
+
+
+def write_sets(collected: Collected, path: Path) -> None:
+    """Write the images of each method's first seed as one PNG: per data set and IPC, classes as columns.
+
+    Raises:
+        DataError: where a set's file is torn.
+    """
+    groups: dict[tuple[str, int], list[StoredSet]] = {}
+    for stored in collected.sets:
+        group = groups.setdefault((str(stored.cell.dataset), int(stored.cell.ipc or 0)), [])
+        if stored.metadata and stored.cell.method not in [other.cell.method for other in group]:
+            group.append(stored)
+    panels = [
+        _panel(f"{dataset}, IPC {ipc}", ipc, group, collected) for (dataset, ipc), group in groups.items() if group
+    ]
+    panels = panels or [_blank("no set has been made yet")]
+    width = max(panel.shape[1] for panel in panels)
+    padded = [np.pad(p, ((0, 0), (0, width - p.shape[1]), (0, 0)), constant_values=255) for p in panels]
+    picture = Image.fromarray(np.concatenate(padded))
+    write_with(path, lambda stream: picture.save(stream, format="PNG"))
+
+
+def _panel(title: str, ipc: int, group: Sequence[StoredSet], collected: Collected) -> np.ndarray:
+    """Return one data set at one IPC: a heading, the class names, and a block of images per method."""
+    blocks = []
+    for stored in group:
+        tensors, metadata = load_tensors(stored.folder / "distilled.safetensors")
+        classes = int(metadata["classes"])
+        columns = min(classes, collected.grid_columns)
+        images = tensors["images"].unflatten(0, (classes, -1))[:columns, :ROWS].flatten(0, 1)
+        blocks.append((collected.labels.get(str(stored.cell.method), str(stored.cell.method)), tile(images, columns)))
+    names = [str(name) for name in metadata["label_names"][:columns]]
+    shown = f" (first {ROWS} of {ipc} images per class)" if ipc > ROWS else ""
+    shown += f" (first {columns} of {classes} classes)" if columns < classes else ""
+    height = 2 * LINE + MARGIN + sum(block.shape[0] + MARGIN // 2 for _, block in blocks)
+    width = LABELS + max(block.shape[1] for _, block in blocks) + MARGIN
+    picture = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(picture)
+    draw.text((MARGIN, LINE // 2), title + shown, "black", _font(17, bold=True), anchor="lm")
+    step = blocks[0][1].shape[1] / columns
+    for index, name in enumerate(names):
+        place = (LABELS + (index + 0.5) * step, 1.5 * LINE)
+        draw.text(place, name, "#444444", _fitting(name, step - 4), anchor="mm")
+    top = 2 * LINE
+    for label, block in blocks:
+        draw.text(
+            (MARGIN, top + block.shape[0] / 2), label, "black", _fitting(label, LABELS - 1.5 * MARGIN), anchor="lm"
+        )
+        picture.paste(Image.fromarray(block), (LABELS, top))
+        top += block.shape[0] + MARGIN // 2
+    return np.asarray(picture)
+
+
+def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(findfont(f"DejaVu Sans:{'bold' if bold else 'regular'}"), size)
+
+
+def _fitting(text: str, width: float) -> ImageFont.FreeTypeFont:
+    """Return the largest font, 15 points at most, in which ``text`` is no wider than ``width`` pixels."""
+    return next((font for size in range(15, 7, -1) if (font := _font(size)).getlength(text) <= width), _font(8))
+
+
+def _blank(text: str) -> np.ndarray:
+    picture = Image.new("RGB", (400, 3 * LINE), "white")
+    ImageDraw.Draw(picture).text((200, 1.5 * LINE), text, "black", _font(15), anchor="mm")
+    return np.asarray(picture)
+
+
+def write_accuracies(collected: Collected, folder: Path) -> None:
+    """Write accuracy.png and .svg: last accuracy per method and IPC with every network, and the mean best beside it."""
+    with matplotlib.rc_context(STYLE):
+        panels = list(dict.fromkeys((row.dataset, row.arch) for row in collected.rows))
+        groups = max(
+            (len({r.ipc for r in collected.rows if (r.dataset, r.arch) == panel}) for panel in panels), default=1
+        )
+        methods = list(dict.fromkeys(row.method for row in collected.rows))
+        width = max(6.0, 1.2 + 0.55 * groups * (len(methods) + 1))
+        figure = Figure(figsize=(min(width, 14.0), 3.9 * max(len(panels), 1)), layout="constrained")
+        axes = figure.subplots(max(len(panels), 1), 1, squeeze=False)[:, 0]
+        for axis, (dataset, arch) in zip(axes, panels, strict=False):
+            rows = [row for row in collected.rows if (row.dataset, row.arch) == (dataset, arch)]
+            _accuracy_panel(axis, rows, methods)
+            axis.set_title(f"{dataset}, tested with {arch}", loc="left", fontsize=11)
+        handles: list[Artist] = [
+            Patch(color=_colour(i), alpha=0.75, label=collected.labels.get(method, method))
+            for i, method in enumerate(methods)
+        ]
+        handles += [
+            Line2D(
+                [], [], color="black", marker="o", markersize=3, alpha=0.4, linestyle="", label="one network (last)"
+            ),
+            Line2D([], [], color="black", marker="_", markersize=11, linestyle="", label="mean best (test-selected)"),
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+        _save(figure, folder / "accuracy")
+
+
+def _accuracy_panel(axis: Axes, rows: Sequence[Row], methods: Sequence[str]) -> None:
+    ipcs = sorted({row.ipc for row in rows})
+    for row in rows:
+        index = methods.index(row.method)
+        place = ipcs.index(row.ipc) * (len(methods) + 1) + index
+        if not row.evaluations:
+            axis.text(place, 1, "not run", rotation=90, ha="center", va="bottom", fontsize=8, color="#666666")
+            continue
+        last = np.concatenate([evaluation.last for evaluation in row.evaluations])
+        best = np.concatenate([evaluation.best for evaluation in row.evaluations])
+        deviation = last.std(ddof=1) if len(last) > 1 else 0.0
+        axis.bar(place, last.mean(), 0.85, color=_colour(index), alpha=0.75, yerr=deviation, ecolor="black", capsize=3)
+        spread = np.linspace(-0.22, 0.22, len(last)) if len(last) > 1 else np.zeros(1)
+        axis.scatter(place + spread, last, s=9, color="black", alpha=0.35, linewidths=0, zorder=3)
+        axis.plot([place - 0.4, place + 0.4], [best.mean()] * 2, color="black", linewidth=1.6, zorder=4)
+        axis.text(place, 1.5, f"{last.mean():.1f}", ha="center", va="bottom", fontsize=8, color="white", zorder=5)
+    axis.set_xticks([i * (len(methods) + 1) + (len(methods) - 1) / 2 for i in range(len(ipcs))])
+    axis.set_xticklabels([f"IPC {ipc}" for ipc in ipcs])
+    axis.tick_params(axis="x", length=0)
+    axis.set_ylabel("test accuracy (%), last epoch ± std")
+    axis.set_ylim(bottom=0)
+
+
+def write_histories(collected: Collected, folder: Path) -> None:
+    """Write history.png and .svg: the loss over the iterations, a panel per data set and IPC, a colour per method.
+
+    Raises:
+        DataError: where a history is not a CSV file with the columns ``step`` and ``loss``.
+    """
+    histories = [(s, _history(s.folder / "history.csv")) for s in collected.sets if s.cell.stage == "distill"]
+    histories = [(stored, history) for stored, history in histories if not history.empty]
+    with matplotlib.rc_context(STYLE):
+        panels = list(dict.fromkeys((stored.cell.dataset, stored.cell.ipc) for stored, _ in histories))
+        methods = list(dict.fromkeys(str(stored.cell.method) for stored, _ in histories))
+        columns = min(max(len(panels), 1), 2)
+        lines = -(-max(len(panels), 1) // columns)
+        figure = Figure(figsize=(4.6 * columns + 0.6, 3.6 * lines), layout="constrained")
+        axes = figure.subplots(lines, columns, squeeze=False).ravel()
+        for axis, panel in zip(axes, panels, strict=False):
+            for stored, history in histories:
+                if (stored.cell.dataset, stored.cell.ipc) == panel:
+                    _history_line(axis, history, _colour(methods.index(str(stored.cell.method))))
+            axis.set_title(f"{panel[0]}, IPC {panel[1]}", loc="left", fontsize=11)
+            axis.set_xlabel("iteration")
+            axis.set_ylabel("loss (mean over classes)")
+            axis.set_yscale("log")
+        for axis in axes[len(panels) :]:
+            axis.set_axis_off()
+        if not panels:
+            axes[0].text(0.5, 0.5, "no distillation in this campaign", ha="center", transform=axes[0].transAxes)
+        handles = [
+            Line2D([], [], color=_colour(i), label=collected.labels.get(method, method))
+            for i, method in enumerate(methods)
+        ]
+        note = "a line per seed: running mean over the raw values; discrepancies differ in scale"
+        figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=9, title=note)
+        _save(figure, folder / "history")
+
+
+def _history(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        return pd.DataFrame()
+    try:
+        return pd.read_csv(path)[["step", "loss"]].astype(float)
+    except (ValueError, KeyError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path}: not a readable history ({reason}); delete it and run its stage again") from error
+
+
+def _history_line(axis: Axes, history: pd.DataFrame, colour: str) -> None:
+    window = max(1, len(history) // 25)
+    smooth = history["loss"].rolling(window, center=True, min_periods=1).mean()
+    axis.plot(history["step"], history["loss"], color=colour, alpha=0.18, linewidth=0.8)
+    axis.plot(history["step"], smooth, color=colour, linewidth=1.6)
+
+
+def _colour(index: int) -> str:
+    return COLOURS[index % len(COLOURS)]
+
+
+def _save(figure: Figure, stem: Path) -> None:
+    with replacing(stem.with_suffix(".png")) as path:
+        figure.savefig(path, dpi=150, metadata={"Software": None})
+    with replacing(stem.with_suffix(".svg")) as path:
+        figure.savefig(path, metadata={"Date": None})
