@@ -1,8 +1,6 @@
-# The whole workflow: `snakemake` regenerates every result of the active campaign (`ncfm use NAME` chooses one;
-# `--config campaign=NAME` does so for one call). Each job runs through workflow/run_stage.py; see docs/engines.md.
-import shlex
+# The whole workflow: `snakemake` regenerates every result of the active campaign. `ncfm use NAME` or
+# `--config campaign=NAME` chooses another. Each job runs through workflow/run_stage.py; see docs/engines.md.
 import sys
-from pathlib import Path
 
 from ncfm import campaign as campaigns, layout
 from ncfm.errors import NcfmError
@@ -17,9 +15,6 @@ try:
     campaigns.write_params(CAMPAIGN)
 except NcfmError as error:
     sys.exit(f"ncfm: {error}")
-
-# Jobs run on the Python that runs Snakemake, whether or not its environment is activated.
-shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
 
 
 include: "workflow/rules/common.smk"

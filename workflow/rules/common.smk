@@ -1,6 +1,12 @@
-# What the rules share: names for the shell commands, and the files of the campaign's cells.
+# What the rules share: the shell's path, patterns of names, and the files of the campaign's cells.
 import re
+import shlex
 import shutil
+import sys
+from pathlib import Path
+
+# Jobs run on the Python that runs Snakemake, whether or not its environment is activated.
+shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
 
 # Where there is no GPU nobody queues for one, and cells run side by side on the cores.
 GPU = int(shutil.which("nvidia-smi") is not None)

@@ -14,6 +14,7 @@ rule report:
             "results/{campaign}/tables/verdicts.md",
         ],
         metrics="results/{campaign}/tables/metrics.json",
+        record="results/{campaign}/tables/metrics.record.json",
         grid=report("results/{campaign}/figures/grid.png", caption="../report/grid.rst", category="Figures"),
         accuracy=report("results/{campaign}/figures/accuracy.svg", caption="../report/accuracy.rst", category="Figures"),
         history=report("results/{campaign}/figures/history.svg", caption="../report/history.rst", category="Figures"),
