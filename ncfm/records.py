@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Mapping
 from importlib import metadata
+from math import isfinite
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
@@ -116,6 +117,8 @@ class Record:
         """
         self.content["outputs"] = {str(path): sha256(path) for path in outputs}
         self.content["metrics"] = dict(metrics)
+        if self.rows and "history" not in self.content:  # else `ncfm track import` would have no curves
+            self.content["rows"] = [{key: value for key, value in row.items() if isfinite(value)} for row in self.rows]
         self.content["seconds"] = round(time.perf_counter() - self._clock, 3)
         write_json(self.path, self.content)
         if self._run is not None:

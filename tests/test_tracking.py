@@ -1,0 +1,287 @@
+"""MLflow: what arrives in a real store, that nothing arrives twice, and that nothing about it can fail a stage."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ncfm import tracking
+from ncfm.artifacts import read_json, write_json, write_text
+from ncfm.errors import NcfmError
+from ncfm.records import Record
+
+NAMES = {"dataset": "digits", "ipc": 1, "method": "paper", "seed": 0}
+PARAMS = {"iterations": 4, "psi": {"steps": 2}, "long": "x" * 7000}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder with its own store."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("MLFLOW_TRACKING_URI", "NCFM_TRACKING"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(tracking, "PATIENCE", 0.0)
+    monkeypatch.setattr(tracking, "INTERVAL", 0.0)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database without runs, made once: making one takes more than a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("template"))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        tracking._Store()
+        return tracking.FOLDER.resolve() / "mlflow.db"
+
+
+@pytest.fixture
+def store(folder: Path, empty_store: Path) -> None:
+    """An empty store in the working folder."""
+    (folder / tracking.FOLDER).mkdir(parents=True)
+    shutil.copy(empty_store, tracking.FOLDER)
+
+
+def stage(run: bool = True, steps: int = 4, names: dict[str, Any] = NAMES, name: str = "distill") -> Record:
+    """A stage that reads a file and is about to write its set."""
+    write_text("results/toy/data/train.safetensors", "data")
+    out = Path("results/toy/sets", "-".join(map(str, names.values())) or "report", f"{name}.safetensors")
+    record = Record(name, out, PARAMS, names, ["results/toy/data/train.safetensors"])
+    if run:
+        record.send_to(tracking.start(record.content))
+    for step in range(steps):
+        record.log(step, {"loss": 1 / (step + 1), "rate": 0.5})
+    return record
+
+
+def finish(record: Record) -> None:
+    """Write the outputs of :func:`stage` and finish."""
+    folder = record.path.parent
+    outputs: list[str | Path] = [folder / "distill.safetensors", folder / "grid.png", folder / "tables" / "all.csv"]
+    for path in outputs:
+        write_text(path, "content")
+    record.save_history(folder / "history.csv")
+    record.finish(outputs, {"loss": 0.25, "accuracy": 0.5})
+
+
+def client() -> Any:
+    return tracking._import_client()(tracking.store_uri())
+
+
+def all_runs() -> list[Any]:
+    experiment = client().get_experiment_by_name("toy")
+    return [] if experiment is None else list(client().search_runs([experiment.experiment_id]))
+
+
+def stage_runs() -> list[Any]:
+    return [run for run in all_runs() if "ncfm.key" in run.data.tags]
+
+
+def history(run: Any, metric: str = "loss") -> list[tuple[int, float]]:
+    return [(point.step, round(point.value, 4)) for point in client().get_metric_history(run.info.run_id, metric)]
+
+
+def everything() -> str:
+    """All that the store holds, as text."""
+    runs = sorted(all_runs(), key=lambda run: run.info.run_id)
+    return json.dumps([[run.to_dictionary(), [history(run, name) for name in run.data.metrics]] for run in runs])
+
+
+LOSSES = [(0, 1.0), (1, 0.5), (2, 0.3333), (3, 0.25)]
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("live", [True, False])
+def test_a_record_arrives_whole_live_or_imported(live: bool, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = stage(run=live)
+    finish(record)
+    tracking.import_records(Path("results"))
+    before = everything()
+    tracking.import_records(Path("results"))
+    assert everything() == before
+    lines = capsys.readouterr()
+    assert lines.out.splitlines()[0] == f"records sent: {int(not live)}, already there: {int(live)}, unreadable: 0"
+    assert lines.out.splitlines()[1] == "records sent: 0, already there: 1, unreadable: 0"
+    assert lines.err == ""
+
+    (run,) = stage_runs()
+    (parent,) = [run for run in all_runs() if "ncfm.group" in run.data.tags]
+    assert (run.info.run_name, run.info.status) == ("distill digits ipc1 paper seed0", "FINISHED")
+    assert parent.info.run_name == "digits ipc1 paper"
+    assert run.data.params == {"iterations": "4", "psi.steps": "2", "long": "x" * 6000}
+    assert history(run) == LOSSES
+    final = {name: run.data.metrics[name] for name in ("final_loss", "accuracy", "seconds")}
+    assert final == {"final_loss": 0.25, "accuracy": 0.5, "seconds": record.content["seconds"]}
+    content = record.content
+    tags = {"stage": "distill", "campaign": "toy", "ipc": "1", "mlflow.parentRunId": parent.info.run_id}
+    tags |= {"ncfm.key": content["key"], "hardware.cpu": content["hardware"]["cpu"]}
+    tags |= {f"input.{path}": digest for path, digest in content["inputs"].items()}
+    tags |= {"commit": content["commit"]} if content["commit"] else {}
+    assert tags.items() <= run.data.tags.items()
+    assert [used.dataset.name for used in run.inputs.dataset_inputs] == list(content["inputs"])
+    artifacts = Path(run.info.artifact_uri.removeprefix("file://"))
+    assert artifacts.is_relative_to(folder / "results" / "mlflow" / "artifacts")
+    found = {path.relative_to(artifacts).as_posix() for path in artifacts.rglob("*") if path.is_file()}
+    assert found == {"record.json", "grid.png", "history.csv", "tables/all.csv"}
+    assert read_json(artifacts / "record.json") == read_json(record.path)
+
+
+@pytest.mark.usefixtures("store")
+def test_runs_of_one_cell_share_a_parent() -> None:
+    for names, name in (
+        (NAMES, "distill"),
+        (NAMES | {"seed": 1}, "distill"),
+        (NAMES | {"arch": "convnet-3"}, "evaluate"),
+        ({"dataset": "digits"}, "prepare"),
+        ({}, "report"),
+    ):
+        finish(stage(False, 0, names, name))
+    tracking.import_records(Path("results"))
+    titles = {run.info.run_id: run.info.run_name for run in all_runs()}
+    grouped = {run.info.run_name: titles.get(run.data.tags.get("mlflow.parentRunId")) for run in stage_runs()}
+    assert grouped == {
+        "distill digits ipc1 paper seed0": "digits ipc1 paper",
+        "distill digits ipc1 paper seed1": "digits ipc1 paper",
+        "evaluate digits ipc1 paper seed0 convnet-3": "digits ipc1 paper",
+        "prepare digits": "digits",
+        "report": None,
+    }
+    assert len(titles) == 7
+
+
+CHILD = """
+import os, signal, sys
+from pathlib import Path
+from ncfm import cli, tracking
+from ncfm.params import PrepareParams
+
+tracking.PATIENCE = 0.0
+signal.signal(signal.SIGTERM, cli._terminated)
+names = {"dataset": "digits"}
+out = Path("results/toy/card.json")
+with cli._recorded("prepare", None, PrepareParams(dataset="digits"), out, names, []) as record:
+    for step in range(int(sys.argv[2])):
+        record.log(step, {"loss": 1 / (step + 1)})
+        tracking.PATIENCE = tracking.INTERVAL = record._run._due = 0.0
+    if sys.argv[1] != "0":
+        os.kill(os.getpid(), int(sys.argv[1]))
+    record.finish([], {})
+"""
+
+
+@pytest.mark.usefixtures("store")
+def test_a_killed_stage_says_so_and_its_next_attempt_continues_the_same_run() -> None:
+    def attempt(signal_number: int, steps: int) -> tuple[str, list[tuple[int, float]]]:
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        subprocess.run([sys.executable, "-c", CHILD, str(signal_number), str(steps)], env=environment, check=False)
+        (run,) = stage_runs()
+        return run.info.status, history(run)
+
+    assert attempt(9, 2) == ("RUNNING", LOSSES[:2])
+    assert attempt(15, 3) == ("KILLED", LOSSES[:3])
+    assert attempt(0, 4) == ("FINISHED", LOSSES)
+
+
+@pytest.mark.usefixtures("store")
+def test_a_failed_stage_says_so() -> None:
+    stage(steps=1).fail("FAILED")
+    assert [run.info.status for run in stage_runs()] == ["FAILED"]
+
+
+@pytest.mark.usefixtures("store")
+def test_a_finished_stage_that_runs_again_is_not_doubled() -> None:
+    finish(stage())
+    finish(stage())
+    (run,) = stage_runs()
+    assert (run.info.status, history(run)) == ("FINISHED", LOSSES)
+
+
+def write_one_run(folder: str, number: int) -> None:
+    """What each of the processes does that start together."""
+    os.chdir(folder)
+    record = read_json("template.json")
+    record["key"] = f"key{number}"
+    record["names"]["seed"] = number
+    tracking.PATIENCE = tracking.INTERVAL = 0.0
+    run = tracking.start(record)
+    for step in range(20):
+        run.log(step, {"loss": 1 / (step + 1), "rate": 0.5})
+    run.finish(record)
+
+
+def test_eight_processes_on_a_fresh_store_lose_nothing(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    record = stage(False)
+    finish(record)
+    content = read_json(record.path)
+    write_json("template.json", {key: value for key, value in content.items() if key != "history"})
+    context = multiprocessing.get_context("forkserver")  # mlflow is imported once, so they meet the store together
+    context.set_forkserver_preload(["mlflow.store.tracking.sqlalchemy_store", __name__])
+    writers = [context.Process(target=write_one_run, args=(str(folder), number)) for number in range(8)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert [writer.exitcode for writer in writers] == [0] * 8
+    assert capfd.readouterr().err == ""
+    runs = stage_runs()
+    assert sorted(run.data.tags["seed"] for run in runs) == [str(number) for number in range(8)]
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert all([step for step, _ in history(run, "rate")] == list(range(20)) for run in runs)
+    assert len({run.data.tags["mlflow.parentRunId"] for run in runs}) == 1
+    assert len(all_runs()) == 9
+
+
+def test_without_mlflow_the_stage_works_and_its_record_is_sent_later(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "mlflow", None)
+        record = stage()
+        record.save_history = lambda path: None  # type: ignore[method-assign]  # curves come from the record then
+        finish(record)
+        with pytest.raises(NcfmError, match="mlflow is not installed"):
+            tracking.import_records(Path("results"))
+    assert capsys.readouterr() == ("", "")
+    assert not tracking.FOLDER.exists()
+    tracking.import_records(Path("results"))
+    (run,) = stage_runs()
+    assert history(run) == LOSSES
+
+
+def test_tracking_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NCFM_TRACKING", "off")
+    finish(stage())
+    assert not tracking.FOLDER.exists()
+
+
+def test_a_store_out_of_reach_costs_one_line_and_no_result(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////proc/nowhere/mlflow.db")
+    record = stage()
+    finish(record)
+    assert record.path.is_file()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("ncfm: the MLflow store sqlite:////proc/nowhere/mlflow.db cannot be reached (")
+    with pytest.raises(NcfmError, match="cannot be reached"):
+        tracking.import_records(Path("results"))
+
+
+@pytest.mark.usefixtures("store")
+def test_import_names_unreadable_records(capsys: pytest.CaptureFixture[str]) -> None:
+    write_text("results/toy/a.record.json", "{")
+    write_text("results/toy/b.record.json", "{}")
+    tracking.import_records(Path("results"))
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("records sent: 0, already there: 0, unreadable: results/toy/a.record.json")
+    assert "results/toy/b.record.json: not a record of ncfm" in line
+    with pytest.raises(NcfmError, match="no such folder"):
+        tracking.import_records(Path("elsewhere"))
