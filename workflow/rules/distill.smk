@@ -15,8 +15,6 @@ rule distill:
         record="results/{campaign}/sets/{dataset}/ipc{ipc}/{method}/seed{seed}/distilled.record.json",
     log:
         "results/{campaign}/logs/distill/{dataset}-ipc{ipc}-{method}-seed{seed}.log",
-    benchmark:
-        "results/{campaign}/benchmarks/distill/{dataset}-ipc{ipc}-{method}-seed{seed}.tsv"
     wildcard_constraints:
         method=methods_of("distill"),
     threads: 1

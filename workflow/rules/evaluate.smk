@@ -8,8 +8,6 @@ rule evaluate:
         record="results/{campaign}/evaluations/{dataset}/ipc{ipc}/{method}/seed{seed}/{arch}.record.json",
     log:
         "results/{campaign}/logs/evaluate/{dataset}-ipc{ipc}-{method}-seed{seed}-{arch}.log",
-    benchmark:
-        "results/{campaign}/benchmarks/evaluate/{dataset}-ipc{ipc}-{method}-seed{seed}-{arch}.tsv"
     wildcard_constraints:
         method=methods_of("evaluate"),
     threads: 1

@@ -8,8 +8,6 @@ rule prepare:
         record="results/{campaign}/datasets/{dataset}/card.record.json",
     log:
         "results/{campaign}/logs/prepare/{dataset}.log",
-    benchmark:
-        "results/{campaign}/benchmarks/prepare/{dataset}.tsv"
     threads: 1
     shell:
         "python workflow/run_stage.py prepare@{wildcards.dataset} -- ncfm prepare --params {input.params}"

@@ -9,8 +9,6 @@ rule pretrain:
         record="results/{campaign}/extractors/{dataset}/{arch}.record.json",
     log:
         "results/{campaign}/logs/pretrain/{dataset}-{arch}.log",
-    benchmark:
-        "results/{campaign}/benchmarks/pretrain/{dataset}-{arch}.tsv"
     threads: workflow.cores or 1
     resources:
         gpu=GPU,

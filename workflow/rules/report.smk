@@ -21,8 +21,6 @@ rule report:
         pictures=["results/{campaign}/figures/accuracy.png", "results/{campaign}/figures/history.png"],
     log:
         "results/{campaign}/logs/report.log",
-    benchmark:
-        "results/{campaign}/benchmarks/report.tsv"
     threads: 1
     shell:
         "python workflow/run_stage.py report -- ncfm report --params {input.params} --results results/{wildcards.campaign} > {log} 2>&1"

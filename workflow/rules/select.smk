@@ -13,8 +13,6 @@ rule select:
         record="results/{campaign}/sets/{dataset}/ipc{ipc}/{method}/seed{seed}/distilled.record.json",
     log:
         "results/{campaign}/logs/select/{dataset}-ipc{ipc}-{method}-seed{seed}.log",
-    benchmark:
-        "results/{campaign}/benchmarks/select/{dataset}-ipc{ipc}-{method}-seed{seed}.tsv"
     wildcard_constraints:
         method=methods_of("select"),
     threads: 1
