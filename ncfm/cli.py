@@ -240,16 +240,16 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from ncfm.artifacts import read_json
     from ncfm.params import ReportParams, parse
     from ncfm.report.build import report
-    from ncfm.report.collect import evaluation_files
+    from ncfm.report.collect import evaluation_files, read_contents
 
-    contents = read_json(options.params)
-    params = parse(ReportParams, {key: contents[key] for key in ReportParams.model_fields}, str(options.params))
+    contents = read_contents(options.params)
+    own = {key: value for key, value in contents.items() if key in ReportParams.model_fields}
+    params = parse(ReportParams, own, str(options.params))
     output, inputs = options.results / "tables/metrics.json", evaluation_files(contents, options.results)
     with _recorded("report", options, params, output, {}, inputs) as record:
-        report(contents, options.results, record)
+        report(params, contents, options.results, record)
 
 
 def _track(options: argparse.Namespace) -> None:

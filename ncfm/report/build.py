@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ncfm.artifacts import write_json, write_text
+from ncfm.params import ReportParams
 from ncfm.records import Record
 from ncfm.report import figures, tables
 from ncfm.report.collect import collect
@@ -18,11 +19,12 @@ OUTPUTS = (
 )
 
 
-def report(contents: dict[str, Any], results: Path, record: Record) -> None:
+def report(params: ReportParams, contents: dict[str, Any], results: Path, record: Record) -> None:
     """Write :data:`OUTPUTS` below ``results``.
 
     Args:
-        contents: the report's params: what ``report_contents`` in ncfm/campaign.py lists, and ReportParams.
+        params: what the tables show.
+        contents: what there is to show: ``report_contents`` in ncfm/campaign.py.
         results: the campaign's folder.
         record: the stage's record.
 
@@ -34,7 +36,7 @@ def report(contents: dict[str, Any], results: Path, record: Record) -> None:
     table = tables.results_table(collected.rows)
     verdicts = verdict_table(collected.rows, read_reported())
     metrics = tables.metrics(table)
-    figures.write_sets(collected, results / "figures/grid.png")
+    figures.write_sets(collected, params.grid_columns, results / "figures/grid.png")
     figures.write_accuracies(collected, results / "figures")
     figures.write_histories(collected, results / "figures")
     write_text(results / "tables/results.csv", tables.csv_text(table))

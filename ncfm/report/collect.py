@@ -9,7 +9,7 @@ from typing import Any
 
 from ncfm import layout
 from ncfm.artifacts import read_json, read_metadata
-from ncfm.errors import DataError
+from ncfm.errors import DataError, ParamsError
 from ncfm.layout import Cell
 
 Values = dict[str, Any]
@@ -66,7 +66,6 @@ class Collected:
     """All that the report shows, in the order of the campaign."""
 
     title: str
-    grid_columns: int
     rows: tuple[Row, ...]
     sets: tuple[StoredSet, ...]
     labels: Mapping[str, str]
@@ -76,7 +75,7 @@ def collect(contents: Values, results: Path) -> Collected:
     """Read the results that ``contents`` lists.
 
     Args:
-        contents: the report's params (``report_contents`` in ncfm/campaign.py, and ReportParams).
+        contents: what there is to show: ``report_contents`` in ncfm/campaign.py.
         results: the campaign's folder.
 
     Raises:
@@ -105,7 +104,16 @@ def collect(contents: Values, results: Path) -> Collected:
                 tuple(own_sets),
             )
         )
-    return Collected(contents["title"], contents["grid_columns"], tuple(rows), sets, contents["labels"])
+    return Collected(contents["title"], tuple(rows), sets, contents["labels"])
+
+
+def read_contents(path: Path) -> Values:
+    """Read the report's params file. Raises :class:`ParamsError` where it lists no campaign, :class:`DataError`."""
+    contents = read_json(path)
+    for key in ("campaign", "title", "labels", "evaluations", "sets"):
+        if not isinstance(contents, dict) or key not in contents:
+            raise ParamsError(f"{path}: {key}: is missing; run `ncfm params NAME` to write the file anew")
+    return contents
 
 
 def evaluation_files(contents: Values, results: Path) -> list[str | Path]:
@@ -154,6 +162,8 @@ class _Files:
                     f"{path}: holds the evaluation of {content['names']}, but its place is for {cell.names}"
                 )
             networks = content["networks"]
+            if not networks:
+                raise ValueError("no networks")
             return Evaluation(
                 int(content["names"]["seed"]),
                 tuple(float(network["last"]) for network in networks),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import LogLocator
 from PIL import Image, ImageDraw, ImageFont
 
 from ncfm.artifacts import load_tensors, replacing, write_with
@@ -24,7 +25,9 @@ from ncfm.report.collect import Collected, Row, StoredSet
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#666666", "#000000")
 ROWS = 3  # images per class and method in the picture of sets
+POINTS = 500  # of one loss curve
 MARGIN, LINE, LABELS = 12, 26, 170  # pixels: border, height of a line of text, width of the methods' names
+BEST: Any = {"marker": "D", "markerfacecolor": "white", "markeredgecolor": "black", "linestyle": ""}
 STYLE: Any = {  # matplotlib types it by a list of all its keys
     "svg.hashsalt": "ncfm",
     "font.size": 10,
@@ -37,8 +40,8 @@ STYLE: Any = {  # matplotlib types it by a list of all its keys
 }
 
 
-def write_sets(collected: Collected, path: Path) -> None:
-    """Write the images of each method's first seed as one PNG: per data set and IPC, classes as columns.
+def write_sets(collected: Collected, columns: int, path: Path) -> None:
+    """Write the images of each method's first seed as one PNG: per data set and IPC, at most ``columns`` classes.
 
     Raises:
         DataError: where a set's file is torn.
@@ -49,7 +52,9 @@ def write_sets(collected: Collected, path: Path) -> None:
         if stored.metadata and stored.cell.method not in [other.cell.method for other in group]:
             group.append(stored)
     panels = [
-        _panel(f"{dataset}, IPC {ipc}", ipc, group, collected) for (dataset, ipc), group in groups.items() if group
+        _panel(f"{dataset}, IPC {ipc}", ipc, group, collected.labels, columns)
+        for (dataset, ipc), group in groups.items()
+        if group
     ]
     panels = panels or [_blank("no set has been made yet")]
     width = max(panel.shape[1] for panel in panels)
@@ -58,15 +63,16 @@ def write_sets(collected: Collected, path: Path) -> None:
     write_with(path, lambda stream: picture.save(stream, format="PNG"))
 
 
-def _panel(title: str, ipc: int, group: Sequence[StoredSet], collected: Collected) -> np.ndarray:
+def _panel(title: str, ipc: int, group: Sequence[StoredSet], labels: Mapping[str, str], columns: int) -> np.ndarray:
     """Return one data set at one IPC: a heading, the class names, and a block of images per method."""
     blocks = []
     for stored in group:
         tensors, metadata = load_tensors(stored.folder / "distilled.safetensors")
         classes = int(metadata["classes"])
-        columns = min(classes, collected.grid_columns)
+        columns = min(classes, columns)
         images = tensors["images"].unflatten(0, (classes, -1))[:columns, :ROWS].flatten(0, 1)
-        blocks.append((collected.labels.get(str(stored.cell.method), str(stored.cell.method)), tile(images, columns)))
+        method = str(stored.cell.method)
+        blocks.append((labels.get(method, method), tile(images, columns)))
     names = [str(name) for name in metadata["label_names"][:columns]]
     shown = f" (first {ROWS} of {ipc} images per class)" if ipc > ROWS else ""
     shown += f" (first {columns} of {classes} classes)" if columns < classes else ""
@@ -76,9 +82,9 @@ def _panel(title: str, ipc: int, group: Sequence[StoredSet], collected: Collecte
     draw = ImageDraw.Draw(picture)
     draw.text((MARGIN, LINE // 2), title + shown, "black", _font(17, bold=True), anchor="lm")
     step = blocks[0][1].shape[1] / columns
+    font = _fitting(max(names, key=len), step - 4)
     for index, name in enumerate(names):
-        place = (LABELS + (index + 0.5) * step, 1.5 * LINE)
-        draw.text(place, name, "#444444", _fitting(name, step - 4), anchor="mm")
+        draw.text((LABELS + (index + 0.5) * step, 1.5 * LINE), name, "#444444", font, anchor="mm")
     top = 2 * LINE
     for label, block in blocks:
         draw.text(
@@ -127,7 +133,7 @@ def write_accuracies(collected: Collected, folder: Path) -> None:
             Line2D(
                 [], [], color="black", marker="o", markersize=3, alpha=0.4, linestyle="", label="one network (last)"
             ),
-            Line2D([], [], color="black", marker="_", markersize=11, linestyle="", label="mean best (test-selected)"),
+            Line2D([], [], markersize=6, label="mean best (test-selected)", **BEST),
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
         _save(figure, folder / "accuracy")
@@ -145,10 +151,10 @@ def _accuracy_panel(axis: Axes, rows: Sequence[Row], methods: Sequence[str]) -> 
         best = np.concatenate([evaluation.best for evaluation in row.evaluations])
         deviation = last.std(ddof=1) if len(last) > 1 else 0.0
         axis.bar(place, last.mean(), 0.85, color=_colour(index), alpha=0.75, yerr=deviation, ecolor="black", capsize=3)
-        spread = np.linspace(-0.22, 0.22, len(last)) if len(last) > 1 else np.zeros(1)
+        spread = np.linspace(-0.28, 0.2, len(last)) if len(last) > 1 else np.zeros(1)
         axis.scatter(place + spread, last, s=9, color="black", alpha=0.35, linewidths=0, zorder=3)
-        axis.plot([place - 0.4, place + 0.4], [best.mean()] * 2, color="black", linewidth=1.6, zorder=4)
-        axis.text(place, 1.5, f"{last.mean():.1f}", ha="center", va="bottom", fontsize=8, color="white", zorder=5)
+        axis.plot(place + 0.33, best.mean(), markersize=6, zorder=5, **BEST)
+        axis.text(place, 1, f"{last.mean():.1f}", ha="center", va="bottom", fontsize=8, zorder=5)
     axis.set_xticks([i * (len(methods) + 1) + (len(methods) - 1) / 2 for i in range(len(ipcs))])
     axis.set_xticklabels([f"IPC {ipc}" for ipc in ipcs])
     axis.tick_params(axis="x", length=0)
@@ -179,6 +185,9 @@ def write_histories(collected: Collected, folder: Path) -> None:
             axis.set_xlabel("iteration")
             axis.set_ylabel("loss (mean over classes)")
             axis.set_yscale("log")
+            axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.yaxis.set_major_formatter("{x:g}")
+            axis.yaxis.set_minor_formatter("")
         for axis in axes[len(panels) :]:
             axis.set_axis_off()
         if not panels:
@@ -203,10 +212,10 @@ def _history(path: Path) -> pd.DataFrame:
 
 
 def _history_line(axis: Axes, history: pd.DataFrame, colour: str) -> None:
-    window = max(1, len(history) // 25)
+    window, stride = max(1, len(history) // 25), max(1, len(history) // POINTS)
     smooth = history["loss"].rolling(window, center=True, min_periods=1).mean()
-    axis.plot(history["step"], history["loss"], color=colour, alpha=0.18, linewidth=0.8)
-    axis.plot(history["step"], smooth, color=colour, linewidth=1.6)
+    axis.plot(history["step"][::stride], history["loss"][::stride], color=colour, alpha=0.18, linewidth=0.8)
+    axis.plot(history["step"][::stride], smooth[::stride], color=colour, linewidth=1.6)
 
 
 def _colour(index: int) -> str:

@@ -31,7 +31,7 @@ HEADS = {
     "best": "best (test-selected)",
     "n": "n",
     "last_between_seeds": "between seeds",
-    "training_images_per_class": "images trained on per class",
+    "training_images_per_class": "training images per class",
     "distill_seconds": "distil (s)",
     "evaluate_seconds": "evaluate (s)",
     "place": "run on",
@@ -210,6 +210,7 @@ def verdicts_markdown(table: pd.DataFrame, title: str) -> str:
     lines = [f"# Verdicts: {title}", ""]
     if table.empty:
         return "\n".join([*lines, "The paper reports no number for these data sets, IPCs, networks and methods.", ""])
+    letters: dict[str, str] = {}
     shown = [
         {
             "reported in": line["source"].removeprefix("NCFM "),
@@ -222,28 +223,40 @@ def verdicts_markdown(table: pd.DataFrame, title: str) -> str:
             "our last": number(line["last"], 1),
             "our best": number(line["best"], 1),
             "n": _counts(line),
-            "difference [95% of ours]": _difference(line),
-            "verdict": f"**{line['verdict']}**" + (f": {line['reason']}" if line["reason"] else ""),
+            "difference": "-" if pd.isna(line["difference"]) else f"{line['difference']:+.1f} ({line['compared']})",
+            "95% of ours": _interval(line),
+            "verdict": _verdict(line, letters),
         }
         for line in table.to_dict("records")
     ]
     text = (
         "What the paper reports beside ours, in percent. Differences compare our best with the NCFM rows, which are "
-        "test-selected as well, and our last with rows of prior work; the interval is a two-level bootstrap over "
-        "distillation seeds and networks. Rules: docs/verdicts.md."
+        "test-selected as well, and our last with rows of prior work; the interval of that mean is a two-level "
+        "bootstrap over distillation seeds and networks. Rules: docs/verdicts.md."
     )
-    return "\n".join([*lines, text, "", markdown(pd.DataFrame(shown)), ""])
+    lines += [text, "", markdown(pd.DataFrame(shown)), ""]
+    if letters:
+        lines += ["Params that differ from the full protocol, as ours (full):", ""]
+        lines += [f"- **{letter}**: {params}" for params, letter in letters.items()]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _verdict(line: Values, letters: dict[str, str]) -> str:
+    """Return the verdict with its reasons; params that differ get a letter, explained below the table."""
+    reasons = [line["reason"]] if line["reason"] else []
+    if not pd.isna(line["params_that_differ"]) and line["params_that_differ"]:
+        reasons.append("params " + letters.setdefault(line["params_that_differ"], _letter(len(letters))))
+    return f"**{line['verdict']}**" + (f": {'; '.join(reasons)}" if reasons else "")
 
 
 def _brief(variant: str) -> str:
     return variant.split(" (headline", maxsplit=1)[0]
 
 
-def _difference(line: Values) -> str:
-    if pd.isna(line["difference"]):
+def _interval(line: Values) -> str:
+    if pd.isna(line["interval_low"]):
         return "-"
-    interval = "" if pd.isna(line["interval_low"]) else f" [{line['interval_low']:.1f}, {line['interval_high']:.1f}]"
-    return f"{line['difference']:+.1f} ({line['compared']}){interval}"
+    return f"{line['interval_low']:.1f} to {line['interval_high']:.1f}"
 
 
 def markdown(table: pd.DataFrame) -> str:

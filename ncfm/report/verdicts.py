@@ -44,7 +44,7 @@ CONDITIONS: dict[str, tuple[str, object] | None] = {
 COLUMNS = (
     *("source", "dataset", "ipc", "arch", "reported_method", "variant", "reported", "reported_std"),
     *("method", "last", "best", "n_seeds", "n", "compared", "difference", "interval_low", "interval_high"),
-    *("verdict", "reason"),
+    *("verdict", "reason", "params_that_differ"),
 )
 
 
@@ -77,7 +77,7 @@ def compare(reported: Mapping[str, str], stored: StoredSet) -> Comparison | None
     if kind == "random" and reported["method"] == "Random" and stored.params["factor"] == 1:
         return Comparison("last", obstacle="the row is from prior work, trained by another protocol, last epoch")
     if kind == "mmd" and reported["method"] == "DM":
-        return Comparison("last", obstacle="our MMD is not DM: pretrained extractors, another training, last epoch")
+        return Comparison("last", obstacle="our MMD is not DM (pretrained extractors), and DM's training is another")
     return None
 
 
@@ -199,10 +199,9 @@ def _line(row: Row, entry: Mapping[str, str], comparison: Comparison) -> dict[st
     reasons = [comparison.obstacle] if comparison.obstacle else []
     if bounds is None:
         reasons.append("one network gives no interval")
-    if comparison.recipe is not None:
-        reasons += differences(row, row.sets[0], comparison.recipe)
+    params = [] if comparison.recipe is None else differences(row, row.sets[0], comparison.recipe)
     verdict = "protocol differs"
-    if bounds is not None and not reasons:
+    if bounds is not None and not reasons and not params:
         verdict = judge(*bounds, value, std, "digitised" in entry["source"])
     return {
         **line,
@@ -215,4 +214,5 @@ def _line(row: Row, entry: Mapping[str, str], comparison: Comparison) -> dict[st
         "interval_high": bounds[1] if bounds else None,
         "verdict": verdict,
         "reason": "; ".join([*reasons, *([row.reason] if row.reason else [])]),
+        "params_that_differ": "; ".join(params),
     }

@@ -1,0 +1,242 @@
+"""The report on made-up campaigns: numbers against hand computation, every verdict, equal bytes, faults."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from ncfm import campaign, cli, layout
+from ncfm.artifacts import read_json, save_tensors, write_json, write_text
+from ncfm.layout import Cell
+from ncfm.params import DistillParams
+from ncfm.report.build import OUTPUTS
+from ncfm.report.tables import latex_escape
+from ncfm.report.verdicts import RECIPES, interval, judge
+
+REPOSITORY = Path(__file__).parent.parent
+HARDWARE = {"cpu": "Made_up & Co 100%", "cores": 2, "threads": 2, "memory_gib": 8.0, "gpu": None}
+
+
+def record_of(cell: Cell, seconds: float, params: dict) -> dict:
+    return {
+        "names": cell.names,
+        "params": params,
+        "hardware": HARDWARE,
+        "versions": {"torch": "2.13.0"},
+        "seconds": seconds,
+        "commit": "0123456789abcdef",
+        "dirty": True,
+    }
+
+
+def make(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> campaign.Campaign:
+    """Write a campaign, its params and a set and history for each of its sets below ``folder``, and go there."""
+    write_text(folder / "params/made-up.yaml", text)
+    write_text(folder / "params/base.yaml", (REPOSITORY / "params/base.yaml").read_text())
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("NCFM_TRACKING", "off")
+    chosen = campaign.load("made-up")
+    campaign.write_params(chosen)
+    for cell in chosen.of("distill", "select"):
+        generator = torch.Generator().manual_seed(int(cell.seed or 0))
+        images = torch.rand(10 * int(cell.ipc or 0), 1, 16, 16, generator=generator)
+        place = Path(layout.set_folder("made-up", cell))
+        metadata = {"classes": 10, "label_names": [f"class {index}" for index in range(10)], "names": cell.names}
+        save_tensors(place / "distilled.safetensors", {"images": images}, metadata)
+        params = chosen.params[cell].model_dump(mode="json")
+        write_json(place / "distilled.record.json", record_of(cell, 10.0, params))
+        if cell.stage == "distill":
+            rows = [f"{step},{300 / (step + 1)},0.5,0.01" for step in range(30)]
+            write_text(place / "history.csv", "\n".join(["step,loss,calibration,learning_rate", *rows, ""]))
+    return chosen
+
+
+def evaluate(chosen: campaign.Campaign, cell: Cell, last: list[float], best: list[float]) -> Path:
+    """Write the evaluation of a cell with the given accuracies."""
+    path = Path(layout.evaluation_file("made-up", cell))
+    networks = [
+        {"network": index, "last": a, "best": b, "best_epoch": 1, "curve": [[1, a, 0.1]]}
+        for index, (a, b) in enumerate(zip(last, best, strict=True))
+    ]
+    params = chosen.params[cell].model_dump(mode="json")
+    content = {"format": 1, "names": cell.names, "training_images": 40, "params": params, "networks": networks}
+    write_json(path, content)
+    write_json(Path(layout.record_file(layout.evaluation_file("made-up", cell))), record_of(cell, 4.0, params))
+    return path
+
+
+def run() -> int:
+    return cli.main(["report", "--params", "results/made-up/params/report.json", "--results", "results/made-up"])
+
+
+def read(name: str) -> str:
+    return Path("results/made-up", name).read_text(encoding="utf-8")
+
+
+DIGITS = """
+architectures: [convnet-3]
+datasets: {digits: {ipcs: [1]}}
+methods: {paper: {seeds: [0, 1]}, random: {}}
+"""
+
+
+def test_numbers_are_those_computed_by_hand(tmp_path, monkeypatch):
+    chosen = make(tmp_path, monkeypatch, DIGITS)
+    first, second, missing = chosen.of("evaluate")
+    evaluate(chosen, first, [60, 62], [63, 63])
+    evaluate(chosen, second, [66, 68], [67, 71])
+    assert run() == 0
+    # last 60, 62, 66, 68: mean 64, squares 16 + 4 + 4 + 16 = 40, over 3; seeds 61 and 67: squares 9 + 9, over 1
+    # best 63, 63, 67, 71: mean 66, squares 9 + 9 + 1 + 25 = 44, over 3
+    metrics = read_json("results/made-up/tables/metrics.json")
+    assert metrics == {
+        "digits": {
+            "ipc1": {
+                "paper": {"convnet-3": {"last": 64, "last_std": 3.6515, "best": 66, "best_std": 3.8297, "n": 4}},
+            }
+        }
+    }
+    head, line, absent = read("tables/results.csv").splitlines()
+    row = dict(zip(head.split(","), line.replace('"Made_up & Co 100%, 2 threads"', "hardware").split(","), strict=True))
+    expected = {"last": "64.0000", "last_between_seeds": "4.2426", "training_images_per_class": "4.0000"}
+    expected |= {
+        "distill_seconds": "10.0000",
+        "evaluate_seconds": "4.0000",
+        "commit": "0123456+",
+        "hardware": "hardware",
+    }
+    assert {key: row[key] for key in expected} == expected
+    reason = f"not run: {layout.evaluation_file('made-up', missing)} is missing"
+    assert reason in absent and reason in read("tables/results.md")
+    assert "64.0 ± 3.7" in read("tables/results.md")
+    assert r"Made\_up \& Co 100\%" in read("tables/results.tex") and r"64.0 $\pm$ 3.7" in read("tables/results.tex")
+    assert read("tables/verdicts.csv").count("\n") == 1
+    assert "reports no number" in read("tables/verdicts.md")
+    record = read_json("results/made-up/tables/metrics.record.json")
+    assert record["metrics"]["digits/ipc1/paper/convnet-3/last"] == 64 and len(record["inputs"]) == 2
+
+
+CIFAR = """
+architectures: [convnet-3]
+datasets: {cifar10: {ipcs: [10, 50]}}
+methods: {paper: {}, released: {}, random: {}, mmd: {}}
+"""
+
+
+def verdicts() -> dict[tuple[str, str, str, str], tuple[str, str, str]]:
+    table = csv.DictReader(read("tables/verdicts.csv").splitlines())
+    return {
+        (line["source"].removeprefix("NCFM "), line["ipc"], line["variant"].split(" (")[0], line["method"]): (
+            line["verdict"],
+            line["reason"],
+            line["params_that_differ"],
+        )
+        for line in table
+    }
+
+
+def test_every_verdict_is_reached(tmp_path, monkeypatch):
+    chosen = make(tmp_path, monkeypatch, CIFAR)
+    spread = np.linspace(-0.5, 0.5, 10)
+    for cell in chosen.of("evaluate"):
+        # Table 5: 68.9 and 77.4 with psi, 65.6 and 74.2 without
+        centre = {("paper", 10): 68.8, ("paper", 50): 80.0, ("released", 10): 60.0}.get((cell.method, cell.ipc), 40.0)
+        if (cell.method, cell.ipc) != ("released", 50):
+            best = list(centre + spread)
+            evaluate(chosen, cell, [value - 5 for value in best], best)
+    assert run() == 0
+    found = verdicts()
+    assert found["Table 5", "10", "with psi", "NCFM (paper)"] == ("reproduced", "", "")
+    assert found["Table 5", "50", "with psi", "NCFM (paper)"] == ("above", "", "")
+    assert found["Table 5", "10", "w/o psi", "NCFM (released)"] == ("below", "", "")
+    absent = "results/made-up/evaluations/cifar10/ipc50/released/seed0/convnet-3.json is missing"
+    assert found["Table 5", "50", "w/o psi", "NCFM (released)"] == ("not run", absent, "")
+    assert found["Table 1", "10", "with psi", "NCFM (paper)"] == ("protocol differs", "no curation here", "")
+    assert found["Table 1", "10", "", "random"][0] == found["Table 1", "10", "", "MMD"][0] == "protocol differs"
+    assert found["Fig 5 (digitised)", "10", "alpha=0.5", "NCFM (released)"][0] == "below"
+    assert not any(source == "Table 5" and method in ("random", "MMD") for source, _, _, method in found)
+
+
+def test_a_cut_budget_is_another_protocol_and_says_how(tmp_path, monkeypatch):
+    text = CIFAR + "pretrain: {pool: 4}\ndistill: {iterations: 100, checkpoint_every: 7}\nevaluate: {width: 64}\n"
+    chosen = make(tmp_path, monkeypatch, text)
+    for cell in chosen.of("evaluate"):
+        evaluate(chosen, cell, [68.0, 69.0], [68.0, 70.0])
+    assert run() == 0
+    params = "extractors: pool 4 (20); distillation: iterations 100 (20000); evaluation: width 64 (128)"
+    assert verdicts()["Table 5", "10", "with psi", "NCFM (paper)"] == ("protocol differs", "", params)
+    assert verdicts()["Table 1", "10", "with psi", "NCFM (paper)"] == ("protocol differs", "no curation here", params)
+    assert f"- **a**: {params}" in read("tables/verdicts.md")
+
+
+def test_recipes_are_those_of_the_base_params():
+    methods = yaml.safe_load((REPOSITORY / "params/base.yaml").read_text())["methods"]
+    for variant, method in (("with psi", "paper"), ("w/o psi", "released")):
+        assert DistillParams(**methods[method]["distill"]) == DistillParams(**RECIPES[variant])
+
+
+def test_interval_covers_both_levels():
+    assert interval([[50.0, 50.0], [50.0, 50.0]]) == (50.0, 50.0)
+    within, between = interval([[48.0, 52.0] * 5]), interval([[48.0] * 10, [52.0] * 10])
+    # networks alone: 1.96 * 2 / sqrt(10) = 1.24; of two seeds, every fourth draw takes only the first
+    assert within == pytest.approx((48.76, 51.24), abs=0.1)
+    assert between == (48.0, 52.0)
+    assert interval([[48.0, 52.0] * 5]) == within
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "std", "digitised", "verdict"),
+    [
+        (49.0, 49.94, None, False, "below"),
+        (49.0, 49.96, None, False, "reproduced"),
+        (50.04, 51.0, None, False, "reproduced"),
+        (50.06, 51.0, None, False, "above"),
+        (50.06, 51.0, None, True, "reproduced"),
+        (50.60, 51.0, 1.0, False, "reproduced"),  # 0.05 + 1.96 / sqrt(10) = 0.67
+        (50.70, 51.0, 1.0, False, "above"),
+    ],
+)
+def test_judge(low, high, std, digitised, verdict):
+    assert judge(low, high, 50.0, std, digitised) == verdict
+
+
+def test_equal_input_gives_equal_bytes(tmp_path, monkeypatch):
+    chosen = make(tmp_path, monkeypatch, DIGITS)
+    for cell in chosen.of("evaluate"):
+        evaluate(chosen, cell, [60.0, 61.0], [62.0, 63.0])
+    assert run() == 0
+    first = {name: Path("results/made-up", name).read_bytes() for name in OUTPUTS}
+    assert run() == 0
+    assert {name: Path("results/made-up", name).read_bytes() for name in OUTPUTS} == first
+
+
+def test_faults_are_one_line(tmp_path, monkeypatch, capsys):
+    chosen = make(tmp_path, monkeypatch, DIGITS)
+    cells = chosen.of("evaluate")
+    whole = {cell: evaluate(chosen, cell, [60.0], [61.0]) for cell in cells}
+    text = whole[cells[0]].read_text()
+    history = Path(layout.set_folder("made-up", chosen.of("distill")[0]), "history.csv")
+    other = json.loads(text) | {"networks": []}
+    for path, content, words in (
+        (whole[cells[0]], text[:50], "not a readable JSON file"),
+        (whole[cells[0]], json.dumps(other), "not an evaluation (ValueError: no networks)"),
+        (whole[cells[0]], whole[cells[1]].read_text(), "its place is for"),
+        (history, "", "not a readable history"),
+        (history.with_name("distilled.safetensors"), "torn", "not a whole safetensors file"),
+    ):
+        kept = path.read_bytes()
+        path.write_text(content)
+        assert run() == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and str(path) in error and words in error
+        path.write_bytes(kept)
+    assert run() == 0
+
+
+def test_latex_escapes_every_special_character():
+    assert latex_escape("a_b & 5% ±") == r"a\_b \& 5\% $\pm$"
+    assert latex_escape("\\{x}~^#$") == r"\textbackslash{}\{x\}\textasciitilde{}\textasciicircum{}\#\$"
