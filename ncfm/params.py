@@ -55,8 +55,7 @@ class NetworkParams(StageParams):
     milestones: tuple[Share, ...] = Field((2 / 3, 5 / 6), description="shares of the epochs where the rate decays")
     decay: Positive = Field(0.2, description="factor of the learning rate at each milestone")
     augmentation: str = Field("color_crop", description="strategy, one draw per image")
-    cutmix_probability: Share = 0.5
-    cutmix_beta: Positive = 1.0
+    cutmix_probability: Share = Field(0.5, description="share of batches that CutMix mixes, with Beta(1, 1)")
 
 
 class PretrainParams(NetworkParams):
@@ -70,6 +69,9 @@ class DistillParams(StageParams):
 
     factor: Count = Field(2, description="multi-formation: factor x factor tiles per stored image")
     initialisation: Literal["mix", "random", "noise", "load"] = "mix"
+    shrink: Literal["area", "nearest"] = Field(
+        "area", description="how mix initialisation shrinks real images (released program: nearest)"
+    )
     load: str = Field("", description="distilled.safetensors to start from, with initialisation: load")
     iterations: Count = 20000
     batch_real: Count = Field(1024, description="real images per class and iteration, or all where there are fewer")

@@ -54,14 +54,14 @@ def build(
     Raises:
         ParamsError: for an unknown name, or a resolution that it cannot take.
     """
-    from ncfm.models.convnet import ConvNet
+    from ncfm.models.convnet import build_convnet
 
     if arch not in ARCHITECTURES:
         raise ParamsError(one_of("architecture", arch, ARCHITECTURES))
     least = smallest_resolution(arch)
     if resolution < least or resolution % least:
         raise ParamsError(f"{arch} cannot take images of resolution {resolution} (allowed: multiples of {least})")
-    return ConvNet(
+    return build_convnet(
         depth=ARCHITECTURES[arch].blocks,
         channels=channels,
         resolution=resolution,

@@ -1,0 +1,181 @@
+"""Siamese augmentation (DSA, Zhao and Bilen 2021) and CutMix, as drawn parameters applied to whole batches.
+
+A draw is made once and applied to as many images as wanted: that is what "siamese" means. One draw for a whole class
+batch serves matching; one draw per image serves training. All draws are made on the CPU, so that a run has the same
+augmentation on every device. Images are normalised before, so that the zeros which crop and cutout bring in are the
+data set's mean colour.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample, pad
+
+# The strengths of the released program (facts/protocol.md section 1).
+BRIGHTNESS, SATURATION, CONTRAST = 1.0, 2.0, 0.5
+CROP, CUTOUT, SCALE, ROTATE = 0.125, 0.5, 1.2, 15.0
+Geometry = Literal["none", "crop", "scale", "rotate"]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Parameters of N augmentations; every tensor has N rows, or is None where the strategy leaves the step out.
+
+    Attributes:
+        geometry: which of crop, scale and rotate was drawn for this batch.
+        brightness, saturation, contrast: (N, 1, 1, 1): a shift and two factors.
+        shift: (N, 2) pixels, rows and columns, of crop.
+        matrix: (N, 2, 3) of scale or rotate.
+        corner: (N, 2): top left corner of the cutout box, possibly outside the image.
+        flip: (N,) bool.
+    """
+
+    geometry: Geometry
+    brightness: Tensor | None = None
+    saturation: Tensor | None = None
+    contrast: Tensor | None = None
+    shift: Tensor | None = None
+    matrix: Tensor | None = None
+    corner: Tensor | None = None
+    flip: Tensor | None = None
+
+    def for_images(self, index: Tensor) -> Draw:
+        """Return the draw whose row i is this draw's row ``index[i]``: several images share one row."""
+        rows = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "geometry"}
+        return Draw(self.geometry, **{name: value if value is None else value[index] for name, value in rows.items()})
+
+
+def draw(strategy: str, count: int, resolution: int, generator: torch.Generator) -> Draw:
+    """Draw the parameters of ``count`` augmentations.
+
+    Args:
+        strategy: parts joined by "_": color, crop, cutout, flip, scale, rotate; empty for none. Where several of crop,
+            scale and rotate are named, one of them is drawn for the whole batch (method.md section 5).
+        count: number of independent draws.
+        resolution: height and width of the images.
+        generator: a CPU generator.
+    """
+    parts = strategy.split("_") if strategy else []
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(count, *shape, generator=generator)
+
+    geometries: list[Geometry] = [part for part in ("crop", "scale", "rotate") if part in parts]  # type: ignore[misc]
+    geometry: Geometry = "none"
+    if geometries:
+        geometry = geometries[int(torch.randint(len(geometries), (), generator=generator))]
+    values: dict[str, Tensor] = {}
+    if "color" in parts:
+        values["brightness"] = (uniform(1, 1, 1) - 0.5) * BRIGHTNESS
+        values["saturation"] = uniform(1, 1, 1) * SATURATION
+        values["contrast"] = uniform(1, 1, 1) + CONTRAST
+    if geometry == "crop":
+        reach = int(resolution * CROP + 0.5)
+        values["shift"] = torch.randint(-reach, reach + 1, (count, 2), generator=generator)
+    elif geometry == "scale":
+        factors = uniform(2) * (SCALE - 1 / SCALE) + 1 / SCALE
+        zero = torch.zeros(count)
+        values["matrix"] = _matrix(factors[:, 0], zero, zero, factors[:, 1])
+    elif geometry == "rotate":
+        angle = (uniform() - 0.5) * 2 * ROTATE * torch.pi / 180
+        values["matrix"] = _matrix(angle.cos(), -angle.sin(), angle.sin(), angle.cos())
+    if "cutout" in parts:
+        side = _cutout_side(resolution)
+        centre = torch.randint(0, resolution + (1 - side % 2), (count, 2), generator=generator)
+        values["corner"] = centre - side // 2
+    if "flip" in parts:
+        values["flip"] = uniform() < 0.5
+    return Draw(geometry, **values)
+
+
+def _matrix(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
+    zero = torch.zeros_like(a)
+    return torch.stack([torch.stack([a, b, zero], 1), torch.stack([c, d, zero], 1)], 1)
+
+
+def _cutout_side(resolution: int) -> int:
+    return int(resolution * CUTOUT + 0.5)
+
+
+def apply(images: Tensor, drawn: Draw) -> Tensor:
+    """Apply N draws to N images, or one draw to all; differentiable with respect to the images.
+
+    Order: flip, brightness, saturation, contrast, then crop, scale or rotate, then cutout.
+
+    Args:
+        images: (N, C, H, W), normalised.
+        drawn: N rows, or one.
+    """
+    device = images.device
+    if drawn.flip is not None:
+        images = torch.where(drawn.flip.to(device).view(-1, 1, 1, 1), images.flip(-1), images)
+    if drawn.brightness is not None:
+        images = images + drawn.brightness.to(device)
+    if drawn.saturation is not None and images.shape[1] > 1:  # grey images have no saturation to change
+        grey = images.mean(1, keepdim=True)
+        images = (images - grey) * drawn.saturation.to(device) + grey
+    if drawn.contrast is not None:
+        middle = images.mean((1, 2, 3), keepdim=True)
+        images = (images - middle) * drawn.contrast.to(device) + middle
+    if drawn.shift is not None:
+        images = _shifted(images, drawn.shift)
+    if drawn.matrix is not None:
+        matrices = drawn.matrix.to(device, images.dtype).expand(len(images), -1, -1)
+        grid = affine_grid(matrices, list(images.shape), align_corners=False)
+        images = grid_sample(images, grid, align_corners=False)
+    if drawn.corner is not None:
+        images = images * _cutout_mask(drawn.corner, images.shape[-1]).to(device, images.dtype)
+    return images
+
+
+def _shifted(images: Tensor, shift: Tensor) -> Tensor:
+    """Move images by whole pixels; what comes in is zero."""
+    size = images.shape[-1]
+    reach = int(shift.abs().max())
+    padded = pad(images, (reach, reach, reach, reach))
+    if len(shift) == 1:
+        top, left = (reach + shift[0]).tolist()
+        return padded[:, :, top : top + size, left : left + size]
+    start = (shift + reach).to(images.device)
+    along = torch.arange(size, device=images.device)
+    rows = (start[:, 0, None] + along)[:, None, :, None]
+    columns = (start[:, 1, None] + along)[:, None, None, :]
+    image = torch.arange(len(images), device=images.device)[:, None, None, None]
+    channel = torch.arange(images.shape[1], device=images.device)[None, :, None, None]
+    return padded[image, channel, rows, columns]
+
+
+def _cutout_mask(corner: Tensor, size: int) -> Tensor:
+    """Return 0 inside each box and 1 outside it, (N, 1, size, size)."""
+    along = torch.arange(size)
+    inside = (along >= corner[..., None]) & (along < corner[..., None] + _cutout_side(size))
+    return ~(inside[:, 0, :, None] & inside[:, 1, None, :])[:, None]
+
+
+def cutmix(images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, float]:
+    """Paste one random box from a shuffled batch into every image (CutMix, Yun et al. 2019) with Beta(1, 1).
+
+    Args:
+        images: (N, C, H, W).
+        generator: a CPU generator.
+
+    Returns:
+        The mixed images; the order (N,) of the images that the boxes came from; the share of the original that is left
+        in [0, 1], so that the loss is ``share * loss(labels) + (1 - share) * loss(labels[order])``.
+    """
+    height, width = images.shape[-2:]
+    order = torch.randperm(len(images), generator=generator).to(images.device)
+    share = float(torch.rand((), generator=generator))  # Beta(1, 1) is uniform
+    cut = (1 - share) ** 0.5
+    half_height, half_width = int(height * cut) // 2, int(width * cut) // 2
+    row = int(torch.randint(height, (), generator=generator))
+    column = int(torch.randint(width, (), generator=generator))
+    top, bottom = max(row - half_height, 0), min(row + half_height, height)
+    left, right = max(column - half_width, 0), min(column + half_width, width)
+    mixed = images.clone()
+    mixed[:, :, top:bottom, left:right] = images[order, :, top:bottom, left:right]
+    return mixed, order, 1 - (bottom - top) * (right - left) / (height * width)

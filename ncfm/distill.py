@@ -1,0 +1,300 @@
+"""Distillation: move synthetic images so that their features cannot be told from the real ones' (NCFM, the minmax game).
+
+Shapes: C classes, K stored images per class, M = factor^2 K decoded ones, B real images, D features, F frequencies.
+
+Every draw of iteration i comes from generators derived from (data set, IPC, seed, i), so a resumed run needs no random
+state and equals an uninterrupted one. The method's name is left out on purpose: methods with one seed start from the
+same images and see the same real batches, so what differs between them is the method.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from ncfm import augmentation, checkpoint, discrepancy
+from ncfm.datasets.split import Split, load_split
+from ncfm.distilled import load, save_set
+from ncfm.errors import DataError, DivergenceError, ParamsError
+from ncfm.extractors import Pool
+from ncfm.frequencies import build_sampling_network, draw_frequencies
+from ncfm.models.base import Network
+from ncfm.multiformation import decode_classes, tile
+from ncfm.params import DistillParams
+from ncfm.pictures import write_grid
+from ncfm.progress import Progress
+from ncfm.records import Record
+from ncfm.seeding import generator
+from ncfm.training import device
+
+NOISE_DEVIATION = 0.25  # of the `noise` initialisation, around 0.5
+
+
+def distill(
+    params: DistillParams, data: Path, extractors: Path, names: Mapping[str, Any], out: Path, record: Record
+) -> None:
+    """Distill a data set and write `distilled.safetensors`, `history.csv` and `grid.png` into ``out``.
+
+    A checkpoint is written into ``out`` at an interval; the same command continues from it after a kill.
+
+    Raises:
+        ParamsError: an IPC that the data set cannot give.
+        DataError: data set, extractors or the set to load do not belong together.
+        DivergenceError: a loss that is infinite or not a number.
+    """
+    where = device()
+    split, pool = load_split(data, "train", where), Pool(extractors, where)
+    if pool.facts["dataset"] != split.dataset:
+        raise DataError(f"{extractors}: was trained on {pool.facts['dataset']}, but {data} holds {split.dataset}")
+    run = Distillation(params, split, pool, int(names["ipc"]), int(names["seed"]))
+    resume, key = out / "checkpoint.safetensors", record.content["key"]
+    if saved := checkpoint.load(resume, key, where):
+        for step, row in run.restore(*saved):
+            record.log(step, row)
+    with Progress(params.iterations, "distill", start=run.iteration) as progress:
+        while run.iteration < params.iterations:
+            row = run.step()
+            record.log(run.iteration, row)
+            progress.step(loss=row["loss"])
+            if run.iteration % params.checkpoint_every == 0 and run.iteration < params.iterations:
+                tensors, values = run.state()
+                history = [(int(row["step"]), {k: v for k, v in row.items() if k != "step"}) for row in record.rows]
+                checkpoint.save(resume, key, tensors, {**values, "history": history})
+    stored, history_file, grid = out / "distilled.safetensors", out / "history.csv", out / "grid.png"
+    images = run.images.detach().clamp(0, 1).cpu()
+    record.save_history(history_file)
+    write_grid(images.flatten(0, 1), split.classes, grid)
+    save_set(stored, images, split, params.factor, names)
+    record.finish([stored, history_file, grid], {k: v for k, v in record.rows[-1].items() if k != "step"})
+    resume.unlink(missing_ok=True)
+
+
+class Distillation:
+    """One distillation in progress.
+
+    Attributes:
+        images: the stored synthetic images (C, K, c, h, w), the leaf that the optimiser moves.
+        psi: the sampling network, or None where the frequencies are Gaussian or the discrepancy has none.
+        iteration: number of finished iterations.
+    """
+
+    def __init__(self, params: DistillParams, split: Split, pool: Pool, ipc: int, seed: int) -> None:
+        self.params, self.split, self.pool = params, split, pool
+        self.names = (split.dataset, ipc, "distill", seed)
+        self.device = split.images.device
+        self.iteration = 0
+        start = initial_images(params, split, ipc, generator(*self.names, "initialisation"))
+        self.images = nn.Parameter(start.to(self.device))
+        self.optimiser: torch.optim.Optimizer
+        if params.optimizer == "adamw":
+            self.optimiser = torch.optim.AdamW([self.images], params.learning_rate, weight_decay=params.weight_decay)
+        else:
+            self.optimiser = torch.optim.SGD(
+                [self.images], params.learning_rate, momentum=params.momentum, weight_decay=params.weight_decay
+            )
+        self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            self.optimiser, factor=params.plateau_factor, patience=params.plateau_patience
+        )
+        self.psi = None
+        if params.discrepancy == "ncfd" and params.frequencies != "gaussian":
+            dimension = pool.blended.feature_dimension
+            self.psi = build_sampling_network(dimension, generator(*self.names, "psi")).to(self.device)
+        # `released`: the authors' program adds the ascent gradient to the descent gradient, whose sum is exactly zero,
+        # so its psi never moves; here it is simply given no optimiser.
+        self.psi_optimiser = None
+        if self.psi is not None and params.frequencies == "mixture":
+            self.psi_optimiser = torch.optim.Adam(
+                self.psi.parameters(), params.sampler_learning_rate, maximize=True
+            )
+
+    def step(self) -> dict[str, float]:
+        """Run one iteration (method.md section 5) and return its row of history."""
+        with torch.no_grad():
+            self.images.clamp_(0, 1)
+        if self.params.schedule == "cosine":
+            share = self.iteration / self.params.iterations
+            self.optimiser.param_groups[0]["lr"] = self.params.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+        rate = self.optimiser.param_groups[0]["lr"]
+        draws = generator(*self.names, self.iteration)
+        device_draws = generator(*self.names, self.iteration, "device", device=self.device)
+        extractor, trained = self.pool.choose(draws)
+        everything = range(self.split.classes)
+        if self.params.update == "joint":
+            matching = self.matching_loss(everything, extractor, draws, device_draws)
+            calibration = self.calibration_loss(everything, trained, draws)
+            self.update(matching, calibration)
+            total, calibrated = float(matching), float(calibration)
+        else:
+            total = calibrated = 0.0
+            for label in everything:
+                matching = self.matching_loss([label], extractor, draws, device_draws)
+                self.update(matching, None)
+                total += float(matching)
+            for label in everything if self.params.calibration else ():
+                calibration = self.calibration_loss([label], trained, draws)
+                self.update(None, calibration)
+                calibrated += float(calibration)
+        self.iteration += 1
+        row = {
+            "loss": total / self.split.classes,
+            "calibration": calibrated / self.split.classes,
+            "learning_rate": rate,
+        }
+        if self.params.schedule == "plateau":
+            self.plateau.step(row["loss"] + self.params.calibration * row["calibration"])
+        return row
+
+    def matching_loss(
+        self, labels: Sequence[int], extractor: Network, draws: torch.Generator, device_draws: torch.Generator
+    ) -> Tensor:
+        """Return the scaled discrepancy, summed over ``labels``; differentiable for the images and for psi.
+
+        Each class has one siamese augmentation for its real and synthetic images; no gradient passes the real side.
+        """
+        frequencies_FD = None
+        if self.params.discrepancy == "ncfd":
+            frequencies_FD = draw_frequencies(
+                self.params.frequencies,
+                self.params.num_frequencies,
+                extractor.feature_dimension,
+                device_draws,
+                self.psi,
+            )
+        synthetic_CM = self.decoded(labels)
+        losses = []
+        for position, label in enumerate(labels):
+            drawn = augmentation.draw(self.params.augmentation, 1, self.split.resolution, draws)
+            real_B = self.split.normalisation(self.split.pixels(self.real_batch(label, draws)))
+            with torch.no_grad():
+                real_1BD = discrepancy.normalise(extractor.features(augmentation.apply(real_B, drawn)))[None]
+            augmented_M = augmentation.apply(synthetic_CM[position], drawn)
+            synthetic_1MD = discrepancy.normalise(extractor.features(augmented_M))[None]
+            losses.append(self.discrepancy(real_1BD, synthetic_1MD, frequencies_FD))
+        return self.params.loss_scale * torch.cat(losses).sum()
+
+    def discrepancy(self, real_CBD: Tensor, synthetic_CMD: Tensor, frequencies_FD: Tensor | None) -> Tensor:
+        """Return the chosen discrepancy of each class: (C,)."""
+        if self.params.discrepancy == "mmd":
+            return discrepancy.mmd(real_CBD, synthetic_CMD)
+        if self.params.discrepancy == "mse":
+            return discrepancy.mse(real_CBD, synthetic_CMD)
+        assert frequencies_FD is not None
+        return discrepancy.ncfd(real_CBD, synthetic_CMD, frequencies_FD, self.params.alpha)
+
+    def calibration_loss(self, labels: Sequence[int], trained: Network, draws: torch.Generator) -> Tensor:
+        """Return the trained member's cross-entropy on the augmented synthetic images, summed over ``labels``.
+
+        In the released program, not in the paper (method.md section 5); ``calibration: 0`` switches it off.
+        """
+        if not self.params.calibration:
+            return torch.zeros((), device=self.device)
+        images_CM = self.decoded(labels)
+        losses = []
+        for position, label in enumerate(labels):
+            drawn = augmentation.draw(self.params.augmentation, 1, self.split.resolution, draws)
+            logits = trained(augmentation.apply(images_CM[position], drawn))
+            losses.append(cross_entropy(logits, torch.full((len(logits),), label, device=self.device)))
+        return torch.stack(losses).sum()
+
+    def decoded(self, labels: Sequence[int]) -> Tensor:
+        """Return the decoded, normalised synthetic images of ``labels``: (C, M, c, h, w)."""
+        decoded = decode_classes(self.images[list(labels)], self.params.factor)
+        return self.split.normalisation(decoded)
+
+    def real_batch(self, label: int, draws: torch.Generator) -> Tensor:
+        """Return the indices of a class's real images: random ones, or always the first (``real_batches``)."""
+        rows = self.split.by_class[label]
+        if self.params.real_batches == "first" or len(rows) <= self.params.batch_real:
+            return rows[: self.params.batch_real]
+        chosen = torch.randperm(len(rows), generator=draws)[: self.params.batch_real]
+        return rows[chosen.to(rows.device)]
+
+    def update(self, matching: Tensor | None, calibration: Tensor | None) -> None:
+        """Let the images descend, and psi ascend on the matching loss alone: one step each.
+
+        The two gradients are read off one graph but never added: the images' goes to the images' optimiser, psi's to
+        psi's (whose optimiser maximises).
+        """
+        terms = [] if matching is None else [matching]
+        if calibration is not None and self.params.calibration:
+            terms.append(self.params.calibration * calibration)
+        loss = torch.stack(terms).sum()
+        if not torch.isfinite(loss):
+            raise DivergenceError(
+                f"distillation: the loss is {float(loss)} in iteration {self.iteration + 1}; lower learning_rate "
+                f"({self.params.learning_rate}); the last checkpoint is kept"
+            )
+        ascending = list(self.psi.parameters()) if self.psi_optimiser and self.psi and matching is not None else []
+        gradients = torch.autograd.grad(loss, [self.images, *ascending])
+        self.images.grad = gradients[0]
+        self.optimiser.step()
+        for parameter, gradient in zip(ascending, gradients[1:], strict=True):
+            parameter.grad = gradient
+        if ascending and self.psi_optimiser:
+            self.psi_optimiser.step()
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return everything that the next iteration depends on, as tensors and plain values."""
+        tensors = {"images": self.images.detach()}
+        tensors |= checkpoint.optimiser_tensors(self.optimiser, "optimiser")
+        if self.psi is not None:
+            tensors |= {f"psi.{name}": value for name, value in self.psi.state_dict().items()}
+        if self.psi_optimiser is not None:
+            tensors |= checkpoint.optimiser_tensors(self.psi_optimiser, "psi_optimiser")
+        plateau = {name: getattr(self.plateau, name) for name in ("best", "num_bad_epochs", "last_epoch")}
+        plateau["best"] = plateau["best"] if math.isfinite(plateau["best"]) else None
+        rate = self.optimiser.param_groups[0]["lr"]
+        return tensors, {"iteration": self.iteration, "learning_rate": rate, "plateau": plateau}
+
+    def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> list[tuple[int, dict[str, float]]]:
+        """Continue from what :meth:`state` returned; gives back the history that was saved with it."""
+        with torch.no_grad():
+            self.images.copy_(tensors["images"])
+        checkpoint.restore_optimiser(self.optimiser, "optimiser", tensors)
+        if self.psi is not None:
+            self.psi.load_state_dict({n.removeprefix("psi."): v for n, v in tensors.items() if n.startswith("psi.")})
+        if self.psi_optimiser is not None:
+            checkpoint.restore_optimiser(self.psi_optimiser, "psi_optimiser", tensors)
+        plateau = values["plateau"]
+        self.plateau.best = math.inf if plateau["best"] is None else plateau["best"]
+        self.plateau.num_bad_epochs, self.plateau.last_epoch = plateau["num_bad_epochs"], plateau["last_epoch"]
+        self.optimiser.param_groups[0]["lr"] = values["learning_rate"]
+        self.iteration = values["iteration"]
+        return [(step, row) for step, row in values["history"]]
+
+
+def initial_images(params: DistillParams, split: Split, ipc: int, draws: torch.Generator) -> Tensor:
+    """Return the synthetic images to start from: (C, K, c, h, w), pixels in [0, 1] (method.md section 4).
+
+    Raises:
+        ParamsError: where a class has too few real images.
+        DataError: where the set to load has another shape.
+    """
+    shape = (split.classes, ipc, split.channels, split.resolution, split.resolution)
+    if params.initialisation == "noise":
+        return (0.5 + NOISE_DEVIATION * torch.randn(shape, generator=draws)).clamp_(0, 1)
+    if params.initialisation == "load":
+        stored = load(params.load).stored
+        if stored.numel() != math.prod(shape) or stored.shape[1:] != shape[2:]:
+            raise DataError(f"{params.load}: holds images {tuple(stored.shape)}, but {shape} are wanted")
+        return stored.reshape(shape)
+    factor = params.factor if params.initialisation == "mix" else 1
+    wanted = ipc * factor**2
+    smallest = min(len(rows) for rows in split.by_class)
+    if not 1 <= wanted <= smallest:
+        raise ParamsError(
+            f"--ipc: is {ipc}, which takes {wanted} real images per class to start from, but the smallest class of "
+            f"{split.dataset} has {smallest} (allowed: 1 to {smallest} real images)"
+        )
+    images = []
+    for rows in split.by_class:
+        if params.real_batches == "random":
+            rows = rows[torch.randperm(len(rows), generator=draws).to(rows.device)]
+        images.append(tile(split.pixels(rows[:wanted]), factor, params.shrink))
+    return torch.stack(images)

@@ -1,0 +1,90 @@
+"""Distilled sets on disk and in use: write one, read one, and train on it as on any torch data set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ncfm.artifacts import load_tensors, save_tensors
+from ncfm.datasets.split import Normalisation, Split
+from ncfm.errors import DataError
+from ncfm.multiformation import decode
+
+
+def save_set(path: Path, images: Tensor, split: Split, factor: int, names: Mapping[str, Any]) -> None:
+    """Write a distilled or selected set.
+
+    Args:
+        path: the `.safetensors` file.
+        images: stored images (classes, k, C, H, W), pixels in [0, 1].
+        split: the training split that the set stands for.
+        factor: tiles per side of each stored image.
+        names: dataset, ipc, method, seed.
+    """
+    labels = torch.arange(split.classes).repeat_interleave(images.shape[1])
+    facts = {
+        "names": dict(names),
+        "dataset": split.dataset,
+        "factor": factor,
+        "classes": split.classes,
+        "label_names": list(split.label_names),
+        "mean": split.normalisation.mean.flatten().tolist(),
+        "std": split.normalisation.std.flatten().tolist(),
+    }
+    save_tensors(path, {"images": images.flatten(0, 1), "labels": labels}, facts)
+
+
+class DistilledSet(Dataset[tuple[Tensor, int]]):
+    """Decoded, normalised training images with their labels.
+
+    Attributes:
+        stored: the stored images (classes * k, C, H, W), pixels in [0, 1], class by class.
+        pixels: the decoded training images (N, C, H, W), pixels in [0, 1].
+        images: the same, normalised with the data set's statistics: what a network trains on.
+        labels: (N,), int64.
+        classes, label_names, names, factor: what the set is.
+    """
+
+    def __init__(self, stored: Tensor, labels: Tensor, facts: Mapping[str, Any]) -> None:
+        self.stored = stored
+        self.factor = int(facts["factor"])
+        self.classes = int(facts["classes"])
+        self.label_names: list[str] = list(facts["label_names"])
+        self.names: dict[str, Any] = dict(facts["names"])
+        self.dataset = str(facts["dataset"])
+        self.pixels = decode(stored, self.factor)
+        self.labels = labels.repeat(self.factor**2)
+
+        def statistics(name: str) -> Tensor:
+            return torch.tensor(facts[name], dtype=torch.float32, device=stored.device).view(1, -1, 1, 1)
+
+        self.normalisation = Normalisation(statistics("mean"), statistics("std"))
+        self.images = self.normalisation(self.pixels)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.images[index], int(self.labels[index])
+
+
+def load(path: str | Path, device: str | torch.device = "cpu") -> DistilledSet:
+    """Read a distilled set as a torch data set of decoded, normalised training images.
+
+    Args:
+        path: a `distilled.safetensors`.
+        device: where the images shall be.
+
+    Raises:
+        DataError: where the file is missing, torn, or no distilled set.
+    """
+    tensors, facts = load_tensors(path, device)
+    missing = {"images", "labels"} - tensors.keys() | {"factor", "classes", "mean", "std", "names"} - facts.keys()
+    if missing:
+        raise DataError(f"{path}: is not a distilled set ({', '.join(sorted(missing))} missing)")
+    return DistilledSet(tensors["images"], tensors["labels"], facts)

@@ -1,0 +1,119 @@
+"""Evaluate a distilled set: train fresh networks on it, test them on real images, keep last and best of every repeat.
+
+`best` takes the highest of several looks at the test set, as the released program reports; it selects on the test set.
+`last` is the accuracy after the last epoch, and what this project's own claims rest on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ncfm import checkpoint
+from ncfm.artifacts import write_json
+from ncfm.datasets.split import Split, load_split
+from ncfm.distilled import DistilledSet, load
+from ncfm.errors import DataError
+from ncfm.models.registry import build
+from ncfm.params import EvaluateParams
+from ncfm.progress import Progress
+from ncfm.records import Record
+from ncfm.seeding import generator
+from ncfm.training import accuracy, device, train
+
+FORMAT = 1
+
+
+def evaluate(
+    params: EvaluateParams, data: Path, distilled: Path, names: Mapping[str, Any], out: Path, record: Record
+) -> None:
+    """Train ``params.networks`` fresh networks on a distilled set and write their test accuracies.
+
+    A finished network is kept in a checkpoint, so that a killed run continues with the next one.
+
+    Args:
+        params: the protocol.
+        data: folder of the prepared data set; only its test split is read.
+        distilled: the set.
+        names: dataset, ipc, method, seed, arch.
+        out: the JSON file.
+        record: takes the curves and the summary.
+
+    Raises:
+        DataError: where the set and the data set do not belong together.
+    """
+    where = device()
+    test, images = load_split(data, "test", where), load(distilled, where)
+    if images.dataset != test.dataset or images.stored.shape[1:] != test.images.shape[1:]:
+        raise DataError(f"{distilled}: was made from {images.dataset}, but {data} holds {test.dataset}")
+    resume, key = out.with_name(f"{out.stem}.checkpoint.safetensors"), record.content["key"]
+    _, values = checkpoint.load(resume, key) or ({}, {"networks": []})
+    networks: list[dict[str, Any]] = values["networks"]
+    for network in networks:
+        _log(record, params, network)
+    start = len(networks) * params.epochs
+    with Progress(params.networks * params.epochs, "evaluate", start=start, unit="epoch") as progress:
+        for repeat in range(len(networks), params.networks):
+            networks.append(_train_one(params, test, images, repeat, progress))
+            _log(record, params, networks[-1])
+            checkpoint.save(resume, key, {}, {"networks": networks})
+    content = {
+        "format": FORMAT,
+        "names": dict(names),
+        "training_images": len(images),
+        "params": params.model_dump(mode="json"),
+        "networks": networks,
+        "last": summary([network["last"] for network in networks]),
+        "best": summary([network["best"] for network in networks]),
+    }
+    write_json(out, content)
+    record.finish([out], {"last": content["last"]["mean"], "best": content["best"]["mean"]})
+    resume.unlink(missing_ok=True)
+
+
+def _log(record: Record, params: EvaluateParams, network: dict[str, Any]) -> None:
+    for epoch, tested, loss in network["curve"]:
+        values = {"network": network["network"], "epoch": epoch, "test_accuracy": tested, "loss": loss}
+        record.log(network["network"] * params.epochs + epoch, values)
+
+
+def _train_one(
+    params: EvaluateParams, test: Split, images: DistilledSet, repeat: int, progress: Progress
+) -> dict[str, Any]:
+    """Train and test one fresh network: its last and best accuracy and its curve."""
+    names = (*images.names.values(), "evaluate", params.arch, repeat)
+    network = build(
+        params.arch,
+        channels=test.channels,
+        resolution=test.resolution,
+        classes=test.classes,
+        width=params.width,
+        norm=params.norm,
+        generator=generator(*names, "weights"),
+    ).to(test.labels.device)
+    looks = look_epochs(params.epochs, params.looks)
+    curve: list[tuple[int, float, float]] = []
+
+    def after_epoch(epoch: int, loss: float) -> None:
+        if epoch in looks:
+            curve.append((epoch, accuracy(network, test), loss))
+        progress.step(network=repeat, loss=loss, **({"accuracy": curve[-1][1]} if curve else {}))
+
+    train(network, lambda index: images.images[index], images.labels, params, names, after_epoch)
+    best = max(curve, key=lambda look: look[1])
+    return {"network": repeat, "last": curve[-1][1], "best": best[1], "best_epoch": best[0], "curve": curve}
+
+
+def look_epochs(epochs: int, looks: int) -> set[int]:
+    """Return the epochs after which the test set is looked at: evenly spaced, the last one always among them."""
+    return {max(1, round(epochs * look / looks)) for look in range(1, looks + 1)}
+
+
+def summary(values: list[float]) -> dict[str, float | None]:
+    """Return mean, standard deviation (n - 1 in the denominator; None for one value) and n."""
+    data = torch.tensor(values, dtype=torch.float64)
+    deviation = round(float(data.std()), 6) if len(values) > 1 else None
+    return {"mean": round(float(data.mean()), 6), "std": deviation, "n": len(values)}

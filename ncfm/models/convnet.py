@@ -1,0 +1,55 @@
+"""ConvNet-D, the field's standard network: D blocks of convolution, normalisation, ReLU and 2 x 2 average pooling."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ncfm.initialisation import build_module
+from ncfm.models.base import Network
+
+
+class ConvNet(Network):
+    """ConvNet-3 for 32 x 32 images, ConvNet-4 for 64, ConvNet-5 for 128 (method.md section 1).
+
+    With width 128 the features have 128 * 4 * 4 = 2048 entries in all three cases.
+    """
+
+    def __init__(
+        self, *, depth: int, channels: int, resolution: int, classes: int, width: int, norm: str
+    ) -> None:
+        super().__init__()
+        blocks: list[nn.Module] = []
+        for block in range(depth):
+            blocks.append(nn.Conv2d(channels if block == 0 else width, width, kernel_size=3, padding=1))
+            if norm == "instance":  # one group per channel: instance normalisation with a learned scale and shift
+                blocks.append(nn.GroupNorm(width, width))
+            elif norm == "batch":
+                blocks.append(nn.BatchNorm2d(width))
+            blocks += [nn.ReLU(), nn.AvgPool2d(2)]
+        self.blocks = nn.Sequential(*blocks)
+        self.feature_dimension = width * (resolution // 2**depth) ** 2
+        self.head = nn.Linear(self.feature_dimension, classes)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return the flattened output of the last block: (N, D)."""
+        return self.blocks(images).flatten(1)
+
+
+def build_convnet(
+    *,
+    depth: int,
+    channels: int,
+    resolution: int,
+    classes: int,
+    width: int,
+    norm: str,
+    generator: torch.Generator,
+) -> ConvNet:
+    """Build a ConvNet initialised from ``generator``."""
+    return build_module(
+        lambda: ConvNet(
+            depth=depth, channels=channels, resolution=resolution, classes=classes, width=width, norm=norm
+        ),
+        generator,
+    )

@@ -1,0 +1,55 @@
+"""Multi-formation: one stored image holds factor x factor tiles, each decoded to a training image at full resolution.
+
+Order, here and in the authors' released files: all images' first tiles, then all second tiles, row by row of tiles.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+
+def decode(images: Tensor, factor: int) -> Tensor:
+    """Cut stored images into tiles and enlarge each tile bilinearly (method.md section 4).
+
+    Args:
+        images: (N, C, H, W), H and W multiples of ``factor``.
+        factor: tiles per side, at least 1; 1 returns the images as they are.
+
+    Returns:
+        (factor^2 * N, C, H, W), tile by tile: the first N are the top left tiles.
+    """
+    if factor == 1:
+        return images
+    count, channels, height, width = images.shape
+    tiles = images.reshape(count, channels, factor, height // factor, factor, width // factor)
+    tiles = tiles.permute(2, 4, 0, 1, 3, 5).reshape(factor**2 * count, channels, height // factor, width // factor)
+    return interpolate(tiles, size=(height, width), mode="bilinear", align_corners=False)
+
+
+def decode_classes(images_CKchw: Tensor, factor: int) -> Tensor:
+    """Decode class by class: (C, K, c, h, w) to (C, factor^2 * K, c, h, w)."""
+    classes, stored = images_CKchw.shape[:2]
+    decoded = decode(images_CKchw.flatten(0, 1), factor)
+    return decoded.unflatten(0, (factor**2, classes, stored)).transpose(0, 1).flatten(1, 2)
+
+
+def tile(images: Tensor, factor: int, shrink: Literal["area", "nearest"] = "area") -> Tensor:
+    """Shrink images and set them as tiles: the inverse of :func:`decode`, up to the shrinking.
+
+    Args:
+        images: (factor^2 * N, C, H, W) in the order of :func:`decode`.
+        factor: tiles per side.
+        shrink: ``area`` averages blocks of pixels; ``nearest`` keeps every factor-th pixel, as the released program.
+
+    Returns:
+        (N, C, H, W).
+    """
+    if factor == 1:
+        return images
+    total, channels, height, width = images.shape
+    small = interpolate(images, size=(height // factor, width // factor), mode=shrink)
+    grid = small.reshape(factor, factor, total // factor**2, channels, height // factor, width // factor)
+    return grid.permute(2, 3, 0, 4, 1, 5).reshape(-1, channels, height, width)
