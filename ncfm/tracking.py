@@ -50,9 +50,8 @@ def start(record: dict[str, Any]) -> Run:
     Args:
         record: the content of the stage's record so far. Nothing is sent yet; see :data:`PATIENCE`.
     """
-    if os.environ.get("NCFM_TRACKING", "").lower() == "off" or importlib.util.find_spec("mlflow") is None:
-        return _NoRun()
-    return _LiveRun(record)
+    off = os.environ.get("NCFM_TRACKING", "").lower() == "off" or importlib.util.find_spec("mlflow") is None
+    return _LiveRun(record, given_up=off)
 
 
 def import_records(folder: Path) -> None:
@@ -66,7 +65,7 @@ def import_records(folder: Path) -> None:
     if not folder.is_dir():
         raise NcfmError(f"{folder}: no such folder; name the one that holds the results")
     sent, there, unreadable = 0, 0, []
-    store: _Store | None = None
+    store = None
     for path in sorted(folder.rglob("*.record.json")):
         try:
             record = runs.read_record(path)
@@ -86,28 +85,15 @@ def import_records(folder: Path) -> None:
     print(f"records sent: {sent}, already there: {there}, unreadable: {'; '.join(unreadable) or 0}")
 
 
-class _NoRun:
-    """A run that goes nowhere."""
-
-    def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Forget the metrics."""
-
-    def finish(self, record: dict[str, Any]) -> None:
-        """Forget the record."""
-
-    def fail(self, status: str) -> None:
-        """Forget the failure."""
-
-
 class _LiveRun:
     """The run of a stage that is computing: buffers rows and sends them in batches; gives up at the first failure."""
 
-    def __init__(self, record: Content) -> None:
+    def __init__(self, record: Content, given_up: bool) -> None:
         self._record = record
         self._rows: list[Row] = []
         self._due = time.monotonic() + PATIENCE
         self._sender: _Sender | None = None
-        self._given_up = False
+        self._given_up = given_up
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Buffer the metrics of one step; send what is buffered where it is time to."""
@@ -125,7 +111,7 @@ class _LiveRun:
     def fail(self, status: str) -> None:
         """Close as FAILED or KILLED."""
         # Silent: whatever made the stage fail (a full disk, say) is about to be reported, on one line.
-        self._try(lambda sender: sender.close(status), report=False)
+        self._try(lambda sender: sender.client.set_terminated(sender.run_id, status), report=False)
 
     def _try(self, act: Callable[[_Sender], None], report: bool = True) -> None:
         if self._given_up:
@@ -188,7 +174,6 @@ class _Sender:
 
     def __init__(self, store: _Store, record: Content) -> None:
         self.client = store.client
-        self.sent: set[int] = set()
         self.metrics: dict[str, float] = {}
         with store.lock:  # find-or-create, and the inputs' shared rows, are not atomic in MLflow
             experiment = store.experiment(record["campaign"])
@@ -206,7 +191,7 @@ class _Sender:
             self.run_id: str = run.info.run_id
             self._log_inputs(record)
         history = (self.client.get_metric_history(self.run_id, name) for name in self.metrics)
-        self.sent = {metric.step for metrics in history for metric in metrics}
+        self.sent: set[int] = {metric.step for metrics in history for metric in metrics}
         self._log_texts(runs.params_of(record), tags)
 
     def _parent(self, store: _Store, experiment: str, record: Content) -> str | None:
@@ -269,32 +254,28 @@ class _Sender:
         self.client.log_dict(self.run_id, dict(record), "record.json")
         for path, place in runs.artifacts_of(record):
             self.client.log_artifact(self.run_id, str(path), place)
-        self.close("FINISHED", ended)
-
-    def close(self, status: str, ended: int | None = None) -> None:
-        """End the run with a status, at a time in milliseconds (default: now)."""
-        self.client.set_terminated(self.run_id, status, ended)
+        self.client.set_terminated(self.run_id, "FINISHED", ended)
 
 
 def _import_client() -> Any:
     """Import mlflow, silent and without telemetry, and return its client class."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     defaults = {
-        "MLFLOW_LOGGING_LEVEL": "CRITICAL",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # a server that is away must not hold a stage for minutes
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # a server that is away must not hold a stage for minutes
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
-    logging.getLogger("urllib3").setLevel(logging.ERROR)
     from mlflow import MlflowClient
 
+    for logger in ("mlflow", "alembic", "urllib3"):  # after the import, which sets the first one's level
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
     return MlflowClient
 
 
 def _let_readers_in(database: Path) -> None:
-    """Switch a database to a write-ahead log, once and for all; skipped while another program is reading it."""
+    """Switch a database to a write-ahead log, for good; skipped while another program is reading it."""
     with contextlib.suppress(sqlite3.OperationalError), contextlib.closing(sqlite3.connect(database)) as connection:
         connection.execute("PRAGMA journal_mode=wal")
 
@@ -314,6 +295,6 @@ def _quiet() -> Iterator[None]:
 
 
 def _unreachable(error: Exception) -> str:
-    uri = re.sub(r"//[^/@]*@", "//", store_uri())  # without a password
     reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-    return f"the MLflow store {uri} cannot be reached ({reason[:200]})"
+    text = f"the MLflow store {store_uri()} cannot be reached ({reason[:200]})"
+    return re.sub(r"//[^/@\s]*@", "//", text)  # without a password

@@ -265,12 +265,13 @@ def test_tracking_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_store_out_of_reach_costs_one_line_and_no_result(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////proc/nowhere/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@127.0.0.1:9")
     record = stage()
     finish(record)
     assert record.path.is_file()
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("ncfm: the MLflow store sqlite:////proc/nowhere/mlflow.db cannot be reached (")
+    assert line.startswith("ncfm: the MLflow store http://127.0.0.1:9 cannot be reached (")
+    assert "secret" not in line
     with pytest.raises(NcfmError, match="cannot be reached"):
         tracking.import_records(Path("results"))
 
