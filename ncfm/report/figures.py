@@ -155,6 +155,7 @@ def _accuracy_panel(axis: Axes, rows: Sequence[Row], methods: Sequence[str]) -> 
         axis.scatter(place + spread, last, s=9, color="black", alpha=0.35, linewidths=0, zorder=3)
         axis.plot(place + 0.33, best.mean(), markersize=6, zorder=5, **BEST)
         axis.text(place, 1, f"{last.mean():.1f}", ha="center", va="bottom", fontsize=8, zorder=5)
+    axis.set_xlim(-1, len(ipcs) * (len(methods) + 1) - 1)
     axis.set_xticks([i * (len(methods) + 1) + (len(methods) - 1) / 2 for i in range(len(ipcs))])
     axis.set_xticklabels([f"IPC {ipc}" for ipc in ipcs])
     axis.tick_params(axis="x", length=0)
@@ -196,8 +197,16 @@ def write_histories(collected: Collected, folder: Path) -> None:
             Line2D([], [], color=_colour(i), label=collected.labels.get(method, method))
             for i, method in enumerate(methods)
         ]
-        note = "a line per seed: running mean over the raw values; discrepancies differ in scale"
-        figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=9, title=note)
+        note = "one line per seed (running mean); discrepancies differ in scale"
+        figure.legend(
+            handles=handles,
+            loc="outside lower center",
+            ncols=4,
+            frameon=False,
+            fontsize=9,
+            title=note,
+            title_fontsize=9,
+        )
         _save(figure, folder / "history")
 
 

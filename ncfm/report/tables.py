@@ -32,7 +32,7 @@ HEADS = {
     "n": "n",
     "last_between_seeds": "between seeds",
     "training_images_per_class": "training images per class",
-    "distill_seconds": "distil (s)",
+    "distill_seconds": "make set (s)",
     "evaluate_seconds": "evaluate (s)",
     "place": "run on",
 }
@@ -127,18 +127,18 @@ def csv_text(table: pd.DataFrame) -> str:
 
 def results_markdown(table: pd.DataFrame, title: str) -> str:
     """Return the results as Markdown for people: rounded, with the places of computation listed below."""
-    display, places = _display(table)
+    display, below = _display(table)
     lines = [f"# Results: {title}", "", NOTE, "", markdown(display), ""]
-    lines += [f"- **{letter}**: {place}" for place, letter in places.items()]
+    lines += [rf"- **{mark}**: {text}" if mark != "*" else rf"- \* {text}" for mark, text in below]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def results_latex(table: pd.DataFrame, title: str) -> str:
     """Return the results as a LaTeX table; the document needs ``\\usepackage{booktabs}``."""
-    display, places = _display(table)
+    display, below = _display(table)
     columns = "".join("r" if name in ("IPC", "n") or "(s)" in name else "l" for name in display.columns)
     body = [" & ".join(latex_escape(str(cell)) for cell in line) + r" \\" for line in display.to_numpy().tolist()]
-    below = " ".join(f"{letter}: {place}." for place, letter in places.items())
+    remarks = " ".join(f"{mark}: {text}." for mark, text in below)
     return "\n".join(
         [
             r"\begin{table}",
@@ -151,16 +151,20 @@ def results_latex(table: pd.DataFrame, title: str) -> str:
             *body,
             r"\bottomrule",
             r"\end{tabular}",
-            *([rf"\par\footnotesize {latex_escape(below)}"] if below else []),
+            *([rf"\par\footnotesize {latex_escape(remarks)}"] if remarks else []),
             r"\end{table}",
             "",
         ]
     )
 
 
-def _display(table: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
-    """Return the table as short text under :data:`HEADS`, and a letter for each place where rows were computed."""
+def _display(table: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
+    """Return the table as short text under :data:`HEADS`, and what to say below it.
+
+    That is where each row was computed, under a letter, and under ``*`` which seeds of a row are not there.
+    """
     places: dict[str, str] = {}
+    notes: list[str] = []
     lines = []
     for line in table.to_dict("records"):
         shown: dict[str, str] = {name: str(line[name]) for name in ("dataset", "ipc", "label", "arch")}
@@ -169,9 +173,10 @@ def _display(table: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
         else:
             place = f"{line['hardware']}; torch {line['torch']}; commit {line['commit']}" if line["hardware"] else ""
             letter = places.setdefault(place, _letter(len(places))) if place else ""
-            partial = f" ({line['note']})" if line["note"] else ""
+            if line["note"]:
+                notes.append(f"{line['dataset']}, IPC {line['ipc']}, {line['label']}, {line['arch']}: {line['note']}")
             shown |= {
-                "last": plus_minus(line["last"], line["last_std"]) + partial,
+                "last": plus_minus(line["last"], line["last_std"]) + (" *" if line["note"] else ""),
                 "best": plus_minus(line["best"], line["best_std"]),
                 "n": _counts(line),
                 "last_between_seeds": number(line["last_between_seeds"], 1),
@@ -181,7 +186,8 @@ def _display(table: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
                 "place": letter,
             }
         lines.append({head: shown.get(name) or "-" for name, head in HEADS.items()})
-    return pd.DataFrame(lines, columns=list(HEADS.values())), places
+    below = [(letter, place) for place, letter in places.items()] + [("*", note) for note in notes]
+    return pd.DataFrame(lines, columns=list(HEADS.values())), below
 
 
 def _letter(index: int) -> str:
