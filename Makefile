@@ -1,0 +1,65 @@
+# `make demo` sets everything up and runs the default campaign; `make test` sets up and runs the tests.
+SHELL := bash
+CAMPAIGN ?= digits
+BIN := .venv/bin
+READY := .venv/.ready
+FIT := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+# The newest Python that runs (a name on the path may be a shim of a version that is not installed).
+PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3 python; do \
+	$$name -c '$(FIT)' 2>/dev/null && echo $$name && break; done)
+
+.PHONY: help setup demo test lint format ui unlock clean clean-results clean-all
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup: $(READY)  ## make the virtual environment .venv
+
+# A virtual environment that works is kept, whatever PYTHON says: two Pythons in one would break it.
+$(READY): requirements.txt constraints.txt pyproject.toml
+	@$(BIN)/python -c '$(FIT)' 2>/dev/null || '$(PYTHON)' -c '$(FIT)' 2>/dev/null || { \
+	echo "ncfm needs Python 3.11, 3.12 or 3.13, but found $$($(or $(PYTHON),python3) --version 2>/dev/null || echo none);" \
+	"name another: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@$(BIN)/python -c '$(FIT)' 2>/dev/null || '$(PYTHON)' -m venv --clear .venv
+	@echo "Installing into .venv ($$($(BIN)/python --version)); this takes a few minutes the first time."
+	@$(BIN)/python -m pip install --quiet -r requirements.txt -c constraints.txt
+	@$(BIN)/python -m pip install --quiet --no-deps -e .
+	@touch $@
+
+demo: $(READY)  ## run the default campaign (another: CAMPAIGN=NAME) and print its table
+	@[ -z "$$(ls -A .snakemake/locks 2>/dev/null)" ] || $(MAKE) --no-print-directory unlock
+	@$(BIN)/snakemake --cores all --quiet rules --config campaign=$(CAMPAIGN)
+	@echo; cat results/$(CAMPAIGN)/tables/results.md
+	@echo; echo "table:   results/$(CAMPAIGN)/tables/results.md (also .csv, .tex)"
+	@echo "picture: results/$(CAMPAIGN)/figures/grid.png"
+
+test: lint  ## run the linters, the type checker and the tests
+	@$(BIN)/pytest
+
+lint: $(READY)  ## run the linters and the type checker
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/snakefmt --check Snakefile workflow
+
+format: $(READY)  ## format the code
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+	@$(BIN)/snakefmt Snakefile workflow
+
+ui: $(READY)  ## open MLflow on the runs
+	@MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --backend-store-uri \
+	"$$($(BIN)/python -c 'from ncfm.tracking import store_uri; print(store_uri())')"
+
+unlock: $(READY)  ## free the folder after Snakemake was killed (make sure that none is running)
+	@$(BIN)/snakemake --quiet all --unlock --config campaign=$(CAMPAIGN)
+
+clean:  ## remove the caches of the tools
+	@rm -rf .mypy_cache .ruff_cache .pytest_cache dvc_plots
+	@find ncfm tests workflow -name __pycache__ -prune -exec rm -rf {} +
+
+clean-results:  ## remove all results except the published ones; DVC's cache still brings them back
+	@find results -mindepth 1 -maxdepth 1 ! -name published -exec rm -rf {} +
+
+clean-all: clean clean-results  ## remove results, DVC's cache, Snakemake's notes and the virtual environment
+	@rm -rf .dvc/cache .dvc/tmp .snakemake .venv dvc.lock
