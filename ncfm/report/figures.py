@@ -135,7 +135,8 @@ def write_accuracies(collected: Collected, folder: Path) -> None:
             ),
             Line2D([], [], markersize=6, label="mean best (test-selected)", **BEST),
         ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+        columns = 4 if figure.get_figwidth() > 7.5 else 3
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
         _save(figure, folder / "accuracy")
 
 
