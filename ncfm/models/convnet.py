@@ -9,6 +9,20 @@ from ncfm.initialisation import build_module
 from ncfm.models.base import Network
 
 
+class HalvingPool(nn.Module):
+    """2 x 2 average pooling with stride 2.
+
+    Written as two sums of neighbours: on CPUs that is 1.7 times faster, forward and backward, than torch's AvgPool2d in
+    a whole ConvNet step (benchmarks/README.md), and equal to it up to rounding.
+    """
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Halve the resolution, which must be even."""
+        upper, lower = images.unflatten(-2, (-1, 2)).unbind(-2)
+        left, right = (upper + lower).unflatten(-1, (-1, 2)).unbind(-1)
+        return (left + right) * 0.25
+
+
 class ConvNet(Network):
     """ConvNet-3 for 32 x 32 images, ConvNet-4 for 64, ConvNet-5 for 128 (method.md section 1).
 
@@ -26,7 +40,7 @@ class ConvNet(Network):
                 blocks.append(nn.GroupNorm(width, width))
             elif norm == "batch":
                 blocks.append(nn.BatchNorm2d(width))
-            blocks += [nn.ReLU(), nn.AvgPool2d(2)]
+            blocks += [nn.ReLU(), HalvingPool()]
         self.blocks = nn.Sequential(*blocks)
         self.feature_dimension = width * (resolution // 2**depth) ** 2
         self.head = nn.Linear(self.feature_dimension, classes)
