@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import datetime
 import json
+import math
 import os
 import posixpath
 import re
@@ -65,12 +66,15 @@ def history_of(record: Content) -> list[Row]:
     ]
 
 
-def final_metrics(record: Content, curves: set[str]) -> dict[str, float]:
-    """Return the final numbers; one whose name a curve has already is called ``final_<name>``."""
+def final_metrics(record: Content, history: list[Row]) -> dict[str, float]:
+    """Return the final numbers: ``final_<name>`` where a curve has that name, and none where that curve ends there."""
+    ends = {name: value for row in history for name, value in row.values.items()}
     found = {"seconds": float(record["seconds"])}
     for name, value in record["metrics"].items():
-        if isinstance(value, int | float):
-            found[key_of(f"final_{name}" if name in curves else name)] = float(value)
+        if name not in ends:
+            found[key_of(name)] = float(value)
+        elif not math.isclose(value, ends[name], rel_tol=1e-5):  # a history file keeps six digits
+            found[key_of(f"final_{name}")] = float(value)
     return found
 
 

@@ -140,11 +140,13 @@ class _Store:
         home.mkdir(parents=True, exist_ok=True)
         self.artifacts = None if database is None else home / "artifacts"
         self.lock = FileLock(home / "store.lock", timeout=LOCK_SECONDS)
+        gc.collect(1)
         client = _import_client()
         with self.lock:  # processes that create the tables of one new database together destroy it
             self.client = client(uri)
             if database is not None:
                 _let_readers_in(database)
+        gc.freeze()  # mlflow's thousands of classes: walking over them again makes the stage and its exit slow
 
     def experiment(self, campaign: str) -> str:
         """Return the id of a campaign's experiment; made, or restored from MLflow's bin, where needed."""
@@ -203,7 +205,7 @@ class _Sender:
         run = store.find(experiment, "ncfm.group", title)
         if run is None:
             run = self.client.create_run(experiment, runs.started(record), {"ncfm.group": title, **group}, title)
-            self.client.set_terminated(run.info.run_id, "FINISHED")
+            self.client.set_terminated(run.info.run_id, "FINISHED", runs.started(record))
         return str(run.info.run_id)
 
     def _log_inputs(self, record: Content) -> None:
@@ -247,7 +249,7 @@ class _Sender:
 
         history, ended = runs.history_of(record), runs.ended(record)
         self.send(history)
-        final = runs.final_metrics(record, curves={name for row in history for name in row.values})
+        final = runs.final_metrics(record, history)
         last = max(self.sent, default=0)
         changed = [Metric(name, value, ended, last) for name, value in final.items() if self.metrics.get(name) != value]
         self.client.log_batch(self.run_id, changed)
