@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from ncfm.errors import DataError
 
 def save(path: Path, key: str, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
     """Write a checkpoint atomically. ``key`` says which run it belongs to; ``values`` are JSON-able."""
-    save_tensors(path, tensors, {"key": key, "values": dict(values)})
+    # As text of its own, which keeps the order of keys: a resumed run's history has its columns in the same order.
+    save_tensors(path, tensors, {"key": key, "text": json.dumps(values)})
 
 
 def load(path: Path, key: str, where: str | torch.device = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]] | None:
@@ -29,7 +31,7 @@ def load(path: Path, key: str, where: str | torch.device = "cpu") -> tuple[dict[
         tensors, state = load_tensors(path, where)
     except DataError:
         return None
-    return (tensors, state["values"]) if state.get("key") == key else None
+    return (tensors, json.loads(state["text"])) if state.get("key") == key and "text" in state else None
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:

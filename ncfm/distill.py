@@ -129,17 +129,17 @@ class Distillation:
             matching = self.matching_loss(everything, extractor, draws, device_draws)
             calibration = self.calibration_loss(everything, trained, draws)
             self.update(matching, calibration)
-            total, calibrated = float(matching), float(calibration)
+            total, calibrated = matching.item(), calibration.item()
         else:
             total = calibrated = 0.0
             for label in everything:
                 matching = self.matching_loss([label], extractor, draws, device_draws)
                 self.update(matching, None)
-                total += float(matching)
+                total += matching.item()
             for label in everything if self.params.calibration else ():
                 calibration = self.calibration_loss([label], trained, draws)
                 self.update(None, calibration)
-                calibrated += float(calibration)
+                calibrated += calibration.item()
         self.iteration += 1
         row = {
             "loss": total / self.split.classes,
@@ -227,7 +227,7 @@ class Distillation:
         loss = torch.stack(terms).sum()
         if not torch.isfinite(loss):
             raise DivergenceError(
-                f"distillation: the loss is {float(loss)} in iteration {self.iteration + 1}; lower learning_rate "
+                f"distillation: the loss is {loss.item()} in iteration {self.iteration + 1}; lower learning_rate "
                 f"({self.params.learning_rate}); the last checkpoint is kept"
             )
         ascending = list(self.psi.parameters()) if self.psi_optimiser and self.psi and matching is not None else []
