@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from ncfm import runs
+from ncfm.artifacts import replacing
 from ncfm.errors import DataError, NcfmError
 from ncfm.runs import Content, Row
 
@@ -35,7 +36,6 @@ FOLDER = Path("results", "mlflow")
 PATIENCE = 5.0  # seconds before a stage opens the store: a shorter stage sends everything at its end, in one go
 INTERVAL = 2.0  # seconds between two sendings
 MOST_ROWS = 500  # rows after which the next sending does not wait
-LOCK_SECONDS = 60.0
 MOST_METRICS, MOST_ENTRIES = 1000, 100  # MLflow's limits for the metrics, and the params or tags, of one request
 
 
@@ -100,8 +100,7 @@ class _LiveRun:
         if self._given_up:
             return
         self._rows.append(Row(step, dict(values), int(time.time() * 1000)))
-        full = self._sender is not None and len(self._rows) >= MOST_ROWS
-        if full or time.monotonic() >= self._due:
+        if time.monotonic() >= self._due or (self._sender is not None and len(self._rows) >= MOST_ROWS):
             self._try(lambda sender: None)
 
     def finish(self, record: dict[str, Any]) -> None:
@@ -139,13 +138,13 @@ class _Store:
         home = FOLDER.resolve() if database is None else database.parent
         home.mkdir(parents=True, exist_ok=True)
         self.artifacts = None if database is None else home / "artifacts"
-        self.lock = FileLock(home / "store.lock", timeout=LOCK_SECONDS)
+        self.lock = FileLock(home / "store.lock", timeout=60)  # seconds
         gc.collect(1)
         client = _import_client()
         with self.lock:  # processes that create the tables of one new database together destroy it
+            if database is not None and not database.exists():
+                _create(client, database)
             self.client = client(uri)
-            if database is not None:
-                _let_readers_in(database)
         gc.freeze()  # mlflow's thousands of classes: walking over them again makes the stage and its exit slow
 
     def experiment(self, campaign: str) -> str:
@@ -160,9 +159,8 @@ class _Store:
 
     def find(self, experiment: str, tag: str, value: str) -> Any | None:
         """Return the first run that carries a tag, or None."""
-        text = value.replace("'", "")
-        runs = self.client.search_runs([experiment], f"tags.`{tag}` = '{text}'", max_results=1)
-        return runs[0] if runs else None
+        found = self.client.search_runs([experiment], f"tags.`{tag}` = '{value}'", max_results=1)
+        return found[0] if found else None
 
     def is_finished(self, record: Content) -> bool:
         """Tell whether the run of a record is complete."""
@@ -184,9 +182,8 @@ class _Sender:
                 tags["mlflow.parentRunId"] = parent
             run = store.find(experiment, "ncfm.key", record["key"])
             if run is None:
-                run = self.client.create_run(
-                    experiment, runs.started(record), {"ncfm.key": record["key"]}, runs.run_name(record)
-                )
+                tags["ncfm.key"] = record["key"]
+                run = self.client.create_run(experiment, runs.started(record), tags, runs.run_name(record))
             else:
                 self.client.update_run(run.info.run_id, "RUNNING")
                 self.metrics = dict(run.data.metrics)
@@ -219,8 +216,7 @@ class _Sender:
     def _log_texts(self, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
         from mlflow.entities import Param, RunTag
 
-        texts = [Param(name, value) for name, value in params.items()]
-        marks = [RunTag(name, value) for name, value in tags.items()]
+        texts, marks = [Param(*pair) for pair in params.items()], [RunTag(*pair) for pair in tags.items()]
         for first in range(0, max(len(texts), len(marks)), MOST_ENTRIES):
             part = slice(first, first + MOST_ENTRIES)
             self.client.log_batch(self.run_id, params=texts[part], tags=marks[part])
@@ -267,8 +263,7 @@ def _import_client() -> Any:
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # a server that is away must not hold a stage for minutes
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     }
-    for name, value in defaults.items():
-        os.environ.setdefault(name, value)
+    os.environ.update({name: os.environ.get(name, value) for name, value in defaults.items()})
     from mlflow import MlflowClient
 
     for logger in ("mlflow", "alembic", "urllib3"):  # after the import, which sets the first one's level
@@ -276,10 +271,12 @@ def _import_client() -> Any:
     return MlflowClient
 
 
-def _let_readers_in(database: Path) -> None:
-    """Switch a database to a write-ahead log, for good; skipped while another program is reading it."""
-    with contextlib.suppress(sqlite3.OperationalError), contextlib.closing(sqlite3.connect(database)) as connection:
-        connection.execute("PRAGMA journal_mode=wal")
+def _create(client: Any, database: Path) -> None:
+    """Make an empty store. Under another name first: a process killed meanwhile would leave it broken for good."""
+    with replacing(database) as fresh:
+        client(f"sqlite:///{fresh}")
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA journal_mode=wal")  # kept in the file: readers and writers don't wait for each other
 
 
 @contextlib.contextmanager
