@@ -1,0 +1,293 @@
+"""Distillation: the contract of every method, the two sides of the minmax game, seeds, and continuing after a kill."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Literal, get_args, get_origin
+
+import helpers
+import pytest
+import torch
+import yaml
+
+import ncfm
+from ncfm import campaign
+from ncfm.datasets.split import load_split
+from ncfm.distill import Distillation, distill
+from ncfm.errors import DataError, DivergenceError, NcfmError, ParamsError
+from ncfm.extractors import Pool
+from ncfm.params import DistillParams, SelectParams
+from ncfm.seeding import generator
+from ncfm.selection import RULES, select
+
+PARAMS = Path(__file__).parent.parent / "params"
+
+
+@pytest.fixture(autouse=True)
+def on_the_processor(monkeypatch):
+    monkeypatch.setenv("NCFM_DEVICE", "cpu")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return helpers.write_dataset(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def pool(data, tmp_path_factory):
+    return helpers.run_pretrain(data, tmp_path_factory.mktemp("pool") / "pool.safetensors")
+
+
+@pytest.fixture
+def made(data, pool):
+    return data, pool
+
+
+@pytest.fixture
+def start(data, pool):
+    """Return a function that starts a distillation and gives it back before its first iteration."""
+
+    def build(seed=0, ipc=2, **changes):
+        params = DistillParams(**{**helpers.TINY_DISTILL, "loss_scale": 1.0, **changes})
+        where = torch.device("cpu")
+        return Distillation(params, load_split(data, "train"), Pool(pool, where), ipc, seed)
+
+    return build
+
+
+def check_set(path, ipc, factor):
+    data = ncfm.load(path)
+    assert data.stored.shape == (3 * ipc, 3, 8, 8)
+    assert data.stored.dtype == torch.float32
+    assert data.stored.min() >= 0
+    assert data.stored.max() <= 1
+    assert data.images.shape == (3 * ipc * factor**2, 3, 8, 8)
+    assert data.labels.bincount().tolist() == [ipc * factor**2] * 3
+
+
+# --- the contract
+
+
+VARIANTS = [
+    (name, value)
+    for name, field in DistillParams.model_fields.items()
+    if get_origin(field.annotation) is Literal
+    for value in get_args(field.annotation)
+]
+
+
+@pytest.mark.parametrize(("name", "value"), VARIANTS)
+@pytest.mark.parametrize("update", ["joint", "per-class"])
+def test_every_variant_gives_a_set(name, value, update, made, tmp_path):
+    data, pool = made
+    changes = {"update": update, "weight_decay": 0.0, name: value}
+    if value == "load":
+        changes["load"] = str(helpers.run_distill(data, pool, tmp_path / "first"))
+    path = helpers.run_distill(data, pool, tmp_path / "set", **changes)
+    check_set(path, ipc=2, factor=2)
+    rows = helpers.rows_of(path.parent / "history.csv")
+    assert [row["step"] for row in rows] == [1, 2]
+    assert all(math.isfinite(number) for row in rows for number in row.values())
+    assert (path.parent / "grid.png").stat().st_size > 0
+
+
+def test_every_method_of_the_base_gives_a_set(data, pool, tmp_path):
+    shutil.copy(PARAMS / "base.yaml", tmp_path)
+    methods = {name: {"seeds": [0]} for name in yaml.safe_load((tmp_path / "base.yaml").read_text())["methods"]}
+    own = {"architectures": ["convnet-3"], "datasets": {"digits": {"ipcs": [1]}}, "methods": methods}
+    tiny = {"iterations": 2, "batch_real": 6, "num_frequencies": 64}
+    (tmp_path / "all.yaml").write_text(yaml.safe_dump({**own, "distill": tiny}))
+    resolved = campaign.load("all", tmp_path)
+    seen = set()
+    for cell in resolved.of("distill", "select"):
+        params, out = resolved.params[cell], tmp_path / cell.method
+        names = {"dataset": "made", "ipc": 1, "method": cell.method, "seed": 0}
+        record = helpers.record_of(cell.stage, out / "distilled.safetensors", params, **names)
+        if cell.stage == "distill":
+            distill(params, data, pool, names, out, record)
+        else:
+            select(params, data, names, out, record)
+        check_set(out / "distilled.safetensors", ipc=1, factor=params.factor)
+        assert ncfm.load(out / "distilled.safetensors").names == names
+        seen.add(cell.method)
+    assert seen == set(methods)
+
+
+@pytest.mark.parametrize("discrepancy", ["ncfd", "mmd", "mse"])
+def test_distillation_lowers_what_it_measures(discrepancy, start):
+    run = start(
+        discrepancy=discrepancy,
+        iterations=20,
+        initialisation="noise",
+        frequencies="gaussian",
+        augmentation="",
+        batch_real=12,
+        loss_scale=300,
+        calibration=0,
+    )
+    before = matching_again(run).item()
+    for _ in range(20):
+        run.step()
+    assert matching_again(run).item() < 0.8 * before
+
+
+# --- coresets
+
+
+def test_selection_takes_different_real_images_of_the_class(data, tmp_path):
+    assert set(RULES) == set(get_args(SelectParams.model_fields["rule"].annotation))
+    split = load_split(data, "train")
+    chosen = ncfm.load(helpers.run_select(data, tmp_path, ipc=4))
+    for label in range(3):
+        real = {image.numpy().tobytes() for image in split.pixels(split.by_class[label])}
+        taken = [image.numpy().tobytes() for image in chosen.pixels[chosen.labels == label]]
+        assert len(set(taken)) == 4
+        assert set(taken) <= real
+    other = ncfm.load(helpers.run_select(data, tmp_path / "other", ipc=4, seed=1))
+    assert not torch.equal(other.stored, chosen.stored)
+
+
+def test_more_images_than_a_class_has(data, pool, tmp_path):
+    for run in (
+        lambda: helpers.run_select(data, tmp_path, ipc=4, factor=2),
+        lambda: helpers.run_distill(data, pool, tmp_path, ipc=4),
+    ):
+        with pytest.raises(ParamsError, match=r"--ipc: is 4, which takes 16 real .* made has 12"):
+            run()
+    with pytest.raises(ParamsError, match="--ipc: is 0"):
+        helpers.run_select(data, tmp_path, ipc=0)
+
+
+# --- one iteration
+
+
+def matching_again(run, labels=range(3)):
+    """Return the matching loss of fixed draws and weights."""
+    extractor = run.pool.blend(0, 0.3)
+    return run.matching_loss(labels, extractor, generator("draws"), generator("device draws"))
+
+
+def test_psi_ascends_and_leaves_the_images_alone(start):
+    run = start(frequencies="mixture", sampler_learning_rate=1e-3)
+    run.optimiser.param_groups[0]["lr"] = 0.0
+    images, before = run.images.detach().clone(), matching_again(run)
+    run.update(before, None)
+    assert torch.equal(run.images, images)
+    assert matching_again(run).item() > before.item()
+
+
+def test_images_descend_and_leave_psi_alone(start):
+    run = start(frequencies="mixture", learning_rate=1e-3)
+    run.psi_optimiser.param_groups[0]["lr"] = 0.0
+    weights, before = [p.detach().clone() for p in run.psi.parameters()], matching_again(run)
+    run.update(before, None)
+    assert all(torch.equal(old, new) for old, new in zip(weights, run.psi.parameters(), strict=True))
+    assert matching_again(run).item() < before.item()
+
+
+@pytest.mark.parametrize("update", ["joint", "per-class"])
+def test_the_two_gradients_equal_those_computed_apart(update, start):
+    run = start(frequencies="mixture", calibration=0.7)
+    labels = range(3) if update == "joint" else [1]
+    psi = list(run.psi.parameters())
+    trained = run.pool.trained
+
+    def calibration():
+        return run.calibration_loss(labels, trained, generator("calibration"))
+
+    of_psi = torch.autograd.grad(matching_again(run, labels), psi)
+    of_matching = torch.autograd.grad(matching_again(run, labels), run.images)[0]
+    of_calibration = torch.autograd.grad(calibration(), run.images)[0]
+    assert of_calibration.abs().max() > 0
+    run.update(matching_again(run, labels), calibration())
+    torch.testing.assert_close(run.images.grad, of_matching + 0.7 * of_calibration)
+    for parameter, gradient in zip(psi, of_psi, strict=True):  # calibration has no part in it
+        torch.testing.assert_close(parameter.grad, gradient)
+    if update == "per-class":
+        assert run.images.grad[[0, 2]].abs().max() == 0
+
+
+@pytest.mark.parametrize("variant", ["mixture", "released"])
+def test_released_psi_never_moves_and_the_mixtures_does(variant, start):
+    run = start(frequencies=variant, iterations=4)
+    weights = [parameter.detach().clone() for parameter in run.psi.parameters()]
+    images = run.images.detach().clone()
+    for _ in range(4):
+        run.step()
+    still = all(torch.equal(old, new) for old, new in zip(weights, run.psi.parameters(), strict=True))
+    assert still == (variant == "released")
+    assert not torch.equal(run.images, images)
+    assert all(parameter.grad is None for parameter in run.pool.blended.parameters())
+
+
+def test_infinite_loss_stops_before_the_images_move(start, data, pool, tmp_path):
+    run = start(loss_scale=1e300)
+    images, weights = run.images.detach().clone(), [p.detach().clone() for p in run.psi.parameters()]
+    with pytest.raises(DivergenceError, match=r"the loss is inf in iteration 1; lower learning_rate \(0.05\)"):
+        run.step()
+    assert torch.equal(run.images, images)
+    assert all(torch.equal(old, new) for old, new in zip(weights, run.psi.parameters(), strict=True))
+    with pytest.raises(NcfmError):
+        helpers.run_distill(data, pool, tmp_path, loss_scale=1e300)
+    assert not (tmp_path / "distilled.safetensors").exists()
+
+
+def test_zero_calibration_is_no_calibration(start):
+    run = start(calibration=0.0)
+    assert run.step()["calibration"] == 0
+    assert start(calibration=1.0).step()["calibration"] > 0
+
+
+def test_schedules_of_the_image_rate(start):
+    run = start(schedule="cosine", iterations=4, learning_rate=0.08)
+    rates = [run.step()["learning_rate"] for _ in range(4)]
+    assert rates == pytest.approx([0.04 * (1 + math.cos(math.pi * i / 4)) for i in range(4)])
+    run = start(schedule="constant", iterations=3)
+    assert [run.step()["learning_rate"] for _ in range(3)] == [0.05] * 3
+
+
+def test_real_batches(start):
+    first, drawn = start(real_batches="first"), start(real_batches="random")
+    rows = first.split.by_class[1]
+    assert first.real_batch(1, generator(0)).tolist() == rows[:6].tolist()
+    one, other = drawn.real_batch(1, generator(0)), drawn.real_batch(1, generator(1))
+    assert set(one.tolist()) != set(other.tolist())
+    for batch in (one, other):
+        assert len(set(batch.tolist())) == 6
+        assert set(batch.tolist()) <= set(rows.tolist())
+    assert len(start(batch_real=1024).real_batch(1, generator(0))) == 12
+
+
+# --- seeds
+
+
+def test_methods_of_one_seed_start_from_the_same_images(start):
+    assert torch.equal(start(discrepancy="ncfd").images, start(discrepancy="mmd", update="per-class").images)
+    assert not torch.equal(start().images, start(seed=1).images)
+
+
+# --- files that do not belong together
+
+
+def test_extractors_of_another_data_set(pool, tmp_path):
+    other = helpers.write_dataset(tmp_path / "data", "other")
+    with pytest.raises(DataError, match=r"was trained on made, but .* holds other"):
+        helpers.run_distill(other, pool, tmp_path / "set")
+
+
+def test_loading_a_set_of_another_shape(data, pool, tmp_path):
+    stored = helpers.run_distill(data, pool, tmp_path / "first", ipc=1)
+    with pytest.raises(DataError, match=r"holds images \(3, 3, 8, 8\), but \(3, 2, 3, 8, 8\) are wanted"):
+        helpers.run_distill(data, pool, tmp_path / "set", initialisation="load", load=str(stored))
+
+
+def test_the_record_says_what_was_written(data, pool, tmp_path):
+    path = helpers.run_distill(data, pool, tmp_path)
+    record = json.loads((tmp_path / "distilled.record.json").read_text())
+    assert set(record["outputs"]) == {str(tmp_path / n) for n in ("distilled.safetensors", "history.csv", "grid.png")}
+    assert record["metrics"]["loss"] == pytest.approx(
+        helpers.rows_of(path.parent / "history.csv")[-1]["loss"], rel=1e-5
+    )
