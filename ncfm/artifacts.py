@@ -35,6 +35,9 @@ def storage_errors(path: Path) -> Iterator[None]:
             errno.ENOTDIR: "a part of the path is a file, not a folder",
             errno.EEXIST: "a part of the path is a file, not a folder",
             errno.EISDIR: "a folder of that name is in the way",
+            errno.ENOENT: "its folder does not exist and cannot be made",
+            errno.ENAMETOOLONG: "the name is too long",
+            errno.EIO: "the disk reports a fault",
         }
         if error.errno not in reasons:
             raise
@@ -55,11 +58,22 @@ def replacing(path: str | Path) -> Iterator[Path]:
         os.close(handle)
         temporary = Path(name)
         try:
-            os.chmod(temporary, 0o666 & ~_umask())
+            temporary.chmod(0o666 & ~_umask())
             yield temporary
-            os.replace(temporary, target)
+            temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: str | Path) -> None:
+    """Make the folder of ``path`` and try to write there: better before hours of computing than after."""
+    target = Path(path)
+    with storage_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
 
 
 def _umask() -> int:
@@ -139,7 +153,9 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
         return json.loads((stream.metadata() or {}).get("ncfm", "{}"))
 
 
-def load_tensors(path: str | Path, device: str | torch.device = "cpu") -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def load_tensors(
+    path: str | Path, device: str | torch.device = "cpu"
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Read a safetensors file: its tensors and its metadata. Raises :class:`DataError` where missing or torn."""
     with _opened(path, str(device)) as stream:
         metadata = json.loads((stream.metadata() or {}).get("ncfm", "{}"))
@@ -167,6 +183,8 @@ def sha256(path: str | Path) -> str:
         with Path(path).open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file; run the stage that writes it first") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     return digest.hexdigest()

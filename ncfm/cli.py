@@ -6,12 +6,17 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
-from ncfm.errors import NcfmError
+from ncfm.errors import NcfmError, ParamsError
+
+if TYPE_CHECKING:
+    from ncfm.params import StageParams
+    from ncfm.records import Record
 
 PATHS = "results/digits"
 EXAMPLES = {
@@ -32,8 +37,8 @@ EXAMPLES = {
         f"--ipc 1 --method random --seed 0 --out {PATHS}/sets/digits/ipc1/random/seed0"
     ),
     "evaluate": (
-        f"ncfm evaluate --params {PATHS}/params/evaluate/digits/ipc1/paper/convnet-3.json --data {PATHS}/datasets/digits "
-        f"--set {PATHS}/sets/digits/ipc1/paper/seed0/distilled.safetensors "
+        f"ncfm evaluate --params {PATHS}/params/evaluate/digits/ipc1/paper/convnet-3.json "
+        f"--data {PATHS}/datasets/digits --set {PATHS}/sets/digits/ipc1/paper/seed0/distilled.safetensors "
         f"--out {PATHS}/evaluations/digits/ipc1/paper/seed0/convnet-3.json"
     ),
     "report": f"ncfm report --params {PATHS}/params/report.json --results {PATHS}",
@@ -134,13 +139,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 @contextmanager
-def _recorded(stage, options, params, output, names, inputs) -> Iterator:  # type: ignore[no-untyped-def]
+def _recorded(
+    params: StageParams, output: Path, names: Mapping[str, str | int], inputs: list[str | Path]
+) -> Iterator[Record]:
     """Open the record of a stage, send it to MLflow where that is installed, and close it whatever happens."""
     from ncfm import tracking
+    from ncfm.artifacts import check_writable
     from ncfm.records import Record
 
+    check_writable(output)
     _limit_threads()
-    record = Record(stage, output, params.model_dump(mode="json"), names, inputs)
+    record = Record(params.stage, output, params.model_dump(mode="json"), names, inputs)
     record.send_to(tracking.start(record.content))
     try:
         yield record
@@ -183,7 +192,7 @@ def _prepare(options: argparse.Namespace) -> None:
     from ncfm.params import PrepareParams, read_stage_params
 
     params = read_stage_params(PrepareParams, options.params)
-    with _recorded("prepare", options, params, options.out / "card.json", {"dataset": params.dataset}, []) as record:
+    with _recorded(params, options.out / "card.json", {"dataset": params.dataset}, []) as record:
         prepare(params, options.out, record)
 
 
@@ -194,8 +203,8 @@ def _pretrain(options: argparse.Namespace) -> None:
 
     params = read_stage_params(PretrainParams, options.params)
     names = {"dataset": dataset_name(options.data), "arch": params.arch}
-    inputs = [options.data / "train.safetensors", options.data / "test.safetensors"]
-    with _recorded("pretrain", options, params, options.out, names, inputs) as record:
+    inputs: list[str | Path] = [options.data / "train.safetensors", options.data / "test.safetensors"]
+    with _recorded(params, options.out, names, inputs) as record:
         pretrain(params, options.data, options.out, record)
 
 
@@ -206,8 +215,8 @@ def _distill(options: argparse.Namespace) -> None:
 
     params = read_stage_params(DistillParams, options.params)
     names = {"dataset": dataset_name(options.data), **_cell_names(options)}
-    inputs = [options.data / "train.safetensors", options.extractors]
-    with _recorded("distill", options, params, options.out / "distilled.safetensors", names, inputs) as record:
+    inputs: list[str | Path] = [options.data / "train.safetensors", options.extractors]
+    with _recorded(params, options.out / "distilled.safetensors", names, inputs) as record:
         distill(params, options.data, options.extractors, names, options.out, record)
 
 
@@ -218,12 +227,14 @@ def _select(options: argparse.Namespace) -> None:
 
     params = read_stage_params(SelectParams, options.params)
     names = {"dataset": dataset_name(options.data), **_cell_names(options)}
-    inputs = [options.data / "train.safetensors"]
-    with _recorded("select", options, params, options.out / "distilled.safetensors", names, inputs) as record:
+    inputs: list[str | Path] = [options.data / "train.safetensors"]
+    with _recorded(params, options.out / "distilled.safetensors", names, inputs) as record:
         select(params, options.data, names, options.out, record)
 
 
 def _cell_names(options: argparse.Namespace) -> dict[str, str | int]:
+    if options.ipc < 1:
+        raise ParamsError(f"--ipc: is {options.ipc}, but must be at least 1")
     return {"ipc": options.ipc, "method": options.method, "seed": options.seed}
 
 
@@ -234,8 +245,8 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     params = read_stage_params(EvaluateParams, options.params)
     names = {**read_metadata(options.set).get("names", {}), "arch": params.arch}
-    inputs = [options.set, options.data / "test.safetensors"]
-    with _recorded("evaluate", options, params, options.out, names, inputs) as record:
+    inputs: list[str | Path] = [options.set, options.data / "test.safetensors"]
+    with _recorded(params, options.out, names, inputs) as record:
         evaluate(params, options.data, options.set, names, options.out, record)
 
 
@@ -248,7 +259,7 @@ def _report(options: argparse.Namespace) -> None:
     own = {key: value for key, value in contents.items() if key in ReportParams.model_fields}
     params = parse(ReportParams, own, str(options.params))
     output, inputs = options.results / "tables/metrics.json", evaluation_files(contents, options.results)
-    with _recorded("report", options, params, output, {}, inputs) as record:
+    with _recorded(params, output, {}, inputs) as record:
         report(params, contents, options.results, record)
 
 

@@ -39,4 +39,4 @@ def one_of(what: str, value: object, allowed: Iterable[object], where: str = "")
     near = difflib.get_close_matches(str(value), names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     place = f"{where}: " if where else ""
-    return f"{place}unknown {what} {value!r}{hint} (allowed: {', '.join(names)})"
+    return f"{place}unknown {what} {value!r}{hint} (allowed: {', '.join(names) or 'there is none here'})"

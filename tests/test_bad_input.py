@@ -1,0 +1,363 @@
+"""What a user can get wrong, in one table: each a single line that says what, where and what is allowed; exit status 2;
+nothing half-written, and everything that was there before still there, byte for byte."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+import yaml
+
+from ncfm import cli
+from ncfm.artifacts import load_tensors, read_json, save_tensors, write_json, write_text
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+TRIAL: dict[str, Any] = {
+    "architectures": ["convnet-3"],
+    "datasets": {"digits": {"ipcs": [1, 2]}},
+    "methods": {"paper": {"seeds": [0]}, "random": {"seeds": [0]}},
+    "pretrain": {"width": 4, "pool": 1, "epochs": 1},
+    "distill": {"iterations": 2, "batch_real": 8, "num_frequencies": 16},
+    "evaluate": {"width": 4, "epochs": 1, "networks": 1, "looks": 1},
+}
+RESULTS = "results/trial"
+PARAMS, DATA = f"{RESULTS}/params", f"{RESULTS}/datasets/digits"
+POOL, SET = f"{RESULTS}/extractors/digits/convnet-3.safetensors", f"{RESULTS}/sets/digits/ipc1/random/seed0"
+PROGRESS = re.compile(r"(pretrain|distill|evaluate): \d+/\d+ ")
+STAGES: dict[str, dict[str, str]] = {  # by stage the good arguments; outputs go to a fresh place
+    "prepare": {"params": f"{PARAMS}/prepare/digits.json", "out": "results/new/digits"},
+    "pretrain": {"params": f"{PARAMS}/pretrain/digits.json", "data": DATA, "out": "results/new/pool.safetensors"},
+    "distill": {
+        "params": f"{PARAMS}/distill/digits/ipc1/paper.json",
+        "data": DATA,
+        "extractors": POOL,
+        "ipc": "1",
+        "method": "paper",
+        "out": "results/new/paper",
+    },
+    "select": {
+        "params": f"{PARAMS}/select/digits/ipc1/random.json",
+        "data": DATA,
+        "ipc": "1",
+        "method": "random",
+        "out": "results/new/random",
+    },
+    "evaluate": {
+        "params": f"{PARAMS}/evaluate/digits/ipc1/random/convnet-3.json",
+        "data": DATA,
+        "set": f"{SET}/distilled.safetensors",
+        "out": "results/new/convnet-3.json",
+    },
+}
+
+
+def command(stage: str, **changes: str) -> list[str]:
+    arguments = {**STAGES[stage], **changes}
+    return [stage, *(word for name, value in arguments.items() for word in (f"--{name}", value))]
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def computed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a tiny campaign has run up to a selected set."""
+    folder = tmp_path_factory.mktemp("computed")
+    write_text(folder / "params/base.yaml", (REPOSITORY / "params/base.yaml").read_text(encoding="utf-8"))
+    write_text(folder / "params/trial.yaml", yaml.safe_dump(TRIAL))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("NCFM_TRACKING", "off")
+        assert cli.main(["use", "trial"]) == 0
+        for arguments in (
+            command("prepare", out=DATA),
+            command("pretrain", out=POOL),
+            command("select", out=SET),
+        ):
+            assert cli.main(arguments) == 0
+    return folder
+
+
+@pytest.fixture
+def place(computed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of that folder, made the current one."""
+    folder = tmp_path / "place"
+    shutil.copytree(computed, folder)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("NCFM_TRACKING", "off")
+    return folder
+
+
+def refuses(arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Check that a command ends with one good line, and leaves every file as it was.
+
+    ``expected``: what the line says, from its start and in this order; " … " stands for anything.
+    """
+    before = files_below(Path.cwd())
+    capsys.readouterr()
+    assert cli.main(arguments) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if not PROGRESS.match(line)]
+    assert len(lines) == 1
+    pattern = ".*".join(re.escape(part) for part in expected.split(" … "))
+    assert re.match(f"ncfm: {pattern}", lines[0]), f"{lines[0]!r} does not say {expected!r}"
+    after = files_below(Path.cwd())
+    assert after.keys() == before.keys() and after == before
+
+
+AT_LEAST_1 = "but should be greater than or equal to 1"
+# what is put where, and what the line must say after the name of the file
+CAMPAIGN_FAULTS: list[tuple[str, str, Any, str]] = [
+    # keys that are not known, wherever they stand
+    ("trial", "titel", "x", "unknown key 'titel'; did you mean 'title'? (allowed: … architectures"),
+    ("trial", "evaluate.epohcs", 1, "evaluate: unknown key 'epohcs'; did you mean 'epochs'? (allowed: … looks"),
+    ("trial", "evaluate.arch", "convnet-3", "evaluate: unknown key 'arch' … (allowed: "),
+    ("base", "methods.paper.distill.alhpa", 0, "methods.paper.distill: unknown key 'alhpa'; did you mean 'alpha'?"),
+    ("base", "prepare.rot", "x", "prepare: unknown key 'rot'; did you mean 'root'? (allowed: source, root)"),
+    ("trial", "datasets.digits.pretrain.pol", 1, "datasets.digits.pretrain: unknown key 'pol'; did you mean 'pool'?"),
+    ("trial", "datasets.digits.by_ipc", {9: {"select": {"rul": 1}}}, "datasets.digits.by_ipc.9.select: … 'rule'?"),
+    ("trial", "methods.paper.pretrain", {"pool": 1}, "methods.paper: unknown key 'pretrain' … distill … seeds)"),
+    # names that are not known
+    ("trial", "datasets.digit", {"ipcs": [1]}, "datasets: unknown dataset 'digit'; did you mean 'digits'? … cifar10)"),
+    ("trial", "methods.papr", {}, "methods: unknown method 'papr'; did you mean 'paper'? (allowed: … random-tiles"),
+    ("trial", "methods.a", {"like": "papper"}, "methods.a.like: unknown method 'papper'; did you mean 'paper'?"),
+    ("trial", "methods.a", {"like": "a"}, "methods.a.like: leads back to 'a', but must end at"),
+    ("trial", "methods.a/b", {"like": "paper"}, "methods.a/b: is 'a/b', but should match pattern"),
+    ("trial", "methods.paper.stage", "distil", "methods.paper.stage: unknown stage … (allowed: distill, select)"),
+    ("trial", "architectures", ["convnet3"], "architectures: unknown architecture … 'convnet-3'? (allowed: convnet-3,"),
+    ("trial", "pretrain.arch", "convnet-33", "pretrain.arch: unknown architecture … 'convnet-3'? … convnet-4"),
+    ("trial", "pretrain.norm", "batchnorm", "pretrain.norm: unknown norm … 'batch'? (allowed: instance, batch, none)"),
+    ("trial", "distill.discrepancy", "ncdf", "distill.discrepancy: unknown … 'ncfd'? (allowed: ncfd, mmd, mse)"),
+    (
+        "trial",
+        "methods.paper.distill.frequencies",
+        "gauss",
+        "methods.paper.distill.frequencies: … 'gaussian'? … mixture",
+    ),
+    ("trial", "distill.schedule", "cosin", "distill.schedule: unknown schedule … 'cosine'? … plateau)"),
+    (
+        "trial",
+        "distill.initialisation",
+        "nois",
+        "distill.initialisation: … 'noise'? (allowed: mix, random, noise, load)",
+    ),
+    ("trial", "methods.random.select.rule", "herding", "methods.random.select.rule: unknown rule … random"),
+    ("trial", "distill.augmentation", "colour_crop", "distill.augmentation: … 'colour'; did you mean 'color'? … crop"),
+    ("trial", "prepare.source", "kaggle", "prepare.source: unknown source 'kaggle' (allowed: auto, embedded"),
+    ("trial", "prepare.source", "npm", "prepare.source: unknown source of digits 'npm' (allowed: auto, embedded)"),
+    # values of another kind or out of range
+    ("trial", "evaluate.epochs", "many", "evaluate.epochs: is 'many', but should be a valid integer"),
+    ("trial", "evaluate.epochs", 0, f"evaluate.epochs: is 0, {AT_LEAST_1}"),
+    ("trial", "evaluate.batch", 0, f"evaluate.batch: is 0, {AT_LEAST_1}"),
+    ("trial", "distill.iterations", -5, f"distill.iterations: is -5, {AT_LEAST_1}"),
+    ("trial", "distill.alpha", 1.5, "distill.alpha: is 1.5, but should be less than or equal to 1"),
+    ("trial", "distill.learning_rate", float("nan"), "distill.learning_rate: is nan, but should be"),
+    ("trial", "distill.loss_scale", float("inf"), "distill.loss_scale: is inf, but should be a finite number"),
+    ("trial", "pretrain.milestones", 0.5, "pretrain.milestones: is 0.5, but should be a list"),
+    ("trial", "distill", [1], "distill: is [1], but must be a mapping"),
+    ("trial", "methods", None, "methods: is None, but must be a mapping"),
+    ("trial", "methods", {}, "methods: is missing or empty, but a campaign needs at least one"),
+    # images per class and seeds
+    ("trial", "datasets.digits.ipcs", [0], f"datasets.digits.ipcs.0: is 0, {AT_LEAST_1}"),
+    ("trial", "datasets.digits.ipcs", [1, -1], f"datasets.digits.ipcs.1: is -1, {AT_LEAST_1}"),
+    ("trial", "datasets.digits.ipcs", [1, 140], "datasets.digits.ipcs: is 140, but the … (allowed: 1 to 139)"),
+    ("trial", "datasets.digits.ipcs", [], "datasets.digits.ipcs: is [], but must name at least one, and each once"),
+    ("trial", "datasets.digits.ipcs", [1, 1], "datasets.digits.ipcs: is [1, 1], but must name … each once"),
+    ("trial", "datasets.digits", {}, "datasets.digits.ipcs: is missing, but a campaign needs at least one IPC"),
+    ("trial", "methods.paper.seeds", [], "methods.paper.seeds: is [], but must name at least one"),
+    ("trial", "methods.paper.seeds", [0, 0], "methods.paper.seeds: is [0, 0], but must name … each once"),
+    ("trial", "methods.paper.seeds", [-1], "methods.paper.seeds.0: is -1, but should be greater than or equal to 0"),
+    # values that do not fit each other
+    (
+        "trial",
+        "distill.factor",
+        3,
+        "distill.factor: is 3, but must divide the resolution 16 of digits (allowed: [1, 2, 4",
+    ),
+    ("trial", "distill.factor", 16, "distill.factor: is 16, which at IPC 1 takes 256 real images … up to 139)"),
+    ("trial", "methods.random.select", {"factor": 16}, "methods.random.select.factor: is 16, … up to 139)"),
+    ("trial", "distill.initialisation", "load", "distill.load: is missing, but initialisation: load needs the file"),
+    ("trial", "architectures", ["convnet-5"], "architectures: convnet-5 cannot take digits, … 16 … multiples of 32)"),
+    ("trial", "pretrain.arch", "convnet-5", "pretrain.arch: convnet-5 cannot take digits, … 16 … multiples of 32)"),
+]
+
+
+@pytest.mark.parametrize("fault", CAMPAIGN_FAULTS, ids=lambda fault: f"{fault[1]}={fault[2]}")
+def test_faults_in_a_campaign(fault, place, capsys):
+    file, key, value, expected = fault
+    path = place / f"params/{file}.yaml"
+    content = part = yaml.safe_load(path.read_text(encoding="utf-8"))
+    *names, last = key.split(".")
+    for name in names:
+        part = part.setdefault(name, {})
+    part[last] = value
+    write_text(path, yaml.safe_dump(content))
+    refuses(["use", "trial"], f"params/{file}.yaml: {expected}", capsys)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"methods: [", "params/trial.yaml: not valid YAML (line 1: "),
+        (b"title: \xff\xfe", "params/trial.yaml: not valid YAML ('utf-8' codec"),
+        (b"- a\n- b\n", "params/trial.yaml: is ['a', 'b'], but must be a mapping"),
+        (b"", "params/trial.yaml: datasets: is missing"),
+        (b"title: a\npretrain: {}\ntitle: b\n", "params/trial.yaml: … (line 3: the key 'title' stands there twice)"),
+        (b"distill: {alpha: 1, alpha: 0}\n", "params/trial.yaml: … (line 1: the key 'alpha' stands there twice)"),
+    ],
+)
+def test_faulty_params_files(content, expected, place, capsys):
+    (place / "params/trial.yaml").write_bytes(content)
+    refuses(["use", "trial"], expected, capsys)
+
+
+def test_missing_params_files(place, capsys):
+    refuses(["use", "trail"], "params: unknown campaign 'trail'; did you mean 'trial'? (allowed: trial)", capsys)
+    (place / "params/base.yaml").unlink()
+    refuses(["use", "trial"], "params/base.yaml: no such file; … restore it from git", capsys)
+    shutil.rmtree(place / "params")
+    refuses(["params", "trial"], "params: unknown campaign 'trial' (allowed: there is none here)", capsys)
+
+
+def test_a_campaign_that_changed_since_it_was_chosen(place, capsys):
+    write_text(place / "params/trial.yaml", yaml.safe_dump({**TRIAL, "datasets": {"digits": {"ipcs": [1]}}}))
+    expected = "params/campaign.yaml: lists other cells than params/trial.yaml; run `ncfm use trial`"
+    refuses(["params", "trial"], expected, capsys)
+
+
+def change(path: str, **values: Any) -> Callable[[], object]:
+    return lambda: write_json(path, {**read_json(path), **values})
+
+
+def truncate(path: str) -> Callable[[], object]:
+    return lambda: os.truncate(path, Path(path).stat().st_size // 2)
+
+
+def strip(path: str) -> None:
+    save_tensors(path, {"something": load_tensors(path)[0]["labels"]}, {"dataset": "digits"})
+
+
+def rename_dataset() -> None:
+    """Make a second data set `other` of the same images."""
+    for split in ("train", "test"):
+        tensors, facts = load_tensors(f"{DATA}/{split}.safetensors")
+        save_tensors(f"other/{split}.safetensors", tensors, {**facts, "dataset": "other"})
+
+
+DISTILL_PARAMS, EVALUATE_PARAMS = STAGES["distill"]["params"], STAGES["evaluate"]["params"]
+DISTILLED, TRAIN, TEST = f"{SET}/distilled.safetensors", f"{DATA}/train.safetensors", f"{DATA}/test.safetensors"
+TORN = "not a whole safetensors file … delete it and run its stage again"
+IN_THE_WAY = "cannot be written: a part of the path is a file, not a folder"
+# stage, changed arguments, what is done before, what the line must say
+STAGE_FAULTS: list[tuple[str, dict[str, str], Callable[[], object] | None, str]] = [
+    # params
+    ("pretrain", {"params": "no.json"}, None, "no.json: no such file"),
+    ("distill", {}, truncate(DISTILL_PARAMS), f"{DISTILL_PARAMS}: not a readable JSON file … delete it"),
+    ("distill", {}, change(DISTILL_PARAMS, alhpa=1), f"{DISTILL_PARAMS}: unknown key 'alhpa'; did you mean 'alpha'?"),
+    ("distill", {}, change(DISTILL_PARAMS, alpha=-1), f"{DISTILL_PARAMS}: alpha: is -1, but should be greater than"),
+    ("evaluate", {}, change(EVALUATE_PARAMS, arch="vgg"), "unknown architecture 'vgg' (allowed: convnet-3"),
+    (
+        "evaluate",
+        {},
+        change(EVALUATE_PARAMS, learning_rate=1e30, epochs=3),
+        "training … the loss is … lower learning_rate",
+    ),
+    # numbers on the command line
+    ("distill", {"ipc": "0"}, None, "--ipc: is 0, but must be at least 1"),
+    ("select", {"ipc": "-3"}, None, "--ipc: is -3, but must be at least 1"),
+    ("select", {"ipc": "140"}, None, "--ipc: is 140, … the smallest class of digits has 139 (allowed: 1 to 139"),
+    ("distill", {"ipc": "140"}, None, "--ipc: is 140, … the smallest class of digits has 139 (allowed: 1 to 139"),
+    # data
+    ("pretrain", {"data": "nowhere"}, None, "nowhere/train.safetensors: no such file; run the stage that writes it"),
+    ("distill", {}, truncate(TRAIN), f"{TRAIN}: {TORN}"),
+    ("pretrain", {}, truncate(TEST), f"{TEST}: {TORN}"),
+    ("pretrain", {}, lambda: Path(TEST).unlink(), f"{TEST}: no such file; run the stage that writes it"),
+    ("select", {}, lambda: strip(TRAIN), f"{TRAIN}: holds no images and labels; run `ncfm prepare` again"),
+    # extractors
+    ("distill", {"extractors": "no.safetensors"}, None, "no.safetensors: no such file; run the stage that writes it"),
+    ("distill", {}, truncate(POOL), f"{POOL}: {TORN}"),
+    ("distill", {"extractors": TEST}, None, f"{TEST}: is not an extractor pool; run `ncfm pretrain` again"),
+    ("distill", {"data": "other"}, rename_dataset, f"{POOL}: was trained on digits, but other holds other"),
+    # sets
+    ("evaluate", {"set": "no.safetensors"}, None, "no.safetensors: no such file; run the stage that writes it"),
+    ("evaluate", {}, truncate(DISTILLED), f"{DISTILLED}: {TORN}"),
+    ("evaluate", {"set": POOL}, None, f"{POOL}: is not a distilled set … images, labels … missing"),
+    ("evaluate", {"data": "other"}, rename_dataset, f"{DISTILLED}: was made from digits, but other holds other"),
+    (
+        "distill",
+        {},
+        change(DISTILL_PARAMS, initialisation="load", load="no.safetensors"),
+        "no.safetensors: no such file",
+    ),
+    (
+        "distill",
+        {"ipc": "2"},
+        change(DISTILL_PARAMS, initialisation="load", load=DISTILLED),
+        f"{DISTILLED}: holds images (10, 1, 16, 16), but (10, 2, 1, 16, 16) are wanted",
+    ),
+    # places that cannot be written: a file where a folder should be, the reverse, a system folder
+    ("select", {"out": f"{DATA}/card.json/set"}, None, f"{DATA}/card.json/set/distilled.safetensors: {IN_THE_WAY}"),
+    ("prepare", {"out": f"{DATA}/card.json"}, None, f"{DATA}/card.json/card.json: {IN_THE_WAY}"),
+    ("pretrain", {"out": DATA}, None, f"{DATA}: cannot be written: a folder of that name is in the way"),
+    ("pretrain", {"out": "/proc/ncfm/pool.safetensors"}, None, "/proc/ncfm/pool.safetensors: cannot be written: its"),
+]
+
+
+@pytest.mark.parametrize("fault", STAGE_FAULTS, ids=lambda fault: f"{fault[0]}: {fault[3][:40]}")
+def test_faults_of_a_stage(fault, place, capsys):
+    stage, arguments, before, expected = fault
+    if before:
+        before()
+    refuses(command(stage, **arguments), expected, capsys)
+
+
+REFUSALS = (
+    (errno.ENOSPC, "the disk is full; free some space and run again, finished stages are kept"),
+    (errno.EROFS, "the file system is read-only"),
+    (errno.EACCES, "no permission to write there"),
+)
+
+
+def refusing(code: int) -> Callable[..., NoReturn]:
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise OSError(code, os.strerror(code))
+
+    return refuse
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_disk_that_refuses(stage, place, capsys, monkeypatch):
+    for code, reason in REFUSALS:
+        with monkeypatch.context() as patch:
+            patch.setattr(tempfile, "TemporaryFile", refusing(code))  # at once
+            refuses(command(stage), f"{place_of(stage)}: cannot be written: {reason}", capsys)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", refusing(errno.ENOSPC))  # at the end of the first file
+        refuses(command(stage), "results/new/ … : cannot be written: the disk is full", capsys)
+
+
+def place_of(stage: str) -> str:
+    out = STAGES[stage]["out"]
+    names = {"prepare": "/card.json", "distill": "/distilled.safetensors", "select": "/distilled.safetensors"}
+    return out + names.get(stage, "")
+
+
+def test_results_in_the_way_leave_the_active_campaign(place, capsys):
+    write_text(place / "params/second.yaml", yaml.safe_dump(TRIAL))
+    write_text(place / "results/second", "a file, not a folder")
+    refuses(["use", "second"], f"results/second/params/ … : {IN_THE_WAY}", capsys)
+
+
+@pytest.mark.parametrize("arguments", [[], ["distil"], ["use"], ["select", "--ipc", "one"], ["track", "export"]])
+def test_wrong_command_lines_end_with_status_2(arguments, place, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 2
+    assert "error: " in capsys.readouterr().err.splitlines()[-1]
