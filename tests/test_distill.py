@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from pathlib import Path
@@ -17,11 +16,12 @@ import ncfm
 from ncfm import campaign
 from ncfm.datasets.split import load_split
 from ncfm.distill import Distillation, distill
-from ncfm.errors import DataError, DivergenceError, NcfmError, ParamsError
+from ncfm.errors import DivergenceError, NcfmError
 from ncfm.extractors import Pool
-from ncfm.params import DistillParams, SelectParams
+from ncfm.multiformation import decode_classes
+from ncfm.params import DistillParams
 from ncfm.seeding import generator
-from ncfm.selection import RULES, select
+from ncfm.selection import select
 
 PARAMS = Path(__file__).parent.parent / "params"
 
@@ -134,33 +134,6 @@ def test_distillation_lowers_what_it_measures(discrepancy, start):
     assert matching_again(run).item() < 0.8 * before
 
 
-# --- coresets
-
-
-def test_selection_takes_different_real_images_of_the_class(data, tmp_path):
-    assert set(RULES) == set(get_args(SelectParams.model_fields["rule"].annotation))
-    split = load_split(data, "train")
-    chosen = ncfm.load(helpers.run_select(data, tmp_path, ipc=4))
-    for label in range(3):
-        real = {image.numpy().tobytes() for image in split.pixels(split.by_class[label])}
-        taken = [image.numpy().tobytes() for image in chosen.pixels[chosen.labels == label]]
-        assert len(set(taken)) == 4
-        assert set(taken) <= real
-    other = ncfm.load(helpers.run_select(data, tmp_path / "other", ipc=4, seed=1))
-    assert not torch.equal(other.stored, chosen.stored)
-
-
-def test_more_images_than_a_class_has(data, pool, tmp_path):
-    for run in (
-        lambda: helpers.run_select(data, tmp_path, ipc=4, factor=2),
-        lambda: helpers.run_distill(data, pool, tmp_path, ipc=4),
-    ):
-        with pytest.raises(ParamsError, match=r"--ipc: is 4, which takes 16 real .* made has 12"):
-            run()
-    with pytest.raises(ParamsError, match="--ipc: is 0"):
-        helpers.run_select(data, tmp_path, ipc=0)
-
-
 # --- one iteration
 
 
@@ -223,6 +196,47 @@ def test_released_psi_never_moves_and_the_mixtures_does(variant, start):
     assert all(parameter.grad is None for parameter in run.pool.blended.parameters())
 
 
+@pytest.mark.parametrize("discrepancy", ["ncfd", "mmd"])
+@pytest.mark.parametrize("update", ["joint", "per-class"])
+def test_the_real_images_themselves_are_at_zero(discrepancy, update, start):
+    """Holds only where both sides get the same class, normalisation, extractor and siamese augmentation."""
+    run = start(discrepancy=discrepancy, update=update, factor=1, ipc=12, initialisation="random", batch_real=1024)
+    for seed in range(3):
+        draws = generator(seed)
+        for labels in [range(3)] if update == "joint" else [[0], [1], [2]]:
+            extractor, _ = run.pool.choose(draws)
+            assert run.matching_loss(labels, extractor, draws, generator(seed, "device")).item() < 2e-3
+    assert matching_again(start(discrepancy=discrepancy, seed=1)).item() > 1e-3  # others are not
+
+
+@pytest.mark.parametrize("update", ["joint", "per-class"])
+def test_calibration_asks_the_trained_member(update, start):
+    run = start(update=update, augmentation="", learning_rate=1e-12, weight_decay=0.0)
+    expected = []
+    for member in range(2):
+        trained = run.pool.blend(member, 0.0)
+        losses = [
+            torch.nn.functional.cross_entropy(trained(run.decoded([c])[0]), torch.full((8,), c)) for c in range(3)
+        ]
+        expected.append(sum(losses).item() / 3)
+    found = run.step()["calibration"]
+    assert min(abs(found - value) for value in expected) < 1e-6
+    assert abs(expected[0] - expected[1]) > 1e-4
+
+
+def test_images_are_clamped_then_decoded_then_normalised(start):
+    run = start(learning_rate=1e-12, weight_decay=0.0)
+    with torch.no_grad():
+        run.images[0].fill_(2.0)
+        run.images[1].fill_(-1.0)
+    run.step()
+    assert run.images[0].detach().unique().tolist() == pytest.approx([1.0], abs=1e-6)
+    assert run.images[1].detach().abs().max() < 1e-6
+    torch.testing.assert_close(
+        run.decoded([2, 0]), run.split.normalisation(decode_classes(run.images[[2, 0]], 2)), atol=0, rtol=0
+    )
+
+
 def test_infinite_loss_stops_before_the_images_move(start, data, pool, tmp_path):
     run = start(loss_scale=1e300)
     images, weights = run.images.detach().clone(), [p.detach().clone() for p in run.psi.parameters()]
@@ -267,27 +281,3 @@ def test_real_batches(start):
 def test_methods_of_one_seed_start_from_the_same_images(start):
     assert torch.equal(start(discrepancy="ncfd").images, start(discrepancy="mmd", update="per-class").images)
     assert not torch.equal(start().images, start(seed=1).images)
-
-
-# --- files that do not belong together
-
-
-def test_extractors_of_another_data_set(pool, tmp_path):
-    other = helpers.write_dataset(tmp_path / "data", "other")
-    with pytest.raises(DataError, match=r"was trained on made, but .* holds other"):
-        helpers.run_distill(other, pool, tmp_path / "set")
-
-
-def test_loading_a_set_of_another_shape(data, pool, tmp_path):
-    stored = helpers.run_distill(data, pool, tmp_path / "first", ipc=1)
-    with pytest.raises(DataError, match=r"holds images \(3, 3, 8, 8\), but \(3, 2, 3, 8, 8\) are wanted"):
-        helpers.run_distill(data, pool, tmp_path / "set", initialisation="load", load=str(stored))
-
-
-def test_the_record_says_what_was_written(data, pool, tmp_path):
-    path = helpers.run_distill(data, pool, tmp_path)
-    record = json.loads((tmp_path / "distilled.record.json").read_text())
-    assert set(record["outputs"]) == {str(tmp_path / n) for n in ("distilled.safetensors", "history.csv", "grid.png")}
-    assert record["metrics"]["loss"] == pytest.approx(
-        helpers.rows_of(path.parent / "history.csv")[-1]["loss"], rel=1e-5
-    )
