@@ -165,9 +165,9 @@ def load_tensors(
 @contextmanager
 def _opened(path: str | Path, device: str = "cpu") -> Iterator[Any]:
     source = Path(path)
-    if not source.is_file():
-        raise DataError(f"{source}: no such file; run the stage that writes it first")
     try:
+        if not source.is_file():
+            raise DataError(f"{source}: no such file; run the stage that writes it first")
         with safe_open(source, framework="pt", device=device) as stream:
             yield stream
     except (SafetensorError, json.JSONDecodeError, OSError) as error:

@@ -84,7 +84,8 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> DistilledSet:
         DataError: where the file is missing, torn, or no distilled set.
     """
     tensors, facts = load_tensors(path, device)
-    missing = {"images", "labels"} - tensors.keys() | {"factor", "classes", "mean", "std", "names"} - facts.keys()
+    known = {"names", "dataset", "factor", "classes", "label_names", "mean", "std"}
+    missing = {"images", "labels"} - tensors.keys() | known - facts.keys()
     if missing:
         raise DataError(f"{path}: is not a distilled set ({', '.join(sorted(missing))} missing)")
     return DistilledSet(tensors["images"], tensors["labels"], facts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 
 import torch
@@ -11,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from ncfm import augmentation
 from ncfm.datasets.split import Split
-from ncfm.errors import DivergenceError
+from ncfm.errors import DivergenceError, ParamsError
 from ncfm.models.base import Network
 from ncfm.params import NetworkParams
 from ncfm.seeding import generator
@@ -59,7 +60,8 @@ def train(
         if not math.isfinite(mean):
             where = " ".join(str(name) for name in names)
             raise DivergenceError(
-                f"training {where}: the loss is {mean} in epoch {epoch + 1}; lower learning_rate ({params.learning_rate})"
+                f"training {where}: the loss is {mean} in epoch {epoch + 1}; "
+                f"lower learning_rate ({params.learning_rate})"
             )
         network.eval()
         after_epoch(epoch + 1, mean)
@@ -103,8 +105,14 @@ def accuracy(network: Network, split: Split) -> float:
 
 
 def device() -> torch.device:
-    """Return the device that stages run on: a GPU where there is one, else the CPU; NCFM_DEVICE overrides."""
-    import os
+    """Return the device that stages run on: a GPU where there is one, else the CPU; NCFM_DEVICE overrides.
 
+    Raises:
+        ParamsError: where NCFM_DEVICE is no device of this machine.
+    """
     chosen = os.environ.get("NCFM_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ParamsError(f"NCFM_DEVICE: is {chosen!r}, which this machine cannot use (allowed: cpu, cuda)") from error
     return torch.device(chosen)

@@ -240,8 +240,10 @@ def truncate(path: str) -> Callable[[], object]:
     return lambda: os.truncate(path, Path(path).stat().st_size // 2)
 
 
-def strip(path: str) -> None:
-    save_tensors(path, {"something": load_tensors(path)[0]["labels"]}, {"dataset": "digits"})
+def strip(path: str, *tensors: str) -> None:
+    """Leave only some tensors, and of the facts only the name of the data set."""
+    kept = {name: tensor for name, tensor in load_tensors(path)[0].items() if name in tensors}
+    save_tensors(path, kept, {"dataset": "digits"})
 
 
 def rename_dataset() -> None:
@@ -279,7 +281,13 @@ STAGE_FAULTS: list[tuple[str, dict[str, str], Callable[[], object] | None, str]]
     ("distill", {}, truncate(TRAIN), f"{TRAIN}: {TORN}"),
     ("pretrain", {}, truncate(TEST), f"{TEST}: {TORN}"),
     ("pretrain", {}, lambda: Path(TEST).unlink(), f"{TEST}: no such file; run the stage that writes it"),
-    ("select", {}, lambda: strip(TRAIN), f"{TRAIN}: holds no images and labels; run `ncfm prepare` again"),
+    ("select", {}, lambda: strip(TRAIN, "labels"), f"{TRAIN}: holds no images and labels"),
+    (
+        "select",
+        {},
+        lambda: strip(TRAIN, "images", "labels"),
+        f"{TRAIN}: holds no images and labels, or not what is known",
+    ),
     # extractors
     ("distill", {"extractors": "no.safetensors"}, None, "no.safetensors: no such file; run the stage that writes it"),
     ("distill", {}, truncate(POOL), f"{POOL}: {TORN}"),
@@ -288,7 +296,7 @@ STAGE_FAULTS: list[tuple[str, dict[str, str], Callable[[], object] | None, str]]
     # sets
     ("evaluate", {"set": "no.safetensors"}, None, "no.safetensors: no such file; run the stage that writes it"),
     ("evaluate", {}, truncate(DISTILLED), f"{DISTILLED}: {TORN}"),
-    ("evaluate", {"set": POOL}, None, f"{POOL}: is not a distilled set … images, labels … missing"),
+    ("evaluate", {"set": POOL}, None, f"{POOL}: is not a distilled set … images, … missing)"),
     ("evaluate", {"data": "other"}, rename_dataset, f"{DISTILLED}: was made from digits, but other holds other"),
     (
         "distill",
@@ -316,6 +324,12 @@ def test_faults_of_a_stage(fault, place, capsys):
     if before:
         before()
     refuses(command(stage, **arguments), expected, capsys)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_there(device, place, capsys, monkeypatch):
+    monkeypatch.setenv("NCFM_DEVICE", device)
+    refuses(command("distill"), f"NCFM_DEVICE: is '{device}', which this machine cannot use (allowed: cpu", capsys)
 
 
 REFUSALS = (

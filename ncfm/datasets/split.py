@@ -70,8 +70,9 @@ def load_split(folder: str | Path, split: Literal["train", "test"], device: str 
     """Read a split that `ncfm prepare` wrote. Raises :class:`DataError` where it is missing, torn or not a data set."""
     path = Path(folder) / f"{split}.safetensors"
     tensors, facts = load_tensors(path, device)
-    if not {"images", "labels"} <= tensors.keys() or "dataset" not in facts:
-        raise DataError(f"{path}: holds no images and labels; run `ncfm prepare` again")
+    known = {"dataset", "classes", "label_names", "mean", "std"}
+    if not {"images", "labels"} <= tensors.keys() or not known <= facts.keys():
+        raise DataError(f"{path}: holds no images and labels, or not what is known of them; run `ncfm prepare` again")
     images, labels = tensors["images"], tensors["labels"]
     if images.dtype != torch.uint8 or images.dim() != 4 or labels.shape != images.shape[:1]:
         raise DataError(f"{path}: images must be uint8 (N, C, H, W) with one label each; run `ncfm prepare` again")

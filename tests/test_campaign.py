@@ -1,0 +1,273 @@
+"""Campaigns: which layer wins, what `like` takes over, which files a change touches, and the committed params."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ncfm import campaign, layout
+from ncfm.artifacts import read_json, write_text
+from ncfm.campaign import Campaign
+from ncfm.errors import ParamsError
+from ncfm.layout import Cell
+from ncfm.params import STAGES, DistillParams, EvaluateParams, PretrainParams, parse
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+COMMITTED = REPOSITORY / "params"
+BASE: dict[str, Any] = {
+    "methods": {
+        "paper": {"label": "Paper", "stage": "distill"},
+        "random": {"label": "Random", "stage": "select"},
+    }
+}
+OWN: dict[str, Any] = {
+    "architectures": ["convnet-3", "convnet-4"],
+    "datasets": {"digits": {"ipcs": [1, 2]}},
+    "methods": {"paper": {"seeds": [0, 5]}, "random": {}},
+}
+
+
+def put(content: dict[str, Any], keys: tuple[str | int, ...], value: Any) -> dict[str, Any]:
+    """Return ``content`` with ``value`` at ``keys``."""
+    content = part = copy.deepcopy(content)
+    for key in keys[:-1]:
+        part = part.setdefault(key, {})
+    part[keys[-1]] = value
+    return content
+
+
+def resolve(base: dict[str, Any] = BASE, own: dict[str, Any] = OWN) -> Campaign:
+    """Write the two files into the current folder's `params/`, and load the campaign."""
+    write_text("params/base.yaml", yaml.safe_dump(base))
+    write_text("params/trial.yaml", yaml.safe_dump(own))
+    return campaign.load("trial")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+LAYERS = [  # as the head of ncfm/campaign.py documents it, later ones winning
+    (file, (*section, "evaluate", "epochs"))
+    for file in ("base", "own")
+    for section in ((), ("datasets", "digits"), ("datasets", "digits", "by_ipc", 1), ("methods", "paper"))
+]
+
+
+def test_each_layer_wins_over_those_before_it():
+    cell = Cell("evaluate", "digits", 1, "paper", 5, "convnet-4")
+    contents = {"base": BASE, "own": OWN}
+    assert resolve().params[cell] == EvaluateParams(arch="convnet-4")
+    for position, (file, keys) in enumerate(LAYERS, start=1):
+        contents[file] = put(contents[file], keys, 100 + position)
+        changed = resolve(contents["base"], contents["own"]).params[cell]
+        assert changed == EvaluateParams(arch="convnet-4", epochs=100 + position), (file, keys)
+
+
+def test_a_layer_reaches_its_own_cells_only():
+    own = put(OWN, ("datasets", "digits", "by_ipc", 1, "evaluate", "epochs"), 7)
+    own = put(own, ("methods", "random", "evaluate", "batch"), 9)
+    for cell, params in resolve(own=own).params.items():
+        if cell.stage == "evaluate":
+            expected = {"epochs": 7} if cell.ipc == 1 else {}
+            expected |= {"batch": 9} if cell.method == "random" else {}
+            assert params == EvaluateParams(arch=cell.arch, **expected)
+
+
+def test_like_takes_over_everything_but_the_label():
+    base = put(BASE, ("methods", "paper", "distill"), {"alpha": 0.1, "factor": 1, "iterations": 10})
+    own = put(OWN, ("methods", "paper", "distill"), {"factor": 4})
+    own = put(own, ("methods", "second"), {"like": "first", "label": "Second", "distill": {"iterations": 30}})
+    own = put(
+        own, ("methods", "first"), {"like": "paper", "seeds": [3], "distill": {"iterations": 20, "calibration": 0}}
+    )
+    chosen = resolve(base, own)
+    found = {cell.method: (cell.seed, chosen.params[cell]) for cell in chosen.of("distill") if cell.ipc == 1}
+    assert found["paper"] == (5, DistillParams(alpha=0.1, factor=4, iterations=10))
+    assert found["first"] == (3, DistillParams(alpha=0.1, factor=4, iterations=20, calibration=0))
+    assert found["second"] == (3, DistillParams(alpha=0.1, factor=4, iterations=30, calibration=0))
+    assert chosen.labels == {"paper": "Paper", "random": "Random", "first": "first", "second": "Second"}
+
+
+def test_a_campaign_can_add_a_method_of_its_own():
+    own = {**OWN, "methods": {"tiles": {"stage": "select", "select": {"factor": 2}}}}
+    chosen = resolve(own=own)
+    assert {(cell.stage, cell.method, cell.seed) for cell in chosen.of("select", "distill")} == {("select", "tiles", 0)}
+    assert not chosen.of("pretrain")  # nothing reads a pool
+
+
+def test_cells_of_a_campaign():
+    chosen = resolve()
+    assert [cell.stage for cell in chosen.cells] == sorted((c.stage for c in chosen.cells), key=list(STAGES).index)
+    assert chosen.of("prepare") == [Cell("prepare", "digits")]
+    assert chosen.of("pretrain") == [Cell("pretrain", "digits", arch="convnet-3")]
+    assert [cell.key for cell in chosen.of("distill")] == [
+        f"digits-ipc{k}-paper-seed{s}" for k in (1, 2) for s in (0, 5)
+    ]
+    assert {cell.extractor for cell in chosen.of("distill")} == {"convnet-3"}
+    assert [cell.key for cell in chosen.of("select")] == ["digits-ipc1-random-seed0", "digits-ipc2-random-seed0"]
+    assert len(chosen.of("evaluate")) == 2 * len(chosen.of("distill", "select"))
+    assert chosen.title == "trial"
+
+
+def written(name: str = "trial") -> dict[str, tuple[str, int]]:
+    """Return the text and time stamp of every params file below the campaign's results."""
+    root = Path(layout.campaign_folder(name)) / "params"
+    return {str(p.relative_to(root)): (p.read_text(), p.stat().st_mtime_ns) for p in sorted(root.rglob("*.json"))}
+
+
+@pytest.mark.parametrize("stage", ["prepare", "pretrain", "distill", "select", "evaluate", "report"])
+def test_a_change_writes_exactly_its_stage_anew(stage):
+    changes = {
+        "prepare": {"root": "elsewhere"},
+        "pretrain": {"epochs": 3},
+        "distill": {"iterations": 3},
+        "select": {"factor": 2},
+        "evaluate": {"epochs": 3},
+        "report": {"grid_columns": 3},
+    }
+    campaign.write_params(resolve())
+    before = written()
+    campaign.write_params(resolve())
+    assert written() == before
+    campaign.write_params(resolve(own=put(OWN, (stage,), changes[stage])))
+    after = written()
+    assert after.keys() == before.keys()
+    touched = {name for name in after if after[name] != before[name]}
+    assert touched == {name for name in after if name.startswith(stage)}
+
+
+def test_params_of_cells_that_are_gone_go_too(here):
+    campaign.write_params(resolve())
+    before = written()
+    own = copy.deepcopy(OWN)
+    del own["methods"]["random"]
+    other = here / "results/trial/tables/metrics.json"
+    write_text(other, "{}")
+    campaign.write_params(resolve(own=own))
+    after = written()
+    gone = {name for name in before if "random" in name}
+    assert gone and after.keys() == before.keys() - gone
+    assert {name for name in after if after[name] != before[name]} == {"report.json"}
+    assert other.is_file()
+
+
+def test_params_files_say_what_the_stages_read():
+    chosen = resolve(own=put(OWN, ("methods", "paper", "distill"), {"learning_rate": "1e-4", "iterations": 3}))
+    campaign.write_params(chosen)
+    for cell, params in chosen.params.items():
+        content = read_json(layout.params_file("trial", cell))
+        if cell.stage == "report":
+            assert content["labels"] == chosen.labels
+            assert content["evaluations"] == [cell.names for cell in chosen.of("evaluate")]
+            assert content["sets"] == [cell.names for cell in chosen.of("distill", "select")]
+        else:
+            assert parse(STAGES[cell.stage], content, "") == params
+    assert chosen.params[chosen.of("distill")[0]] == DistillParams(learning_rate=0.0001, iterations=3)
+
+
+def test_the_active_campaign(here):
+    chosen = resolve()
+    with pytest.raises(ParamsError, match=r"params/campaign\.yaml: no such file; run `ncfm use NAME`"):
+        campaign.active()
+    with pytest.raises(ParamsError, match="run `ncfm use trial`"):
+        campaign.check_active(chosen)
+    campaign.use(chosen)
+    assert campaign.active() == "trial" and campaign.available() == ["trial"]
+    campaign.check_active(chosen)
+    stamp = (here / "params/campaign.yaml").stat().st_mtime_ns
+    campaign.use(chosen)
+    assert (here / "params/campaign.yaml").stat().st_mtime_ns == stamp
+    campaign.check_active(resolve(own=put(OWN, ("evaluate", "epochs"), 3)))  # the same cells with other values
+    with pytest.raises(ParamsError, match="lists other cells"):
+        campaign.check_active(resolve(own=put(OWN, ("methods", "random", "seeds"), [1])))
+    write_text("params/campaign.yaml", "cells: {}")
+    with pytest.raises(ParamsError, match="campaign: is missing"):
+        campaign.active()
+
+
+@pytest.mark.parametrize("name", campaign.available(COMMITTED))
+def test_committed_campaigns(name):
+    chosen = campaign.load(name, COMMITTED)
+    for stage in STAGES:
+        keys = [cell.key for cell in chosen.of(stage)]
+        assert len(set(keys)) == len(keys) and (keys or stage == "select")
+    outputs = [layout.set_folder(name, cell) for cell in chosen.of("distill", "select")]
+    outputs += [layout.evaluation_file(name, cell) for cell in chosen.of("evaluate")]
+    assert len(set(outputs)) == len(outputs)
+    assert len(set(chosen.labels.values())) == len(chosen.labels)
+    head = (COMMITTED / f"{name}.yaml").read_text(encoding="utf-8")
+    assert all(f"#   {word} " in head for word in ("command", "time", "result"))
+
+
+def test_the_committed_active_campaign_is_in_step():
+    name = campaign.active(COMMITTED)
+    campaign.check_active(campaign.load(name, COMMITTED), COMMITTED)
+
+
+def test_defaults_are_those_of_the_paper_and_the_released_program():
+    """The numbers of method.md sections 1 to 6."""
+    training = {"batch": 128, "width": 128, "norm": "instance", "cutmix_probability": 0.5}
+    pretrain = {
+        **training,
+        "pool": 20,
+        "epochs": 60,
+        "optimizer": "sgd",
+        "learning_rate": 0.01,
+        "momentum": 0.9,
+        "weight_decay": 5e-4,
+        "milestones": (2 / 3, 5 / 6),
+        "decay": 0.2,
+        "augmentation": "color_crop",
+    }
+    evaluate = {
+        **training,
+        "networks": 10,
+        "epochs": 2000,
+        "optimizer": "adamw",
+        "learning_rate": 0.001,
+        "weight_decay": 0.01,
+        "milestones": (0.2, 0.4, 0.6, 0.8),
+        "decay": 0.5,
+        "augmentation": "color_crop_flip_scale_rotate",
+    }
+    distill = {
+        "factor": 2,
+        "initialisation": "mix",
+        "iterations": 20000,
+        "batch_real": 1024,
+        "loss_scale": 300,
+        "alpha": 0.5,
+        "calibration": 1,
+        "optimizer": "adamw",
+        "learning_rate": 0.001,
+        "weight_decay": 5e-4,
+        "plateau_patience": 500,
+        "plateau_factor": 0.5,
+        "augmentation": "color_crop_cutout",
+    }
+    for model, expected in ((PretrainParams, pretrain), (EvaluateParams, evaluate), (DistillParams, distill)):
+        assert expected.items() <= model().model_dump().items()
+
+
+def test_recipes_of_the_base(here):
+    write_text("params/base.yaml", (COMMITTED / "base.yaml").read_text(encoding="utf-8"))
+    methods = ("paper", "released", "mmd", "mse", "random", "random-tiles")
+    write_text("params/trial.yaml", yaml.safe_dump({**OWN, "methods": {name: {} for name in methods}}))
+    chosen = campaign.load("trial")
+    found = {cell.method: chosen.params[cell].model_dump() for cell in chosen.of("distill", "select") if cell.ipc == 1}
+    default = DistillParams().model_dump()
+    paper = {"discrepancy": "ncfd", "frequencies": "mixture", "num_frequencies": 1024, "real_batches": "random"}
+    assert found["paper"] == default | paper | {"update": "joint", "schedule": "cosine"}
+    released = {"frequencies": "gaussian", "num_frequencies": 4096, "real_batches": "first", "update": "per-class"}
+    assert found["released"] == default | released | {"schedule": "plateau", "shrink": "nearest"}
+    for name in ("mmd", "mse"):  # beside `paper`, only the discrepancy differs
+        assert found[name] == found["paper"] | {"discrepancy": name}
+    assert found["random"] == {"rule": "random", "factor": 1}
+    assert found["random-tiles"] == {"rule": "random", "factor": 2}
