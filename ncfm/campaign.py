@@ -87,6 +87,11 @@ def load(name: str, folder: str | Path = "params") -> Campaign:
         if not getattr(own, key):
             raise ParamsError(f"{path}: {key}: is missing or empty, but a campaign needs at least one")
     layers = _Layers(files, path, own)
+    for method, entry in own.methods.items():
+        stage = layers.told("stage", layers.ancestry(method))
+        idle = "select" if stage == "distill" else "distill"
+        if getattr(entry, idle):
+            raise ParamsError(f"{path}: methods.{method}.{idle}: is never read (allowed: {stage}, the method's stage)")
     params: dict[Cell, StageParams] = {}
     for dataset in own.datasets:
         _add_cells(dataset, layers, params)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import copy
+import typing
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from ncfm import campaign, layout
+from ncfm import campaign, layout, selection
 from ncfm.artifacts import read_json, write_text
 from ncfm.campaign import Campaign
 from ncfm.errors import ParamsError
 from ncfm.layout import Cell
-from ncfm.params import STAGES, DistillParams, EvaluateParams, PretrainParams, parse
+from ncfm.params import STAGES, DistillParams, EvaluateParams, PretrainParams, SelectParams, parse
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 COMMITTED = REPOSITORY / "params"
@@ -254,6 +255,10 @@ def test_defaults_are_those_of_the_paper_and_the_released_program():
     }
     for model, expected in ((PretrainParams, pretrain), (EvaluateParams, evaluate), (DistillParams, distill)):
         assert expected.items() <= model().model_dump().items()
+
+
+def test_selection_rules_are_those_of_the_params():
+    assert typing.get_args(SelectParams.model_fields["rule"].annotation) == tuple(selection.RULES)
 
 
 def test_recipes_of_the_base(here):
