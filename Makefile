@@ -28,7 +28,7 @@ $(READY): requirements.txt constraints.txt pyproject.toml
 
 demo: $(READY)  ## run the default campaign (another: CAMPAIGN=NAME) and print its table
 	@[ -z "$$(ls -A .snakemake/locks 2>/dev/null)" ] || $(MAKE) --no-print-directory unlock
-	@$(BIN)/snakemake --cores all --quiet rules --config campaign=$(CAMPAIGN)
+	@$(BIN)/snakemake --cores all --quiet host reason --config campaign=$(CAMPAIGN)
 	@echo; cat results/$(CAMPAIGN)/tables/results.md
 	@echo; echo "table:   results/$(CAMPAIGN)/tables/results.md (also .csv, .tex)"
 	@echo "picture: results/$(CAMPAIGN)/figures/grid.png"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import shutil
 import signal
@@ -250,7 +251,7 @@ def kill_while_distilling(tree: Tree) -> int:
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    return int(load_tensors(checkpoint)[1]["values"]["iteration"])
+    return int(json.loads(load_tensors(checkpoint)[1]["text"])["iteration"])
 
 
 def test_one_truth(tmp_path: Path) -> None:
