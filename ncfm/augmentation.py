@@ -64,7 +64,7 @@ def draw(strategy: str, count: int, resolution: int, generator: torch.Generator)
     def uniform(*shape: int) -> Tensor:
         return torch.rand(count, *shape, generator=generator)
 
-    geometries: list[Geometry] = [part for part in ("crop", "scale", "rotate") if part in parts]  # type: ignore[misc]
+    geometries: list[Geometry] = [part for part in ("crop", "scale", "rotate") if part in parts]
     geometry: Geometry = "none"
     if geometries:
         geometry = geometries[int(torch.randint(len(geometries), (), generator=generator))]

@@ -216,6 +216,8 @@ def _distill(options: argparse.Namespace) -> None:
     params = read_stage_params(DistillParams, options.params)
     names = {"dataset": dataset_name(options.data), **_cell_names(options)}
     inputs: list[str | Path] = [options.data / "train.safetensors", options.extractors]
+    if params.initialisation == "load":
+        inputs.append(params.load)
     with _recorded(params, options.out / "distilled.safetensors", names, inputs) as record:
         distill(params, options.data, options.extractors, names, options.out, record)
 

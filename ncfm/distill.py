@@ -1,4 +1,4 @@
-"""Distillation: move synthetic images so that their features cannot be told from the real ones' (NCFM, the minmax game).
+"""Distillation: move synthetic images until their features cannot be told from the real ones' (the minmax game).
 
 Shapes: C classes, K stored images per class, M = factor^2 K decoded ones, B real images, D features, F frequencies.
 
@@ -109,9 +109,7 @@ class Distillation:
         # so its psi never moves; here it is simply given no optimiser.
         self.psi_optimiser = None
         if self.psi is not None and params.frequencies == "mixture":
-            self.psi_optimiser = torch.optim.Adam(
-                self.psi.parameters(), params.sampler_learning_rate, maximize=True
-            )
+            self.psi_optimiser = torch.optim.Adam(self.psi.parameters(), params.sampler_learning_rate, maximize=True)
 
     def step(self) -> dict[str, float]:
         """Run one iteration (method.md section 5) and return its row of history."""
@@ -232,6 +230,11 @@ class Distillation:
             )
         ascending = list(self.psi.parameters()) if self.psi_optimiser and self.psi and matching is not None else []
         gradients = torch.autograd.grad(loss, [self.images, *ascending])
+        if not all(gradient.isfinite().all() for gradient in gradients):
+            raise DivergenceError(
+                f"distillation: a gradient is not finite in iteration {self.iteration + 1} (loss {loss.item()}); the "
+                "last checkpoint is kept"
+            )
         self.images.grad = gradients[0]
         self.optimiser.step()
         for parameter, gradient in zip(ascending, gradients[1:], strict=True):
@@ -280,10 +283,15 @@ def initial_images(params: DistillParams, split: Split, ipc: int, draws: torch.G
     if params.initialisation == "noise":
         return (0.5 + NOISE_DEVIATION * torch.randn(shape, generator=draws)).clamp_(0, 1)
     if params.initialisation == "load":
-        stored = load(params.load).stored
-        if stored.numel() != math.prod(shape) or stored.shape[1:] != shape[2:]:
-            raise DataError(f"{params.load}: holds images {tuple(stored.shape)}, but {shape} are wanted")
-        return stored.reshape(shape)
+        start = load(params.load)
+        if start.stored.numel() != math.prod(shape) or start.stored.shape[1:] != shape[2:]:
+            raise DataError(f"{params.load}: holds images {tuple(start.stored.shape)}, but {shape} are wanted")
+        if (start.dataset, start.factor) != (split.dataset, params.factor):
+            raise DataError(
+                f"{params.load}: holds {start.dataset} with factor {start.factor}, but {split.dataset} with factor "
+                f"{params.factor} is wanted"
+            )
+        return start.stored.reshape(shape)
     factor = params.factor if params.initialisation == "mix" else 1
     wanted = ipc * factor**2
     smallest = min(len(rows) for rows in split.by_class)
@@ -294,7 +302,6 @@ def initial_images(params: DistillParams, split: Split, ipc: int, draws: torch.G
         )
     images = []
     for rows in split.by_class:
-        if params.real_batches == "random":
-            rows = rows[torch.randperm(len(rows), generator=draws).to(rows.device)]
-        images.append(tile(split.pixels(rows[:wanted]), factor, params.shrink))
+        order = torch.randperm(len(rows), generator=draws) if params.real_batches == "random" else torch.arange(wanted)
+        images.append(tile(split.pixels(rows[order[:wanted].to(rows.device)]), factor, params.shrink))
     return torch.stack(images)

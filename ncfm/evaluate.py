@@ -60,17 +60,19 @@ def evaluate(
             networks.append(_train_one(params, test, images, repeat, progress))
             _log(record, params, networks[-1])
             checkpoint.save(resume, key, {}, {"networks": networks})
+    last = [network["last"] for network in networks]
+    best = [network["best"] for network in networks]
     content = {
         "format": FORMAT,
         "names": dict(names),
         "training_images": len(images),
         "params": params.model_dump(mode="json"),
         "networks": networks,
-        "last": summary([network["last"] for network in networks]),
-        "best": summary([network["best"] for network in networks]),
+        "last": summary(last),
+        "best": summary(best),
     }
     write_json(out, content)
-    record.finish([out], {"last": content["last"]["mean"], "best": content["best"]["mean"]})
+    record.finish([out], {"last": sum(last) / len(last), "best": sum(best) / len(best)})
     resume.unlink(missing_ok=True)
 
 

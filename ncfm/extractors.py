@@ -24,7 +24,7 @@ ENDS = ("initial", "trained")
 def pretrain(params: PretrainParams, data: Path, out: Path, record: Record) -> None:
     """Train the pool on the full training set (method.md section 3) and write it.
 
-    Nothing is selected: every network is kept as it is after its last epoch, and its test accuracy is only written down.
+    Nothing is selected: every network is kept as it is after its last epoch, and its test accuracy is only noted.
     A finished network is kept in a checkpoint beside ``out``, so that a killed run continues with the next one.
 
     Args:

@@ -79,7 +79,8 @@ def extractor_file(campaign: str, dataset: str, arch: str) -> PurePosixPath:
 
 def set_folder(campaign: str, cell: Cell) -> PurePosixPath:
     """Return the folder of one distilled or selected set."""
-    return campaign_folder(campaign) / "sets" / str(cell.dataset) / f"ipc{cell.ipc}" / str(cell.method) / f"seed{cell.seed}"
+    folder = campaign_folder(campaign) / "sets" / str(cell.dataset) / f"ipc{cell.ipc}" / str(cell.method)
+    return folder / f"seed{cell.seed}"
 
 
 def evaluation_file(campaign: str, cell: Cell) -> PurePosixPath:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable
 
@@ -52,19 +51,17 @@ def train(
         order = torch.randperm(len(labels), generator=draws).to(labels.device)
         for index in order.split(params.batch):
             loss = _batch_loss(network, normalised(index), labels[index], params, draws)
+            if not torch.isfinite(loss):
+                raise DivergenceError(
+                    f"training {' '.join(map(str, names))}: the loss is {loss.item()} in epoch {epoch + 1}; "
+                    f"lower learning_rate ({params.learning_rate})"
+                )
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
             total += loss.detach() * len(index)
-        mean = float(total) / len(labels)
-        if not math.isfinite(mean):
-            where = " ".join(str(name) for name in names)
-            raise DivergenceError(
-                f"training {where}: the loss is {mean} in epoch {epoch + 1}; "
-                f"lower learning_rate ({params.learning_rate})"
-            )
         network.eval()
-        after_epoch(epoch + 1, mean)
+        after_epoch(epoch + 1, float(total) / len(labels))
 
 
 def _batch_loss(

@@ -1,0 +1,1 @@
+"""Architectures: one file per family and one registry; every model offers `features(x)` and `forward(x)`."""

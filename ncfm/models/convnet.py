@@ -29,9 +29,7 @@ class ConvNet(Network):
     With width 128 the features have 128 * 4 * 4 = 2048 entries in all three cases.
     """
 
-    def __init__(
-        self, *, depth: int, channels: int, resolution: int, classes: int, width: int, norm: str
-    ) -> None:
+    def __init__(self, *, depth: int, channels: int, resolution: int, classes: int, width: int, norm: str) -> None:
         super().__init__()
         blocks: list[nn.Module] = []
         for block in range(depth):
@@ -62,8 +60,6 @@ def build_convnet(
 ) -> ConvNet:
     """Build a ConvNet initialised from ``generator``."""
     return build_module(
-        lambda: ConvNet(
-            depth=depth, channels=channels, resolution=resolution, classes=classes, width=width, norm=norm
-        ),
+        lambda: ConvNet(depth=depth, channels=channels, resolution=resolution, classes=classes, width=width, norm=norm),
         generator,
     )

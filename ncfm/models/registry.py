@@ -21,9 +21,7 @@ class Architecture:
     smallest_resolution: int
 
 
-ARCHITECTURES: dict[str, Architecture] = {
-    f"convnet-{depth}": Architecture(depth, 2**depth) for depth in (3, 4, 5)
-}
+ARCHITECTURES: dict[str, Architecture] = {f"convnet-{depth}": Architecture(depth, 2**depth) for depth in (3, 4, 5)}
 
 
 def smallest_resolution(arch: str) -> int:

@@ -52,7 +52,7 @@ def select(params: SelectParams, data: Path, names: Mapping[str, Any], out: Path
 def check_enough(split: Split, ipc: int, wanted: int) -> None:
     """Raise :class:`ParamsError` where ``ipc`` is below 1 or a class has fewer than ``wanted`` images."""
     smallest = min(len(rows) for rows in split.by_class)
-    if not 1 <= ipc or wanted > smallest:
+    if ipc < 1 or wanted > smallest:
         raise ParamsError(
             f"--ipc: is {ipc}, which takes {wanted} real images per class, but the smallest class of {split.dataset} "
             f"has {smallest} (allowed: 1 to {smallest} real images)"
