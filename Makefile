@@ -8,7 +8,7 @@ FIT := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3 python; do \
 	$$name -c '$(FIT)' 2>/dev/null && echo $$name && break; done)
 
-.PHONY: help setup demo test lint format ui unlock clean clean-results clean-all
+.PHONY: help setup demo test lint format publish ui unlock clean clean-results clean-all
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -46,6 +46,12 @@ format: $(READY)  ## format the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 	@$(BIN)/snakefmt Snakefile workflow
+
+# Small files only: tables, figures, curves, records, params, pictures; no tensors.
+publish: $(READY)  ## copy a campaign's small files to results/published/ (CAMPAIGN=NAME)
+	@rm -rf results/published/$(CAMPAIGN) && mkdir -p results/published/$(CAMPAIGN)
+	@cd results/$(CAMPAIGN) && find . -type f -size -1000k ! -name '*.safetensors' ! -path './logs/*' -print0 \
+	| tar --null -cf - -T - | tar -xf - -C ../published/$(CAMPAIGN)
 
 ui: $(READY)  ## open MLflow on the runs
 	@MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --backend-store-uri \
