@@ -168,7 +168,7 @@ tracking.PATIENCE = 0.0
 signal.signal(signal.SIGTERM, cli._terminated)
 names = {"dataset": "digits"}
 out = Path("results/toy/card.json")
-with cli._recorded("prepare", None, PrepareParams(dataset="digits"), out, names, []) as record:
+with cli._recorded(PrepareParams(dataset="digits"), out, names, []) as record:
     for step in range(int(sys.argv[2])):
         record.log(step, {"loss": 1 / (step + 1)})
         tracking.PATIENCE = tracking.INTERVAL = record._run._due = 0.0
