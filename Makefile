@@ -47,10 +47,10 @@ format: $(READY)  ## format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/snakefmt Snakefile workflow
 
-# Small files only: tables, figures, curves, records, params, pictures; no tensors.
+# Small files only: tables, figures, curves, records, params, the pictures of seed 0; no tensors.
 publish: $(READY)  ## copy a campaign's small files to results/published/ (CAMPAIGN=NAME)
 	@rm -rf results/published/$(CAMPAIGN) && mkdir -p results/published/$(CAMPAIGN)
-	@cd results/$(CAMPAIGN) && find . -type f -size -1000k ! -name '*.safetensors' ! -path './logs/*' -print0 \
+	@cd results/$(CAMPAIGN) && find . -type f -size -1000k ! -name '*.safetensors' ! -path './logs/*' ! -path '*/seed[1-9]*/grid.png' -print0 \
 	| tar --null -cf - -T - | tar -xf - -C ../published/$(CAMPAIGN)
 
 ui: $(READY)  ## open MLflow on the runs
