@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -145,12 +144,14 @@ def _recorded(
     """Open the record of a stage, send it to MLflow where that is installed, and close it whatever happens."""
     from ncfm import tracking
     from ncfm.artifacts import check_writable
+    from ncfm.compute import set_up, shard
     from ncfm.records import Record
 
     check_writable(output)
-    _limit_threads()
+    set_up()
     record = Record(params.stage, output, params.model_dump(mode="json"), names, inputs)
-    record.send_to(tracking.start(record.content))
+    if shard()[0] == 0:  # of several processes one is the run
+        record.send_to(tracking.start(record.content))
     try:
         yield record
     except (KeyboardInterrupt, SystemExit):
@@ -159,15 +160,6 @@ def _recorded(
     except BaseException:
         record.fail("FAILED")
         raise
-
-
-def _limit_threads() -> None:
-    """Use as many threads as the engine gave this job: NCFM_THREADS, else OMP_NUM_THREADS, else all cores."""
-    import torch
-
-    threads = os.environ.get("NCFM_THREADS") or os.environ.get("OMP_NUM_THREADS")
-    if threads and threads.isdigit() and int(threads):
-        torch.set_num_threads(int(threads))
 
 
 def _use(options: argparse.Namespace) -> None:

@@ -6,10 +6,14 @@ and (C, M, D) and returns (C,); the number of images may differ between the side
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 CLAMP = 1e-12  # lower bound of the phase term before the square root (method.md section 1)
+ComplexParts = tuple[Tensor, Tensor]  # real and imaginary part
 TINY = 1e-24  # keeps the square roots of exact zeros differentiable; in float32 it changes no other value
 
 
@@ -28,14 +32,16 @@ def characteristic_function(features_CBD: Tensor, frequencies_FD: Tensor) -> tup
     return angles_CBF.cos().mean(-2), angles_CBF.sin().mean(-2)
 
 
-def amplitude_and_phase(real_CBD: Tensor, synthetic_CMD: Tensor, frequencies_FD: Tensor) -> tuple[Tensor, Tensor]:
+def amplitude_and_phase(real_CF: ComplexParts, synthetic_CF: ComplexParts) -> tuple[Tensor, Tensor]:
     """Return the two terms of the paper's eq. 6 at each frequency, unweighted.
+
+    Args:
+        real_CF, synthetic_CF: characteristic functions, as :func:`characteristic_function` returns them.
 
     Returns:
         Amplitude (|Px| - |Py|)^2 and phase 2 |Px| |Py| (1 - cos(ax - ay)), each (C, F); their sum is |Px - Py|^2.
     """
-    re_x, im_x = characteristic_function(real_CBD, frequencies_FD)
-    re_y, im_y = characteristic_function(synthetic_CMD, frequencies_FD)
+    (re_x, im_x), (re_y, im_y) = real_CF, synthetic_CF
     size_x = (re_x.square() + im_x.square()).clamp_min(TINY).sqrt()
     size_y = (re_y.square() + im_y.square()).clamp_min(TINY).sqrt()
     amplitude_CF = (size_x - size_y).square()
@@ -43,7 +49,9 @@ def amplitude_and_phase(real_CBD: Tensor, synthetic_CMD: Tensor, frequencies_FD:
     return amplitude_CF, phase_CF
 
 
-def ncfd(real_CBD: Tensor, synthetic_CMD: Tensor, frequencies_FD: Tensor, alpha: float = 0.5) -> Tensor:
+def ncfd(
+    real_CBD: Tensor, synthetic_CMD: Tensor, frequencies_FD: Tensor, alpha: float = 0.5, recompute: bool = False
+) -> Tensor:
     """Return the neural characteristic function discrepancy (paper eq. 5 to 8): mean over frequencies of sqrt(Chf(t)).
 
     Args:
@@ -51,11 +59,17 @@ def ncfd(real_CBD: Tensor, synthetic_CMD: Tensor, frequencies_FD: Tensor, alpha:
         synthetic_CMD: features of synthetic images, rows of length 1.
         frequencies_FD: the frequency arguments t.
         alpha: weight of amplitude in [0, 1]; phase has 1 - alpha.
+        recompute: compute the angles <t, f(x)> again in the backward pass instead of keeping them.
 
     Returns:
         (C,), zero for equal sets up to rounding, at most sqrt(4 max(alpha, 1 - alpha)).
     """
-    amplitude_CF, phase_CF = amplitude_and_phase(real_CBD, synthetic_CMD, frequencies_FD)
+    transform = characteristic_function
+    if recompute:
+        transform = partial(checkpoint, characteristic_function, use_reentrant=False, preserve_rng_state=False)
+    amplitude_CF, phase_CF = amplitude_and_phase(
+        transform(real_CBD, frequencies_FD), transform(synthetic_CMD, frequencies_FD)
+    )
     chf_CF = alpha * amplitude_CF + (1 - alpha) * phase_CF.clamp_min(CLAMP)
     return chf_CF.clamp_min(TINY).sqrt().mean(-1)
 

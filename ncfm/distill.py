@@ -9,16 +9,20 @@ same images and see the same real batches, so what differs between them is the m
 
 from __future__ import annotations
 
+import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.utils.checkpoint import checkpoint as recomputed
 
 from ncfm import augmentation, checkpoint, discrepancy
+from ncfm.compute import accelerated, add_over_processes, device, images_at_once, pieces, process_group, shard
 from ncfm.datasets.split import Split, load_split
 from ncfm.distilled import load, save_set
 from ncfm.errors import DataError, DivergenceError, ParamsError
@@ -31,8 +35,8 @@ from ncfm.pictures import write_grid
 from ncfm.progress import Progress
 from ncfm.records import Record
 from ncfm.seeding import generator
-from ncfm.training import device
 
+Features = Callable[[Tensor], Tensor]
 NOISE_DEVIATION = 0.25  # of the `noise` initialisation, around 0.5
 
 
@@ -41,7 +45,8 @@ def distill(
 ) -> None:
     """Distill a data set and write `distilled.safetensors`, `history.csv` and `grid.png` into ``out``.
 
-    A checkpoint is written into ``out`` at an interval; the same command continues from it after a kill.
+    A checkpoint is written into ``out`` at an interval; the same command continues from it after a kill. Where
+    ``torchrun`` started several processes, each computes the gradients of its share of the classes.
 
     Raises:
         ParamsError: an IPC that the data set cannot give.
@@ -57,15 +62,23 @@ def distill(
     if saved := checkpoint.load(resume, key, where):
         for step, row in run.restore(*saved):
             record.log(step, row)
-    with Progress(params.iterations, "distill", start=run.iteration) as progress:
+    leads = run.rank == 0  # one process shows the progress and writes
+    with (
+        process_group(where),
+        Progress(
+            params.iterations, "distill", start=run.iteration, stream=None if leads else io.StringIO()
+        ) as progress,
+    ):
         while run.iteration < params.iterations:
             row = run.step()
             record.log(run.iteration, row)
             progress.step(loss=row["loss"])
-            if run.iteration % params.checkpoint_every == 0 and run.iteration < params.iterations:
+            if leads and run.iteration % params.checkpoint_every == 0 and run.iteration < params.iterations:
                 tensors, values = run.state()
                 history = [(int(row["step"]), {k: v for k, v in row.items() if k != "step"}) for row in record.rows]
                 checkpoint.save(resume, key, tensors, {**values, "history": history})
+    if not leads:
+        return
     stored, history_file, grid = out / "distilled.safetensors", out / "history.csv", out / "grid.png"
     images = run.images.detach().clamp(0, 1).cpu()
     record.save_history(history_file)
@@ -73,6 +86,14 @@ def distill(
     save_set(stored, images, split, params.factor, names)
     record.finish([stored, history_file, grid], {k: v for k, v in record.rows[-1].items() if k != "step"})
     resume.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one class sees in one iteration: its siamese augmentation, and the indices (B,) of its real images."""
+
+    drawn: augmentation.Draw
+    real: Tensor
 
 
 class Distillation:
@@ -89,6 +110,14 @@ class Distillation:
         self.names = (split.dataset, ipc, "distill", seed)
         self.device = split.images.device
         self.iteration = 0
+        self.rank, self.processes = shard()
+        if self.processes > 1 and params.update != "joint":
+            raise ParamsError(f"update: is {params.update!r}, but several processes need joint steps (allowed: joint)")
+        self.at_once = images_at_once(params, pool.facts["width"], split.resolution, self.device)
+        self.features = {
+            pool.blended: accelerated(pool.blended.features, params, self.device),
+            pool.trained: accelerated(pool.trained.forward, params, self.device),
+        }
         start = initial_images(params, split, ipc, generator(*self.names, "initialisation"))
         self.images = nn.Parameter(start.to(self.device))
         self.optimiser: torch.optim.Optimizer
@@ -124,20 +153,21 @@ class Distillation:
         extractor, trained = self.pool.choose(draws)
         everything = range(self.split.classes)
         if self.params.update == "joint":
-            matching = self.matching_loss(everything, extractor, draws, device_draws)
-            calibration = self.calibration_loss(everything, trained, draws)
-            self.update(matching, calibration)
-            total, calibrated = matching.item(), calibration.item()
+            # Every process draws for all classes, so that the draws do not depend on the number of processes.
+            plan = self.plan(everything, draws)
+            augmentations = self.augmentations(everything if self.params.calibration else (), draws)
+            mine = everything[self.rank :: self.processes]
+            matching = self.matching_loss({label: plan[label] for label in mine}, extractor, device_draws)
+            calibration = self.calibration_loss({c: augmentations[c] for c in mine if c in augmentations}, trained)
+            total, calibrated = self.update(matching, calibration)
         else:
             total = calibrated = 0.0
             for label in everything:
-                matching = self.matching_loss([label], extractor, draws, device_draws)
-                self.update(matching, None)
-                total += matching.item()
+                matching = self.matching_loss(self.plan([label], draws), extractor, device_draws)
+                total += self.update(matching, None)[0]
             for label in everything if self.params.calibration else ():
-                calibration = self.calibration_loss([label], trained, draws)
-                self.update(None, calibration)
-                calibrated += calibration.item()
+                calibration = self.calibration_loss(self.augmentations([label], draws), trained)
+                calibrated += self.update(None, calibration)[1]
         self.iteration += 1
         row = {
             "loss": total / self.split.classes,
@@ -148,13 +178,25 @@ class Distillation:
             self.plateau.step(row["loss"] + self.params.calibration * row["calibration"])
         return row
 
-    def matching_loss(
-        self, labels: Sequence[int], extractor: Network, draws: torch.Generator, device_draws: torch.Generator
-    ) -> Tensor:
-        """Return the scaled discrepancy, summed over ``labels``; differentiable for the images and for psi.
+    def plan(self, labels: Sequence[int], draws: torch.Generator) -> dict[int, Batch]:
+        """Draw, for each class, one siamese augmentation and the real images."""
+        plan = {}
+        for label in labels:
+            drawn = augmentation.draw(self.params.augmentation, 1, self.split.resolution, draws)
+            plan[label] = Batch(drawn, self.real_batch(label, draws))
+        return plan
+
+    def augmentations(self, labels: Sequence[int], draws: torch.Generator) -> dict[int, augmentation.Draw]:
+        """Draw one siamese augmentation for each class."""
+        return {label: augmentation.draw(self.params.augmentation, 1, self.split.resolution, draws) for label in labels}
+
+    def matching_loss(self, plan: Mapping[int, Batch], extractor: Network, device_draws: torch.Generator) -> Tensor:
+        """Return the scaled discrepancy, summed over the classes of ``plan``; differentiable for the images and psi.
 
         Each class has one siamese augmentation for its real and synthetic images; no gradient passes the real side.
         """
+        if not plan:  # of more processes than classes
+            return torch.zeros((), device=self.device)
         frequencies_FD = None
         if self.params.discrepancy == "ncfd":
             frequencies_FD = draw_frequencies(
@@ -164,17 +206,43 @@ class Distillation:
                 device_draws,
                 self.psi,
             )
-        synthetic_CM = self.decoded(labels)
+        features = self.features[extractor]
+        synthetic = self.synthetic_features({label: batch.drawn for label, batch in plan.items()}, features)
         losses = []
-        for position, label in enumerate(labels):
-            drawn = augmentation.draw(self.params.augmentation, 1, self.split.resolution, draws)
-            real_B = self.split.normalisation(self.split.pixels(self.real_batch(label, draws)))
-            with torch.no_grad():
-                real_1BD = discrepancy.normalise(extractor.features(augmentation.apply(real_B, drawn)))[None]
-            augmented_M = augmentation.apply(synthetic_CM[position], drawn)
-            synthetic_1MD = discrepancy.normalise(extractor.features(augmented_M))[None]
-            losses.append(self.discrepancy(real_1BD, synthetic_1MD, frequencies_FD))
+        for label, batch in plan.items():
+            real_1BD = self.real_features(batch, features)[None]
+            losses.append(self.discrepancy(real_1BD, synthetic[label][None], frequencies_FD))
         return self.params.loss_scale * torch.cat(losses).sum()
+
+    @torch.no_grad()
+    def real_features(self, batch: Batch, features: Features) -> Tensor:
+        """Return the normalised features of a class's real images, (B, D), ``images_at_once`` at a time."""
+        found = []
+        for piece in pieces(len(batch.real), self.at_once):
+            images = self.split.normalisation(self.split.pixels(batch.real[piece]))
+            found.append(features(augmentation.apply(images, batch.drawn)))
+        return discrepancy.normalise(torch.cat(found))
+
+    def synthetic_features(self, drawn: Mapping[int, augmentation.Draw], features: Features) -> dict[int, Tensor]:
+        """Return the normalised features of each class's synthetic images, (M, D)."""
+        outputs = self.pass_through(drawn, features)
+        return {label: discrepancy.normalise(output) for label, output in outputs.items()}
+
+    def pass_through(self, drawn: Mapping[int, augmentation.Draw], function: Features) -> dict[int, Tensor]:
+        """Return ``function`` of each class's decoded and augmented images, ``images_at_once`` at a time.
+
+        Classes share a call of the function where several fit. With ``recompute`` activations are not kept.
+        """
+        images_CM = self.decoded(list(drawn))
+        augmented = [augmentation.apply(images, one) for images, one in zip(images_CM, drawn.values(), strict=True)]
+        together = torch.cat(augmented)
+        outputs = []
+        for piece in pieces(len(together), self.at_once):
+            if self.params.recompute:
+                outputs.append(recomputed(function, together[piece], use_reentrant=False, preserve_rng_state=False))
+            else:
+                outputs.append(function(together[piece]))
+        return dict(zip(drawn, torch.cat(outputs).chunk(len(drawn)), strict=True))
 
     def discrepancy(self, real_CBD: Tensor, synthetic_CMD: Tensor, frequencies_FD: Tensor | None) -> Tensor:
         """Return the chosen discrepancy of each class: (C,)."""
@@ -183,22 +251,18 @@ class Distillation:
         if self.params.discrepancy == "mse":
             return discrepancy.mse(real_CBD, synthetic_CMD)
         assert frequencies_FD is not None
-        return discrepancy.ncfd(real_CBD, synthetic_CMD, frequencies_FD, self.params.alpha)
+        return discrepancy.ncfd(real_CBD, synthetic_CMD, frequencies_FD, self.params.alpha, self.params.recompute)
 
-    def calibration_loss(self, labels: Sequence[int], trained: Network, draws: torch.Generator) -> Tensor:
-        """Return the trained member's cross-entropy on the augmented synthetic images, summed over ``labels``.
+    def calibration_loss(self, drawn: Mapping[int, augmentation.Draw], trained: Network) -> Tensor:
+        """Return the trained member's cross-entropy on the augmented synthetic images, summed over the classes.
 
         In the released program, not in the paper (method.md section 5); ``calibration: 0`` switches it off.
         """
-        if not self.params.calibration:
+        if not drawn:
             return torch.zeros((), device=self.device)
-        images_CM = self.decoded(labels)
-        losses = []
-        for position, label in enumerate(labels):
-            drawn = augmentation.draw(self.params.augmentation, 1, self.split.resolution, draws)
-            logits = trained(augmentation.apply(images_CM[position], drawn))
-            losses.append(cross_entropy(logits, torch.full((len(logits),), label, device=self.device)))
-        return torch.stack(losses).sum()
+        logits = self.pass_through(drawn, self.features[trained])
+        targets = {label: torch.full((len(one),), label, device=self.device) for label, one in logits.items()}
+        return torch.stack([cross_entropy(logits[label], targets[label]) for label in drawn]).sum()
 
     def decoded(self, labels: Sequence[int]) -> Tensor:
         """Return the decoded, normalised synthetic images of ``labels``: (C, M, c, h, w)."""
@@ -213,27 +277,30 @@ class Distillation:
         chosen = torch.randperm(len(rows), generator=draws)[: self.params.batch_real]
         return rows[chosen.to(rows.device)]
 
-    def update(self, matching: Tensor | None, calibration: Tensor | None) -> None:
-        """Let the images descend, and psi ascend on the matching loss alone: one step each.
+    def update(self, matching: Tensor | None, calibration: Tensor | None) -> tuple[float, float]:
+        """Let the images descend, and psi ascend on the matching loss alone: one step each; return the two losses.
 
         The two gradients are read off one graph but never added: the images' goes to the images' optimiser, psi's to
-        psi's (whose optimiser maximises).
+        psi's (whose optimiser maximises). Losses and gradients are summed over the processes.
         """
-        terms = [] if matching is None else [matching]
-        if calibration is not None and self.params.calibration:
-            terms.append(self.params.calibration * calibration)
-        loss = torch.stack(terms).sum()
-        if not torch.isfinite(loss):
+        nothing = torch.zeros((), device=self.device)
+        terms = [nothing if matching is None else matching, nothing if calibration is None else calibration]
+        loss = terms[0] + self.params.calibration * terms[1]
+        ascending = list(self.psi.parameters()) if self.psi_optimiser and self.psi and matching is not None else []
+        moving = [self.images, *ascending]
+        losses = torch.stack([*terms, loss]).detach()
+        # A process without a class (more processes than classes) has no graph.
+        gradients = torch.autograd.grad(loss, moving) if loss.requires_grad else [torch.zeros_like(m) for m in moving]
+        add_over_processes(losses, *gradients)
+        if not losses.isfinite().all():
             raise DivergenceError(
-                f"distillation: the loss is {loss.item()} in iteration {self.iteration + 1}; lower learning_rate "
+                f"distillation: the loss is {losses[-1].item()} in iteration {self.iteration + 1}; lower learning_rate "
                 f"({self.params.learning_rate}); the last checkpoint is kept"
             )
-        ascending = list(self.psi.parameters()) if self.psi_optimiser and self.psi and matching is not None else []
-        gradients = torch.autograd.grad(loss, [self.images, *ascending])
         if not all(gradient.isfinite().all() for gradient in gradients):
             raise DivergenceError(
-                f"distillation: a gradient is not finite in iteration {self.iteration + 1} (loss {loss.item()}); the "
-                "last checkpoint is kept"
+                f"distillation: a gradient is not finite in iteration {self.iteration + 1} (loss {losses[-1].item()}); "
+                "the last checkpoint is kept"
             )
         self.images.grad = gradients[0]
         self.optimiser.step()
@@ -241,6 +308,7 @@ class Distillation:
             parameter.grad = gradient
         if ascending and self.psi_optimiser:
             self.psi_optimiser.step()
+        return losses[0].item(), losses[1].item()
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return everything that the next iteration depends on, as tensors and plain values."""

@@ -6,23 +6,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ncfm import checkpoint
 from ncfm.artifacts import write_json
+from ncfm.compute import device, side_by_side
 from ncfm.datasets.split import Split, load_split
 from ncfm.distilled import DistilledSet, load
 from ncfm.errors import DataError
+from ncfm.models.base import Network
 from ncfm.models.registry import build
 from ncfm.params import EvaluateParams
 from ncfm.progress import Progress
 from ncfm.records import Record
 from ncfm.seeding import generator
-from ncfm.training import accuracy, device, train
+from ncfm.training import Forward, accuracy, forwards, train
 
 FORMAT = 1
 
@@ -51,15 +54,23 @@ def evaluate(
         raise DataError(f"{distilled}: was made from {images.dataset}, but {data} holds {test.dataset}")
     resume, key = out.with_name(f"{out.stem}.checkpoint.safetensors"), record.content["key"]
     _, values = checkpoint.load(resume, key) or ({}, {"networks": []})
-    networks: list[dict[str, Any]] = values["networks"]
-    for network in networks:
+    done: dict[int, dict[str, Any]] = {network["network"]: network for network in values["networks"]}
+    for network in done.values():
         _log(record, params, network)
-    start = len(networks) * params.epochs
+    forward_of = forwards(params, where, lambda: _fresh(params, test, generator("overwritten")))
+    start = len(done) * params.epochs
     with Progress(params.networks * params.epochs, "evaluate", start=start, unit="epoch") as progress:
-        for repeat in range(len(networks), params.networks):
-            networks.append(_train_one(params, test, images, repeat, progress))
-            _log(record, params, networks[-1])
-            checkpoint.save(resume, key, {}, {"networks": networks})
+
+        def train_one(repeat: int, check: Callable[[], None]) -> dict[str, Any]:
+            return _train_one(params, test, images, repeat, forward_of, check, progress)
+
+        def finished(repeat: int, network: dict[str, Any]) -> None:
+            done[repeat] = network
+            checkpoint.save(resume, key, {}, {"networks": list(done.values())})
+            _log(record, params, network)
+
+        side_by_side(params.networks, frozenset(done), train_one, finished, where)
+    networks = [done[repeat] for repeat in range(params.networks)]
     last = [network["last"] for network in networks]
     best = [network["best"] for network in networks]
     content = {
@@ -82,20 +93,30 @@ def _log(record: Record, params: EvaluateParams, network: dict[str, Any]) -> Non
         record.log(network["network"] * params.epochs + epoch, values)
 
 
-def _train_one(
-    params: EvaluateParams, test: Split, images: DistilledSet, repeat: int, progress: Progress
-) -> dict[str, Any]:
-    """Train and test one fresh network: its last and best accuracy and its curve."""
-    names = (*images.names.values(), "evaluate", params.arch, repeat)
-    network = build(
+def _fresh(params: EvaluateParams, test: Split, weights: torch.Generator) -> Network:
+    return build(
         params.arch,
         channels=test.channels,
         resolution=test.resolution,
         classes=test.classes,
         width=params.width,
         norm=params.norm,
-        generator=generator(*names, "weights"),
+        generator=weights,
     ).to(test.labels.device)
+
+
+def _train_one(
+    params: EvaluateParams,
+    test: Split,
+    images: DistilledSet,
+    repeat: int,
+    forward_of: Callable[[Network], Forward],
+    check: Callable[[], None],
+    progress: Progress,
+) -> dict[str, Any]:
+    """Train and test one fresh network: its last and best accuracy and its curve."""
+    names = (*images.names.values(), "evaluate", params.arch, repeat)
+    network = _fresh(params, test, generator(*names, "weights"))
     looks = look_epochs(params.epochs, params.looks)
     curve: list[tuple[int, float, float]] = []
 
@@ -104,7 +125,10 @@ def _train_one(
             curve.append((epoch, accuracy(network, test), loss))
         progress.step(network=repeat, loss=loss, **({"accuracy": curve[-1][1]} if curve else {}))
 
-    train(network, lambda index: images.images[index], images.labels, params, names, after_epoch)
+    def normalised(index: Tensor) -> Tensor:
+        return images.images[index]
+
+    train(network, normalised, images.labels, params, names, after_epoch, forward_of(network), check)
     best = max(curve, key=lambda look: look[1])
     return {"network": repeat, "last": curve[-1][1], "best": best[1], "best_epoch": best[0], "curve": curve}
 

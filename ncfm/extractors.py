@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ncfm import checkpoint
 from ncfm.artifacts import load_tensors, save_tensors
+from ncfm.compute import device, side_by_side
 from ncfm.datasets.split import Split, load_split
 from ncfm.errors import DataError
 from ncfm.models.base import Network
@@ -16,9 +19,10 @@ from ncfm.params import PretrainParams
 from ncfm.progress import Progress
 from ncfm.records import Record
 from ncfm.seeding import generator
-from ncfm.training import accuracy, device, train
+from ncfm.training import Forward, accuracy, forwards, train
 
 ENDS = ("initial", "trained")
+Member = tuple[list[dict[str, float]], dict[str, Tensor]]  # history and weights of one trained network
 
 
 def pretrain(params: PretrainParams, data: Path, out: Path, record: Record) -> None:
@@ -36,35 +40,29 @@ def pretrain(params: PretrainParams, data: Path, out: Path, record: Record) -> N
     where = device()
     train_split, test_split = load_split(data, "train", where), load_split(data, "test", where)
     resume, key = out.with_name(f"{out.stem}.checkpoint.safetensors"), record.content["key"]
-    tensors, values = checkpoint.load(resume, key) or ({}, {"rows": []})
-    rows: list[tuple[int, dict[str, float]]] = [(step, row) for step, row in values["rows"]]
-    for step, row in rows:
-        record.log(step, row)
-    with Progress(params.pool * params.epochs, "pretrain", start=len(rows), unit="epoch") as progress:
-        done = len(rows) // params.epochs
-        for member in range(done, params.pool):
-            names = (train_split.dataset, "pretrain", params.arch, member)
-            network = new_network(params, train_split, generator(*names, "weights"), where)
-            tensors |= {f"{member}.initial.{name}": v.detach().clone() for name, v in network.state_dict().items()}
+    tensors, values = checkpoint.load(resume, key) or ({}, {"rows": {}})
+    rows: dict[int, list[dict[str, float]]] = {int(member): history for member, history in values["rows"].items()}
 
-            def after_epoch(epoch: int, loss: float, member: int = member, network: Network = network) -> None:
-                row: dict[str, float] = {"network": member, "epoch": epoch, "loss": loss}
-                if epoch == params.epochs:
-                    row["test_accuracy"] = accuracy(network, test_split)
-                rows.append((member * params.epochs + epoch, row))
-                record.log(*rows[-1])
-                progress.step(network=member, loss=loss)
+    def log(member: int) -> None:
+        for row in rows[member]:
+            record.log(member * params.epochs + int(row["epoch"]), row)
 
-            train(
-                network,
-                lambda index: train_split.normalisation(train_split.pixels(index)),
-                train_split.labels,
-                params,
-                names,
-                after_epoch,
-            )
-            tensors |= {f"{member}.trained.{name}": v.detach().clone() for name, v in network.state_dict().items()}
+    for member in rows:
+        log(member)
+    forward_of = forwards(params, where, lambda: new_network(params, train_split, generator("overwritten"), where))
+    with Progress(params.pool * params.epochs, "pretrain", start=len(rows) * params.epochs, unit="epoch") as progress:
+
+        def train_one(member: int, check: Callable[[], None]) -> Member:
+            return _train_one(params, train_split, test_split, member, forward_of, check, progress)
+
+        def finished(member: int, result: Member) -> None:
+            history, made = result
+            rows[member] = history
+            tensors.update(made)
             checkpoint.save(resume, key, tensors, {"rows": rows})
+            log(member)
+
+        side_by_side(params.pool, frozenset(rows), train_one, finished, where)
     facts = {
         "dataset": train_split.dataset,
         "channels": train_split.channels,
@@ -75,12 +73,44 @@ def pretrain(params: PretrainParams, data: Path, out: Path, record: Record) -> N
         "norm": params.norm,
         "pool": params.pool,
     }
-    accuracies = [row["test_accuracy"] for _, row in rows if "test_accuracy" in row]
+    accuracies = [rows[member][-1]["test_accuracy"] for member in range(params.pool)]
     history = out.with_name(f"{out.stem}.history.csv")
     record.save_history(history)
-    save_tensors(out, tensors, facts)
+    save_tensors(out, dict(sorted(tensors.items())), facts)
     record.finish([out, history], {"test_accuracy": sum(accuracies) / len(accuracies)})
     resume.unlink(missing_ok=True)
+
+
+def _train_one(
+    params: PretrainParams,
+    train_split: Split,
+    test_split: Split,
+    member: int,
+    forward_of: Callable[[Network], Forward],
+    check: Callable[[], None],
+    progress: Progress,
+) -> Member:
+    """Train one network; return its history, a row per epoch, and its weights at the start and at the end."""
+    names = (train_split.dataset, "pretrain", params.arch, member)
+    network = new_network(params, train_split, generator(*names, "weights"), train_split.labels.device)
+    tensors = _weights(network, f"{member}.initial")
+    rows: list[dict[str, float]] = []
+
+    def normalised(index: Tensor) -> Tensor:
+        return train_split.normalisation(train_split.pixels(index))
+
+    def after_epoch(epoch: int, loss: float) -> None:
+        rows.append({"network": member, "epoch": epoch, "loss": loss})
+        if epoch == params.epochs:
+            rows[-1]["test_accuracy"] = accuracy(network, test_split)
+        progress.step(network=member, loss=loss)
+
+    train(network, normalised, train_split.labels, params, names, after_epoch, forward_of(network), check)
+    return rows, tensors | _weights(network, f"{member}.trained")
+
+
+def _weights(network: Network, prefix: str) -> dict[str, Tensor]:
+    return {f"{prefix}.{name}": value.detach().clone() for name, value in network.state_dict().items()}
 
 
 def new_network(params: PretrainParams, split: Split, weights: torch.Generator, where: torch.device) -> Network:

@@ -57,7 +57,16 @@ class PrepareParams(PrepareSource):
     dataset: str = Field(description="name in ncfm/datasets/catalogue.py")
 
 
-class NetworkParams(StageParams):
+class ComputeParams(StageParams):
+    """How fast a stage that runs networks computes. Only ``precision`` changes results by more than rounding."""
+
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of the networks' activations (bfloat16: autocast, where the hardware has it)"
+    )
+    compile: bool = Field(False, description="compile networks (torch.compile; on a CPU needs a C++ compiler)")
+
+
+class NetworkParams(ComputeParams):
     """How a network is built and trained; shared by the extractor pool and by evaluation."""
 
     width: Count = Field(128, description="channels per block (paper: 128)")
@@ -82,7 +91,7 @@ class PretrainParams(NetworkParams):
     pool: Count = Field(20, description="number of networks, each kept at its start and at its end")
 
 
-class DistillParams(StageParams):
+class DistillParams(ComputeParams):
     """One distillation: NCFM or another discrepancy on the same loop (method.md sections 1 to 5)."""
 
     stage = "distill"
@@ -114,6 +123,12 @@ class DistillParams(StageParams):
     plateau_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
     augmentation: Strategy = Field("color_crop_cutout", description="strategy, one draw for the whole class batch")
     checkpoint_every: Count = Field(500, description="iterations between checkpoints")
+    images_at_once: Annotated[int, Field(ge=0)] = Field(
+        0, description="images that pass a network at a time; 0: what suits the device"
+    )
+    recompute: bool = Field(
+        False, description="compute activations again in the backward pass: images_at_once then bounds the memory"
+    )
 
 
 class SelectParams(StageParams):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TextIO
 
@@ -30,6 +32,7 @@ class Progress:
         self.stream = stream or sys.stderr
         self.done = start
         self._terminal = self.stream.isatty()
+        self._lock = threading.Lock()  # networks trained side by side share a bar
         self._began = self._last = time.monotonic()
 
     def __enter__(self) -> Progress:
@@ -52,7 +55,11 @@ class Progress:
         self._bar.close()
 
     def step(self, **values: float) -> None:
-        """Count one step; ``values`` (a loss, an accuracy) are shown beside it."""
+        """Count one step; ``values`` (a loss, an accuracy) are shown beside it. Safe to call from several threads."""
+        with self._lock:
+            self._step(values)
+
+    def _step(self, values: Mapping[str, float]) -> None:
         self.done += 1
         shown = {name: f"{value:.4g}" for name, value in values.items()}
         if self._terminal:

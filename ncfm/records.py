@@ -7,6 +7,7 @@ MLflow where that was not possible while the stage ran.
 
 from __future__ import annotations
 
+import bisect
 import csv
 import datetime
 import hashlib
@@ -20,6 +21,7 @@ import time
 from collections.abc import Mapping
 from importlib import metadata
 from math import isfinite
+from operator import itemgetter
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
@@ -87,10 +89,10 @@ class Record:
         self._run = run
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Add one row of history. A step that is there already (a resumed run) is replaced."""
-        while self.rows and self.rows[-1]["step"] >= step:
-            self.rows.pop()
-        self.rows.append({"step": step, **values})
+        """Add one row of history in the order of steps. A step that is there already is replaced."""
+        place = bisect.bisect_left(self.rows, step, key=itemgetter("step"))
+        known = place < len(self.rows) and self.rows[place]["step"] == step
+        self.rows[place : place + known] = [{"step": step, **values}]
         if self._run is not None:
             self._run.log(step, values)
 

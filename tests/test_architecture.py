@@ -19,6 +19,7 @@ FLOORS: tuple[set[str], ...] = (
     {"initialisation", "campaign_file"},
     {"discrepancy", "frequencies", "augmentation", "multiformation"},
     {"datasets", "models"},
+    {"compute"},
     {"campaign", "training", "distilled", "runs"},
     {"extractors"},
     {"distill", "selection", "evaluate"},

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ncfm.discrepancy import amplitude_and_phase, characteristic_function, mmd, mse, ncfd, normalise
+from ncfm.discrepancy import amplitude_and_phase as terms
+from ncfm.discrepancy import characteristic_function, mmd, mse, ncfd, normalise
 from ncfm.seeding import generator
 
 
@@ -21,6 +22,10 @@ def complex_function(features: torch.Tensor, frequencies: torch.Tensor) -> torch
     return torch.stack(
         [torch.stack([torch.exp(1j * (one @ t)).mean() for t in frequencies.to(one.dtype)]) for one in features]
     )
+
+
+def amplitude_and_phase(real, synthetic, frequencies):
+    return terms(characteristic_function(real, frequencies), characteristic_function(synthetic, frequencies))
 
 
 def test_characteristic_function_is_the_mean_of_exponentials():

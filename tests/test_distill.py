@@ -140,7 +140,8 @@ def test_distillation_lowers_what_it_measures(discrepancy, start):
 def matching_again(run, labels=range(3)):
     """Return the matching loss of fixed draws and weights."""
     extractor = run.pool.blend(0, 0.3)
-    return run.matching_loss(labels, extractor, generator("draws"), generator("device draws"))
+    plan = run.plan(labels, generator("draws"))
+    return run.matching_loss(plan, extractor, generator("device draws"))
 
 
 def test_psi_ascends_and_leaves_the_images_alone(start):
@@ -169,7 +170,7 @@ def test_the_two_gradients_equal_those_computed_apart(update, start):
     trained = run.pool.trained
 
     def calibration():
-        return run.calibration_loss(labels, trained, generator("calibration"))
+        return run.calibration_loss(run.augmentations(labels, generator("calibration")), trained)
 
     of_psi = torch.autograd.grad(matching_again(run, labels), psi)
     of_matching = torch.autograd.grad(matching_again(run, labels), run.images)[0]
@@ -205,7 +206,8 @@ def test_the_real_images_themselves_are_at_zero(discrepancy, update, start):
         draws = generator(seed)
         for labels in [range(3)] if update == "joint" else [[0], [1], [2]]:
             extractor, _ = run.pool.choose(draws)
-            assert run.matching_loss(labels, extractor, draws, generator(seed, "device")).item() < 2e-3
+            plan = run.plan(labels, draws)
+            assert run.matching_loss(plan, extractor, generator(seed, "device")).item() < 2e-3
     assert matching_again(start(discrepancy=discrepancy, seed=1)).item() > 1e-3  # others are not
 
 

@@ -224,6 +224,7 @@ def stored(data, pool, tmp_path):
 def test_evaluation_keeps_last_and_best_of_every_network(data, stored, tmp_path, monkeypatch):
     looks = iter([10.0, 50.0, 30.0, 40.0, 20.0, 40.0, 5.0, 6.0, 7.0])
     monkeypatch.setattr("ncfm.evaluate.accuracy", lambda network, split: next(looks))
+    monkeypatch.setattr("torch.get_num_threads", lambda: 1)  # one network after the other
     content = read_json(helpers.run_evaluate(data, stored, tmp_path / "e.json", epochs=6, looks=3, networks=3))
     assert content["training_images"] == 3 * 2 * 4
     found = [(one["network"], one["last"], one["best"], one["best_epoch"]) for one in content["networks"]]

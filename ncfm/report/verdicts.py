@@ -35,6 +35,9 @@ CURATED = ("NCFM Table 1", "NCFM Table 2", "NCFM Table 4", "NCFM Fig 3 (digitise
 # Fields that change nothing unless another field has a certain value; None: they never do.
 CONDITIONS: dict[str, tuple[str, object] | None] = {
     "checkpoint_every": None,
+    "images_at_once": None,
+    "recompute": None,
+    "compile": None,
     "load": ("initialisation", "load"),
     "momentum": ("optimizer", "sgd"),
     "sampler_learning_rate": ("frequencies", "mixture"),

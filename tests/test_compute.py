@@ -1,0 +1,256 @@
+"""The fast engine: golden numbers, pieces, recomputation, precision, compilation, and several processes and threads."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import golden
+import helpers
+import pytest
+import torch
+
+import ncfm
+from ncfm import compute
+from ncfm.artifacts import load_tensors
+from ncfm.datasets.split import load_split
+from ncfm.distill import Distillation
+from ncfm.errors import ParamsError
+from ncfm.extractors import Pool
+from ncfm.params import DistillParams, EvaluateParams
+from ncfm.seeding import generator
+
+CPU = torch.device("cpu")
+NO_COMPILER = not any(shutil.which(name) for name in ("c++", "g++", "clang++"))
+
+
+@pytest.fixture(autouse=True)
+def on_the_processor(monkeypatch):
+    monkeypatch.setenv("NCFM_DEVICE", "cpu")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return helpers.write_dataset(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def pool(data, tmp_path_factory):
+    # On images this small instance normalisation sees channels of a few equal values, where rounding decides.
+    return helpers.run_pretrain(data, tmp_path_factory.mktemp("pool") / "pool.safetensors", norm="batch")
+
+
+@pytest.fixture
+def gradients(data, pool):
+    """Return a function that gives the losses of one iteration and the gradients of the images and of psi."""
+
+    def once(**changes):
+        params = DistillParams(**{**helpers.TINY_DISTILL, "learning_rate": 1e-9, **changes})
+        run = Distillation(params, load_split(data, "train"), Pool(pool, CPU), 2, 0)
+        row = run.step()
+        return torch.tensor([row["loss"], row["calibration"]]), run.images.grad, *(p.grad for p in run.psi.parameters())
+
+    return once
+
+
+def check_close(expected, found):
+    """Compare losses and gradients. A ReLU that sits on its kink may tip: moving the pixels by 1e-7 tips it as well."""
+    torch.testing.assert_close(found[0], expected[0], rtol=1e-5, atol=0)
+    for one, other in zip(expected[1:], found[1:], strict=True):
+        assert (one - other).norm() <= 0.01 * one.norm() + 1e-6
+    images, others = expected[1], found[1]
+    assert ((images - others).abs() <= 1e-4 * images.abs().max()).float().mean() > 0.6
+
+
+def test_golden_numbers(tmp_path):
+    expected = json.loads(golden.FILE.read_text(encoding="utf-8"))
+    found = golden.numbers(tmp_path)
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        assert found[name] == pytest.approx(values, rel=3e-3, abs=1e-6), name
+
+
+# --- pieces and recomputation
+
+
+@pytest.mark.parametrize(("count", "at_once"), [(10, 3), (9, 3), (1, 5), (1024, 32), (40, 32), (7, 1)])
+def test_pieces_are_few_and_even(count, at_once):
+    cut = compute.pieces(count, at_once)
+    assert [i for piece in cut for i in range(count)[piece]] == list(range(count))
+    lengths = [piece.stop - piece.start for piece in cut]
+    assert max(lengths) <= at_once
+    assert max(lengths) - min(lengths) <= 1
+    assert len(cut) == -(-count // at_once)
+
+
+@pytest.mark.parametrize("changes", [{"images_at_once": 1}, {"images_at_once": 5}, {"recompute": True}])
+def test_pieces_and_recomputation_change_nothing_but_rounding(changes, gradients):
+    check_close(gradients(), gradients(**changes))
+
+
+def test_recomputation_keeps_one_piece_of_activations(data, pool):
+    """What the backward pass holds on to must not grow with the number of images, but for the images themselves."""
+
+    def held(ipc, recompute):
+        params = DistillParams(**helpers.TINY_DISTILL, recompute=recompute, images_at_once=4, initialisation="noise")
+        run = Distillation(params, load_split(data, "train"), Pool(pool, CPU), ipc, 0)
+        kept = {}
+
+        def keep(tensor):
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            run.pass_through(run.augmentations(range(3), generator()), run.features[run.pool.blended])
+        return sum(kept.values())
+
+    images = 3 * (16 - 2) * 4  # decoded ones more, at IPC 16 than at IPC 2
+    pixels, activations = images * 3 * 8 * 8 * 4, images * 4 * 8 * 8 * 4  # bytes; of the first convolution alone
+    grows, grows_recomputed = (held(16, recompute) - held(2, recompute) for recompute in (False, True))
+    assert grows_recomputed < 3 * pixels
+    assert grows > grows_recomputed + activations
+
+
+# --- precision and compilation
+
+
+def test_bfloat16_is_close_to_float32(gradients, monkeypatch, data, pool, tmp_path):
+    monkeypatch.setattr(compute, "_has_bfloat16", lambda where: True)
+    exact, rough = gradients(), gradients(precision="bfloat16")
+    torch.testing.assert_close(rough[0], exact[0], rtol=0.05, atol=0)
+    assert not torch.equal(rough[0], exact[0])
+    assert torch.cosine_similarity(rough[1].flatten(), exact[1].flatten(), dim=0) > 0.95
+    assert all(one.dtype == torch.float32 for one in rough)
+    stored = helpers.run_distill(data, pool, tmp_path / "set", precision="bfloat16")
+    plain, half = (
+        json.loads(helpers.run_evaluate(data, stored, tmp_path / f"{p}.json", precision=p).read_text())["networks"]
+        for p in ("float32", "bfloat16")
+    )
+    for one, other in zip(plain, half, strict=True):
+        assert [look[2] for look in one["curve"]] == pytest.approx([look[2] for look in other["curve"]], rel=0.05)
+        assert one["curve"] != other["curve"]
+
+
+def test_bfloat16_without_hardware_is_float32_and_says_so(gradients, monkeypatch, capfd):
+    monkeypatch.setattr(compute, "_has_bfloat16", lambda where: False)
+    compute._say.cache_clear()
+    for left, right in zip(gradients(), gradients(precision="bfloat16"), strict=True):
+        assert torch.equal(left, right)
+    assert capfd.readouterr().err.count("this cpu has no bfloat16 arithmetic; computing in float32") == 1
+
+
+@pytest.mark.skipif(NO_COMPILER, reason="no C++ compiler on this machine")
+def test_compiled_equals_not_compiled(gradients, data, pool, tmp_path):
+    check_close(gradients(), gradients(compile=True))
+    stored = helpers.run_distill(data, pool, tmp_path / "set")
+    for norm in ("instance", "batch"):  # batch-norm has buffers
+        plain, compiled = (
+            json.loads(
+                helpers.run_evaluate(
+                    data, stored, tmp_path / f"{norm}{c}.json", compile=c, norm=norm, networks=3
+                ).read_text()
+            )["networks"]
+            for c in (False, True)
+        )
+        for one, other in zip(plain, compiled, strict=True):
+            assert [look[2] for look in one["curve"]] == pytest.approx([look[2] for look in other["curve"]], rel=1e-3)
+
+
+def test_no_compiler_is_one_line(gradients, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(ParamsError, match=r"^compile: is true, but this machine has no C\+\+ compiler"):
+        gradients(compile=True)
+
+
+# --- threads and processes
+
+
+def test_side_by_side_gives_every_result_once_and_keeps_the_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        found, counts = {}, []
+        meeting = threading.Barrier(3, timeout=60)  # broken unless three calls run at the same time
+
+        def work(index, check):
+            check()
+            counts.append(torch.get_num_threads())
+            meeting.wait()
+            return index * index
+
+        compute.side_by_side(7, {3}, work, found.__setitem__, CPU)
+        assert found == {index: index * index for index in range(7) if index != 3}
+        assert counts == [1] * 6
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_failure_ends_the_other_calls():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    stopped = []
+    meeting = threading.Barrier(2, timeout=60)
+
+    def work(index, check):
+        meeting.wait()
+        if index == 0:
+            raise ValueError("index 0")
+        try:
+            while True:
+                check()
+        except compute.StoppedError:
+            stopped.append(index)
+            raise
+
+    try:
+        with pytest.raises(ValueError, match="index 0"):
+            compute.side_by_side(2, set(), work, lambda index, result: None, CPU)
+        assert stopped == [1]
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("processes", [2, 4])  # 4: one has no class
+def test_classes_over_processes_equal_one_process(processes, data, pool, tmp_path):
+    params = {**helpers.TINY_DISTILL, "iterations": 3, "learning_rate": 0.002}
+    (tmp_path / "params.json").write_text(json.dumps(params))
+    command = ["-m", "ncfm.cli", "distill", "--params", str(tmp_path / "params.json"), "--data", str(data)]
+    command += ["--extractors", str(pool), "--ipc", "2", "--method", "test", "--seed", "0", "--out"]
+    several = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    environment = {**os.environ, "NCFM_TRACKING": "off", "NCFM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    for launcher, name in ((several, "several"), ([], "one")):
+        arguments = [sys.executable, *launcher, *command, str(tmp_path / name)]
+        subprocess.run(arguments, check=True, env=environment, cwd=Path(__file__).parent.parent, timeout=200)
+    images = [load_tensors(tmp_path / name / "distilled.safetensors")[0]["images"] for name in ("several", "one")]
+    torch.testing.assert_close(*images, rtol=0, atol=1e-4)
+    rows = [helpers.rows_of(tmp_path / name / "history.csv") for name in ("several", "one")]
+    for one, other in zip(*rows, strict=True):
+        assert one == pytest.approx(other, rel=1e-3)
+    assert ncfm.load(tmp_path / "several/distilled.safetensors").names["ipc"] == 2
+    assert sorted(path.name for path in (tmp_path / "several").iterdir()) == sorted(
+        path.name for path in (tmp_path / "one").iterdir()
+    )
+
+
+def test_several_processes_need_joint_steps(data, pool, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    params = DistillParams(**helpers.TINY_DISTILL, update="per-class")
+    with pytest.raises(ParamsError, match=r"^update: is 'per-class', but several processes need joint steps"):
+        Distillation(params, load_split(data, "train"), Pool(pool, CPU), 1, 0)
+
+
+def test_images_at_once_follows_the_network_unless_said():
+    def chosen(**changes):
+        return compute.images_at_once(DistillParams(**changes), 128, 32, CPU)
+
+    assert chosen() == 32
+    assert chosen(images_at_once=7) == 7
+    assert compute.images_at_once(DistillParams(), 128, 4096, CPU) == 1
+    assert EvaluateParams().precision == "float32"
+    assert not EvaluateParams().compile
