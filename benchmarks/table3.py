@@ -1,8 +1,8 @@
 """Our rows of the paper's Table 3 and Figure 3: seconds per iteration and peak memory, without and with psi.
 
 `python benchmarks/table3.py`, then `python benchmarks/report.py` writes the table and the figure. Random pixels and
-weights of the data sets' shapes; bfloat16, activations recomputed; compiled on a GPU. On a CPU a tenth of Tiny ImageNet's
-classes is run and the seconds are scaled up (benchmarks/scaling.py shows that they are linear in the classes).
+weights of the data sets' shapes; bfloat16, activations recomputed; compiled on a GPU. On a CPU a tenth of Tiny
+ImageNet's classes is run and the seconds are scaled up: they are linear in the classes (benchmarks/scaling.py).
 """
 
 from __future__ import annotations

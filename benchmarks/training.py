@@ -1,8 +1,8 @@
 """Seconds to train networks: a pretraining epoch of one extractor, and the networks of an evaluation.
 
-`python benchmarks/training.py`. ConvNet-3, width 128, CIFAR-10's shape. Each variant trains the same number of
-networks, one after the other on all threads or side by side on one thread each (ncfm/compute.py); seconds are per network. The
-variants run in turn. A part of an epoch is timed and scaled up; the batches have two sizes, as in the full epoch.
+`python benchmarks/training.py`. ConvNet-3, width 128, CIFAR-10's shape. Each variant trains as many networks,
+one after the other on all threads or side by side on one each (ncfm/compute.py); seconds are per network. The variants
+run in turn. A part of an epoch is timed and scaled up; the batches have two sizes, as in the full epoch.
 """
 
 from __future__ import annotations

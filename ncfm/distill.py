@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.utils.checkpoint import checkpoint as recomputed
+from torch.utils.checkpoint import checkpoint as checkpointed
 
 from ncfm import augmentation, checkpoint, discrepancy
 from ncfm.compute import accelerated, add_over_processes, device, images_at_once, pieces, process_group, shard
@@ -29,7 +29,7 @@ from ncfm.errors import DataError, DivergenceError, ParamsError
 from ncfm.extractors import Pool
 from ncfm.frequencies import build_sampling_network, draw_frequencies
 from ncfm.models.base import Network
-from ncfm.multiformation import decode_classes, tile
+from ncfm.multiformation import decode, tile
 from ncfm.params import DistillParams
 from ncfm.pictures import write_grid
 from ncfm.progress import Progress
@@ -231,18 +231,22 @@ class Distillation:
     def pass_through(self, drawn: Mapping[int, augmentation.Draw], function: Features) -> dict[int, Tensor]:
         """Return ``function`` of each class's decoded and augmented images, ``images_at_once`` at a time.
 
-        Classes share a call of the function where several fit. With ``recompute`` activations are not kept.
+        Classes share a call of the function where several fit.
         """
-        images_CM = self.decoded(list(drawn))
-        augmented = [augmentation.apply(images, one) for images, one in zip(images_CM, drawn.values(), strict=True)]
-        together = torch.cat(augmented)
-        outputs = []
-        for piece in pieces(len(together), self.at_once):
-            if self.params.recompute:
-                outputs.append(recomputed(function, together[piece], use_reentrant=False, preserve_rng_state=False))
-            else:
-                outputs.append(function(together[piece]))
+        stored = self.images.unbind()
+        together = torch.cat([self.recomputed(self.augmented, stored[label], one) for label, one in drawn.items()])
+        outputs = [self.recomputed(function, together[piece]) for piece in pieces(len(together), self.at_once)]
         return dict(zip(drawn, torch.cat(outputs).chunk(len(drawn)), strict=True))
+
+    def augmented(self, stored_Kchw: Tensor, drawn: augmentation.Draw) -> Tensor:
+        """Return the decoded, normalised and augmented images of one class: (M, c, h, w)."""
+        return augmentation.apply(self.split.normalisation(decode(stored_Kchw, self.params.factor)), drawn)
+
+    def recomputed(self, function: Callable[..., Tensor], *arguments: Any) -> Tensor:
+        """Call ``function``; with ``recompute`` the backward pass calls it again, and its activations are not kept."""
+        if not self.params.recompute:
+            return function(*arguments)
+        return checkpointed(function, *arguments, use_reentrant=False, preserve_rng_state=False)
 
     def discrepancy(self, real_CBD: Tensor, synthetic_CMD: Tensor, frequencies_FD: Tensor | None) -> Tensor:
         """Return the chosen discrepancy of each class: (C,)."""
@@ -263,11 +267,6 @@ class Distillation:
         logits = self.pass_through(drawn, self.features[trained])
         targets = {label: torch.full((len(one),), label, device=self.device) for label, one in logits.items()}
         return torch.stack([cross_entropy(logits[label], targets[label]) for label in drawn]).sum()
-
-    def decoded(self, labels: Sequence[int]) -> Tensor:
-        """Return the decoded, normalised synthetic images of ``labels``: (C, M, c, h, w)."""
-        decoded = decode_classes(self.images[list(labels)], self.params.factor)
-        return self.split.normalisation(decoded)
 
     def real_batch(self, label: int, draws: torch.Generator) -> Tensor:
         """Return the indices of a class's real images: random ones, or always the first (``real_batches``)."""

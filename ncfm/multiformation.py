@@ -29,13 +29,6 @@ def decode(images: Tensor, factor: int) -> Tensor:
     return interpolate(tiles, size=(height, width), mode="bilinear", align_corners=False)
 
 
-def decode_classes(images_CKchw: Tensor, factor: int) -> Tensor:
-    """Decode class by class: (C, K, c, h, w) to (C, factor^2 * K, c, h, w)."""
-    classes, stored = images_CKchw.shape[:2]
-    decoded = decode(images_CKchw.flatten(0, 1), factor)
-    return decoded.unflatten(0, (factor**2, classes, stored)).transpose(0, 1).flatten(1, 2)
-
-
 def tile(images: Tensor, factor: int, shrink: Literal["area", "nearest"] = "area") -> Tensor:
     """Shrink images and set them as tiles: the inverse of :func:`decode`, up to the shrinking.
 

@@ -14,11 +14,12 @@ import yaml
 
 import ncfm
 from ncfm import campaign
+from ncfm.augmentation import Draw
 from ncfm.datasets.split import load_split
 from ncfm.distill import Distillation, distill
 from ncfm.errors import DivergenceError, NcfmError
 from ncfm.extractors import Pool
-from ncfm.multiformation import decode_classes
+from ncfm.multiformation import decode
 from ncfm.params import DistillParams
 from ncfm.seeding import generator
 from ncfm.selection import select
@@ -218,7 +219,8 @@ def test_calibration_asks_the_trained_member(update, start):
     for member in range(2):
         trained = run.pool.blend(member, 0.0)
         losses = [
-            torch.nn.functional.cross_entropy(trained(run.decoded([c])[0]), torch.full((8,), c)) for c in range(3)
+            torch.nn.functional.cross_entropy(trained(run.augmented(run.images[c], Draw("none"))), torch.full((8,), c))
+            for c in range(3)
         ]
         expected.append(sum(losses).item() / 3)
     found = run.step()["calibration"]
@@ -234,9 +236,8 @@ def test_images_are_clamped_then_decoded_then_normalised(start):
     run.step()
     assert run.images[0].detach().unique().tolist() == pytest.approx([1.0], abs=1e-6)
     assert run.images[1].detach().abs().max() < 1e-6
-    torch.testing.assert_close(
-        run.decoded([2, 0]), run.split.normalisation(decode_classes(run.images[[2, 0]], 2)), atol=0, rtol=0
-    )
+    found = run.augmented(run.images[2], Draw("none"))
+    torch.testing.assert_close(found, run.split.normalisation(decode(run.images[2], 2)), atol=0, rtol=0)
 
 
 def test_infinite_loss_stops_before_the_images_move(start, data, pool, tmp_path):

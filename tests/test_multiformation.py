@@ -12,7 +12,7 @@ from ncfm.artifacts import save_tensors
 from ncfm.datasets.split import load_split
 from ncfm.distilled import save_set
 from ncfm.errors import DataError
-from ncfm.multiformation import decode, decode_classes, tile
+from ncfm.multiformation import decode, tile
 from ncfm.seeding import generator
 
 
@@ -53,13 +53,6 @@ def test_shrinking_by_area_or_by_nearest_pixel():
         )
         torch.testing.assert_close(area[box[1]], avg_pool2d(images[box[0]], 2))
         assert torch.equal(nearest[box[1]], images[box[0], :, ::2, ::2])
-
-
-@pytest.mark.parametrize("factor", [1, 2, 4])
-def test_decoding_classes_at_once_equals_one_by_one(factor):
-    stored = torch.rand(3, 2, 3, 8, 8, generator=generator("stored"))
-    together = decode_classes(stored, factor)
-    assert torch.equal(together, torch.stack([decode(one, factor) for one in stored]))
 
 
 @pytest.mark.parametrize("factor", [1, 2, 4])
