@@ -5,17 +5,13 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
 
+from ncfm import cli_sets
 from ncfm.errors import NcfmError, ParamsError
-
-if TYPE_CHECKING:
-    from ncfm.params import StageParams
-    from ncfm.records import Record
+from ncfm.recording import recorded as _recorded
 
 PATHS = "results/digits"
 EXAMPLES = {
@@ -42,6 +38,7 @@ EXAMPLES = {
     ),
     "report": f"ncfm report --params {PATHS}/params/report.json --results {PATHS}",
     "track": "ncfm track import results",
+    **cli_sets.EXAMPLES,
 }
 
 
@@ -127,6 +124,8 @@ def _parser() -> argparse.ArgumentParser:
     path(sub, "set", "distilled.safetensors")
     path(sub, "out", "the evaluation's .json file")
 
+    cli_sets.add_commands(command, cell)
+
     sub = command("report", _report, "Write the tables and figures of a campaign.")
     path(sub, "params", "params of the stage (JSON)")
     path(sub, "results", "folder of the campaign's results")
@@ -135,31 +134,6 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("action", choices=["import"], help="import: send every record below FOLDER that is not there yet")
     sub.add_argument("folder", type=Path, nargs="?", default=Path("results"), help="where to look (default results)")
     return parser
-
-
-@contextmanager
-def _recorded(
-    params: StageParams, output: Path, names: Mapping[str, str | int], inputs: list[str | Path]
-) -> Iterator[Record]:
-    """Open the record of a stage, send it to MLflow where that is installed, and close it whatever happens."""
-    from ncfm import tracking
-    from ncfm.artifacts import check_writable
-    from ncfm.compute import set_up, shard
-    from ncfm.records import Record
-
-    check_writable(output)
-    set_up()
-    record = Record(params.stage, output, params.model_dump(mode="json"), names, inputs)
-    if shard()[0] == 0:  # of several processes one is the run
-        record.send_to(tracking.start(record.content))
-    try:
-        yield record
-    except (KeyboardInterrupt, SystemExit):
-        record.fail("KILLED")
-        raise
-    except BaseException:
-        record.fail("FAILED")
-        raise
 
 
 def _use(options: argparse.Namespace) -> None:

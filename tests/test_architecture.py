@@ -21,9 +21,11 @@ FLOORS: tuple[set[str], ...] = (
     {"datasets", "models"},
     {"compute"},
     {"campaign", "training", "distilled", "runs"},
-    {"extractors"},
+    {"extractors", "exchange"},
     {"distill", "selection", "evaluate"},
     {"report", "tracking"},
+    {"recording"},
+    {"cli_sets"},
     {"cli"},
 )
 # Rooms that see less than their floor allows.
