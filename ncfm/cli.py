@@ -23,7 +23,8 @@ EXAMPLES = {
         f"--out {PATHS}/extractors/digits/convnet-3.safetensors"
     ),
     "distill": (
-        f"ncfm distill --params {PATHS}/params/distill/digits/ipc1/paper.json --data {PATHS}/datasets/digits "
+        "ncfm distill --data photos --ipc 10\n"
+        f"  ncfm distill --params {PATHS}/params/distill/digits/ipc1/paper.json --data {PATHS}/datasets/digits "
         f"--extractors {PATHS}/extractors/digits/convnet-3.safetensors --ipc 1 --method paper --seed 0 "
         f"--out {PATHS}/sets/digits/ipc1/paper/seed0"
     ),
@@ -105,12 +106,11 @@ def _parser() -> argparse.ArgumentParser:
     path(sub, "data", "folder that `ncfm prepare` wrote")
     path(sub, "out", "the pool's .safetensors file")
 
-    sub = command("distill", _distill, "Distill a data set into a few images per class.")
-    path(sub, "params", "params of the stage (JSON)")
-    path(sub, "data", "folder that `ncfm prepare` wrote")
-    path(sub, "extractors", "file that `ncfm pretrain` wrote")
-    cell(sub)
-    path(sub, "out", "folder for distilled.safetensors, history.csv and grid.png")
+    sub = command("distill", _distill, "Distill a data set, or your own folder of images, into a few images per class.")
+    path(sub, "data", "folder that `ncfm prepare` wrote; without --params: a folder of images, FOLDER/<class>/*.png")
+    sub.add_argument("--ipc", type=int, required=True, help="images per class to store")
+    sub.add_argument("--seed", type=int, default=0, help="every random draw derives from it (default 0)")
+    cli_sets.add_distill_options(sub)
 
     sub = command("select", _select, "Select real images as a coreset of equal storage.")
     path(sub, "params", "params of the stage (JSON)")
@@ -175,6 +175,9 @@ def _pretrain(options: argparse.Namespace) -> None:
 
 
 def _distill(options: argparse.Namespace) -> None:
+    if not cli_sets.has_params(options):
+        cli_sets.distill_folder(options)
+        return
     from ncfm.datasets.split import dataset_name
     from ncfm.distill import distill
     from ncfm.params import DistillParams, read_stage_params

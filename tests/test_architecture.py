@@ -25,6 +25,7 @@ FLOORS: tuple[set[str], ...] = (
     {"distill", "selection", "evaluate"},
     {"report", "tracking"},
     {"recording"},
+    {"adhoc"},
     {"cli_sets"},
     {"cli"},
 )
