@@ -76,7 +76,7 @@ def distill_folder(folder: Path, wish: Wish, out: Path | None = None) -> str:
     _check_enough(folder, listing, wish.ipc, recipe.factor)
     resolution = wish.resolution or nearest_resolution(median_side(listing.all_files("train")))
     if resolution not in NETWORKS:
-        raise ParamsError(one_of("--resolution", resolution, NETWORKS))
+        raise ParamsError(one_of("resolution", resolution, NETWORKS, "--resolution"))
     root, name, arch = out or Path("results/adhoc") / listing.name, listing.name, NETWORKS[resolution]
 
     def place(path: PurePosixPath) -> Path:
@@ -112,7 +112,7 @@ def recipe_of(method: str) -> DistillParams:
     methods = parse(CampaignFile, read_yaml(BASE), str(BASE)).methods
     recipes = {name: entry.told("distill") for name, entry in methods.items() if entry.stage == "distill"}
     if method not in recipes:
-        raise ParamsError(one_of("--method", method, recipes))
+        raise ParamsError(one_of("method", method, recipes, "--method"))
     values = {**DISTILL, **recipes[method]}
     if values.get("update") != "per-class":  # which takes a step per class in each iteration: enough small ones
         values = {"learning_rate": LEARNING_RATE, **values}
