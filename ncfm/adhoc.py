@@ -74,7 +74,9 @@ def distill_folder(folder: Path, wish: Wish, out: Path | None = None) -> str:
     recipe = recipe_of(wish.method)
     listing = list_folder(folder)
     _check_enough(folder, listing, wish.ipc, recipe.factor)
-    resolution = wish.resolution or nearest_resolution(median_side(listing.all_files("train")))
+    resolution = wish.resolution
+    if resolution is None:
+        resolution = nearest_resolution(median_side(listing.all_files("train")))
     if resolution not in NETWORKS:
         raise ParamsError(one_of("resolution", resolution, NETWORKS, "--resolution"))
     root, name, arch = out or Path("results/adhoc") / listing.name, listing.name, NETWORKS[resolution]

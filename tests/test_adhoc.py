@@ -175,7 +175,7 @@ def other_test_classes() -> None:
             ["--method", "papr"],
             "--method: unknown method 'papr'; did you mean 'paper'? (allowed: paper, released",
         ),
-        (None, ["--resolution", "33"], "--resolution: unknown resolution 33 (allowed: 32, 64, 128)"),
+        (None, ["--resolution", "0"], "--resolution: unknown resolution 0 (allowed: 32, 64, 128)"),
         (None, ["--ipc", "0"], "ncfm distill: ipc: is 0, but should be greater than or equal to 1"),
         (None, ["--iterations", "0"], "ncfm distill: iterations: is 0, but should be"),
         (None, ["--extractors", "x"], "--extractors: is read only with --params"),
