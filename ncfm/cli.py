@@ -5,17 +5,13 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
 
+from ncfm import cli_sets
 from ncfm.errors import NcfmError, ParamsError
-
-if TYPE_CHECKING:
-    from ncfm.params import StageParams
-    from ncfm.records import Record
+from ncfm.recording import recorded as _recorded
 
 PATHS = "results/digits"
 EXAMPLES = {
@@ -27,7 +23,8 @@ EXAMPLES = {
         f"--out {PATHS}/extractors/digits/convnet-3.safetensors"
     ),
     "distill": (
-        f"ncfm distill --params {PATHS}/params/distill/digits/ipc1/paper.json --data {PATHS}/datasets/digits "
+        "ncfm distill --data photos --ipc 10\n"
+        f"  ncfm distill --params {PATHS}/params/distill/digits/ipc1/paper.json --data {PATHS}/datasets/digits "
         f"--extractors {PATHS}/extractors/digits/convnet-3.safetensors --ipc 1 --method paper --seed 0 "
         f"--out {PATHS}/sets/digits/ipc1/paper/seed0"
     ),
@@ -42,6 +39,7 @@ EXAMPLES = {
     ),
     "report": f"ncfm report --params {PATHS}/params/report.json --results {PATHS}",
     "track": "ncfm track import results",
+    **cli_sets.EXAMPLES,
 }
 
 
@@ -108,12 +106,11 @@ def _parser() -> argparse.ArgumentParser:
     path(sub, "data", "folder that `ncfm prepare` wrote")
     path(sub, "out", "the pool's .safetensors file")
 
-    sub = command("distill", _distill, "Distill a data set into a few images per class.")
-    path(sub, "params", "params of the stage (JSON)")
-    path(sub, "data", "folder that `ncfm prepare` wrote")
-    path(sub, "extractors", "file that `ncfm pretrain` wrote")
-    cell(sub)
-    path(sub, "out", "folder for distilled.safetensors, history.csv and grid.png")
+    sub = command("distill", _distill, "Distill a data set, or your own folder of images, into a few images per class.")
+    path(sub, "data", "folder that `ncfm prepare` wrote; without --params: a folder of images, FOLDER/<class>/*.png")
+    sub.add_argument("--ipc", type=int, required=True, help="images per class to store")
+    sub.add_argument("--seed", type=int, default=0, help="every random draw derives from it (default 0)")
+    cli_sets.add_distill_options(sub)
 
     sub = command("select", _select, "Select real images as a coreset of equal storage.")
     path(sub, "params", "params of the stage (JSON)")
@@ -127,6 +124,8 @@ def _parser() -> argparse.ArgumentParser:
     path(sub, "set", "distilled.safetensors")
     path(sub, "out", "the evaluation's .json file")
 
+    cli_sets.add_commands(command, cell)
+
     sub = command("report", _report, "Write the tables and figures of a campaign.")
     path(sub, "params", "params of the stage (JSON)")
     path(sub, "results", "folder of the campaign's results")
@@ -135,31 +134,6 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("action", choices=["import"], help="import: send every record below FOLDER that is not there yet")
     sub.add_argument("folder", type=Path, nargs="?", default=Path("results"), help="where to look (default results)")
     return parser
-
-
-@contextmanager
-def _recorded(
-    params: StageParams, output: Path, names: Mapping[str, str | int], inputs: list[str | Path]
-) -> Iterator[Record]:
-    """Open the record of a stage, send it to MLflow where that is installed, and close it whatever happens."""
-    from ncfm import tracking
-    from ncfm.artifacts import check_writable
-    from ncfm.compute import set_up, shard
-    from ncfm.records import Record
-
-    check_writable(output)
-    set_up()
-    record = Record(params.stage, output, params.model_dump(mode="json"), names, inputs)
-    if shard()[0] == 0:  # of several processes one is the run
-        record.send_to(tracking.start(record.content))
-    try:
-        yield record
-    except (KeyboardInterrupt, SystemExit):
-        record.fail("KILLED")
-        raise
-    except BaseException:
-        record.fail("FAILED")
-        raise
 
 
 def _use(options: argparse.Namespace) -> None:
@@ -201,6 +175,9 @@ def _pretrain(options: argparse.Namespace) -> None:
 
 
 def _distill(options: argparse.Namespace) -> None:
+    if not cli_sets.has_params(options):
+        cli_sets.distill_folder(options)
+        return
     from ncfm.datasets.split import dataset_name
     from ncfm.distill import distill
     from ncfm.params import DistillParams, read_stage_params

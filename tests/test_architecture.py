@@ -21,9 +21,12 @@ FLOORS: tuple[set[str], ...] = (
     {"datasets", "models"},
     {"compute"},
     {"campaign", "training", "distilled", "runs"},
-    {"extractors"},
+    {"extractors", "exchange"},
     {"distill", "selection", "evaluate"},
     {"report", "tracking"},
+    {"recording"},
+    {"adhoc"},
+    {"cli_sets"},
     {"cli"},
 )
 # Rooms that see less than their floor allows.

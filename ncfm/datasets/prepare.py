@@ -31,6 +31,15 @@ def prepare(params: PrepareParams, out: Path, record: Record) -> None:
     with storage_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     name, loaded = _load(facts, params.source, Path(params.root))
+    write(facts, name, loaded, out, record)
+
+
+def write(facts: DatasetFacts, source: str, loaded: Loaded, out: Path, record: Record) -> None:
+    """Write what the source called ``source`` gave into the folder ``out`` and finish the record.
+
+    Raises:
+        StorageError: where the folder cannot be written.
+    """
     files: list[str | Path] = []
     for split, (images, labels) in loaded.splits.items():
         files.append(out / f"{split}.safetensors")
@@ -44,7 +53,7 @@ def prepare(params: PrepareParams, out: Path, record: Record) -> None:
         }
         save_tensors(files[-1], {"images": images, "labels": labels}, metadata)
     files.append(out / "card.json")
-    write_json(files[-1], _card(facts, name, loaded))
+    write_json(files[-1], _card(facts, source, loaded))
     record.finish(files, {f"{split}_images": len(labels) for split, (_, labels) in loaded.splits.items()})
 
 

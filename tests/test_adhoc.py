@@ -1,0 +1,228 @@
+"""A user's own folder: what is read from it, what is refused, a killed run that continues, and the tutorial."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import KillAt, Killed
+from PIL import Image
+
+from ncfm import adhoc, cli, tracking
+from ncfm.artifacts import read_json, sha256
+from ncfm.datasets.folder import list_folder, load_folder, median_side
+from ncfm.datasets.split import load_split
+from ncfm.distilled import load
+from ncfm.errors import NcfmError
+
+TUTORIAL = Path(__file__).resolve().parent.parent / "docs/tutorial.md"
+SMALL = ["--iterations", "4", "--epochs", "1", "--pool", "1"]
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NCFM_TRACKING", "off")
+
+
+@pytest.fixture
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    for values in (adhoc.PRETRAIN, adhoc.EVALUATE):
+        monkeypatch.setitem(values, "width", 8)
+    monkeypatch.setitem(adhoc.EVALUATE, "networks", 2)
+    monkeypatch.setitem(adhoc.DISTILL, "batch_real", 32)
+
+
+def picture(path: str, value: object = 100, size: tuple[int, int] = (8, 8), mode: str = "RGB") -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, value).save(path)
+
+
+def write_classes(folder: str, count: int, classes: str = "ab") -> None:
+    for label, name in enumerate(classes):
+        for number in range(count):
+            picture(f"{folder}/{name}/{number:02}.png", (90 * label, 60 + number, 10 * number))
+
+
+def test_a_folder_without_test_images_holds_out_every_fifth():
+    write_classes("pets", 7)
+    listing = list_folder(Path("pets"))
+    assert (listing.name, listing.label_names, listing.test_folder) == ("pets", ("a", "b"), None)
+    assert [[file.stem for file in files] for files in listing.files["test"]] == [["00", "05"]] * 2
+    assert [[file.stem for file in files] for files in listing.files["train"]] == [["01", "02", "03", "04", "06"]] * 2
+
+
+@pytest.mark.parametrize("test", ["test", "val"])
+def test_a_folder_with_a_split_keeps_it(test):
+    write_classes("pets/train", 3)
+    write_classes(f"pets/{test}", 2)
+    listing = list_folder(Path("pets"))
+    assert listing.test_folder == Path("pets", test)
+    assert [len(files) for files in listing.files["train"]] == [3, 3]
+    images, labels = load_folder(listing, 4).splits["test"]
+    assert labels.tolist() == [0, 0, 1, 1] and images[:, :, 0, 0].tolist() == [
+        [90 * label, 60 + number, 10 * number] for label in range(2) for number in range(2)
+    ]
+
+
+def test_images_are_cropped_to_their_middle_turned_upright_and_share_their_channels():
+    wide = np.zeros((8, 24), dtype=np.uint8)
+    wide[:, 8:16] = 200
+    for name in "ab":
+        picture(f"grey/{name}/0.png", 50, mode="L")
+        picture(f"grey/{name}/deep.png", 257 * 7, mode="I;16")
+        Image.fromarray(wide).save(f"grey/{name}/wide.JPG", quality=95)
+    turned = Image.fromarray(np.repeat(np.arange(8, dtype=np.uint8)[:, None] * 30, 8, axis=1))
+    exif = turned.getexif()
+    exif[0x0112] = 3  # the camera was upside down
+    turned.save("grey/b/turned.png", exif=exif)
+    listing = list_folder(Path("grey"))
+    assert median_side(listing.all_files("train", "test")) == 8
+    splits = load_folder(listing, 8).splits  # the first file of each class is held out
+    deep, middle, _, upright, _ = splits["train"][0]
+    assert splits["train"][0].shape == (5, 1, 8, 8) and (deep == 7).all()
+    assert (middle.float() - 200).abs().max() < 8
+    assert upright[0, :, 0].tolist() == [210 - 30 * row for row in range(8)]
+    picture("grey/a/1.png", (1, 2, 3))
+    assert load_folder(list_folder(Path("grey")), 8).splits["train"][0].shape[1] == 3
+
+
+@pytest.mark.parametrize(("side", "resolution"), [(8, 32), (48, 32), (49, 64), (96, 64), (97, 128), (4000, 128)])
+def test_the_nearest_resolution(side, resolution):
+    assert adhoc.nearest_resolution(side) == resolution
+
+
+def run(*more: str) -> list[str]:
+    return ["distill", "--data", "pets", "--ipc", "1", *SMALL, *more]
+
+
+def outputs(folder: str) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): sha256(path)
+        for path in sorted(Path(folder).rglob("*"))
+        if path.is_file() and "record" not in path.name
+    }
+
+
+@pytest.mark.usefixtures("_small")
+def test_a_folder_from_end_to_end_killed_on_the_way(capsys, monkeypatch):
+    write_classes("pets/train", 5, "abc")
+    write_classes("pets/test", 2, "abc")
+    monkeypatch.setitem(adhoc.DISTILL, "checkpoint_every", 2)
+    assert cli.main(run("--out", "whole")) == 0
+    place = "sets/pets/ipc1/paper/seed0/distilled.safetensors"
+    line = capsys.readouterr().out
+    assert re.fullmatch(
+        rf"whole/{place}: test accuracy [\d.]+ % ± [\d.]+ \(2 networks trained on it\) on the 6 images of pets/test\n",
+        line,
+    )
+    evaluated = read_json("whole/evaluations/pets/ipc1/paper/seed0/convnet-3.json")
+    assert f"{evaluated['last']['mean']:.1f} %" in line
+    data = load(f"whole/{place}")
+    assert data.stored.shape == (3, 3, 32, 32) and data.label_names == ["a", "b", "c"]
+    assert load_split("whole/datasets/pets", "train").images.shape == (15, 3, 32, 32)
+
+    started = []
+
+    def start(record):
+        started.append(record["stage"])
+        return KillAt(3 if record["stage"] == "distill" and started.count("distill") == 1 else 0)
+
+    monkeypatch.setattr(KillAt, "finish", lambda self, record: None)
+    monkeypatch.setattr(tracking, "start", start)
+    with pytest.raises(Killed):
+        cli.main(run("--out", "killed"))
+    assert not Path("killed", place).exists()
+    capsys.readouterr()
+    assert cli.main(run("--out", "killed")) == 0
+    assert "distill: continuing from 2 of 4" in capsys.readouterr().err
+    assert started == ["prepare", "pretrain", "distill", "distill", "evaluate"]  # no finished stage ran again
+    assert outputs("killed") == outputs("whole")
+    picture("pets/train/a/00.png", (1, 2, 3))  # another image: everything is made anew
+    assert cli.main(run("--out", "killed")) == 0
+    assert started[5:] == ["prepare", "pretrain", "distill", "evaluate"]
+    assert outputs("killed").keys() == outputs("whole").keys()
+
+
+def truncated() -> None:
+    path = Path("pets/b/03.png")
+    Image.effect_noise((64, 64), 90).save(path)
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def other_test_classes() -> None:
+    write_classes("pets/train", 6)
+    write_classes("pets/val", 6, "ac")
+
+
+@pytest.mark.parametrize(
+    ("change", "more", "expected"),
+    [
+        (None, ["--data", "cats"], "cats: no such folder"),
+        (None, ["--data", "pets/a"], "pets/a: holds 0 class folders, but at least two are wanted"),
+        (lambda: Path("pets/empty").mkdir(), [], "pets/empty: holds no images (looked for .png"),
+        (other_test_classes, [], "pets/val: must hold the same classes as pets/train, but only one has 'b'"),
+        (None, ["--ipc", "2"], "pets: class 'a' has 7 images to train on, but --ipc 2 starts from 8 … --ipc 1 to 1)"),
+        (lambda: picture("pets/c/0.png"), [], "pets: class 'c' has 0 images to train on … add images: at least 4"),
+        (truncated, [], "pets/b/03.png: is no readable, whole image ("),
+        (lambda: Path("pets/a/02.png").write_text("x"), [], "pets/a/02.png: is no readable, whole image (cannot"),
+        (lambda: picture("pets/a/02.tif", 1, mode="F"), [], "pets/a/02.tif: is no readable … its pixels have 32 bits"),
+        (
+            None,
+            ["--method", "papr"],
+            "--method: unknown method 'papr'; did you mean 'paper'? (allowed: paper, released",
+        ),
+        (None, ["--resolution", "0"], "--resolution: unknown resolution 0 (allowed: 32, 64, 128)"),
+        (None, ["--ipc", "0"], "ncfm distill: ipc: is 0, but should be greater than or equal to 1"),
+        (None, ["--iterations", "0"], "ncfm distill: iterations: is 0, but should be"),
+        (None, ["--extractors", "x"], "--extractors: is read only with --params"),
+        (None, ["--params", "x"], "--extractors: is missing, but is needed with --params"),
+        (
+            None,
+            ["--params", "x", "--extractors", "x", "--method", "x", "--out", "x"],
+            "--iterations: is read only without --params",
+        ),
+        (lambda: Path("results").write_text(""), [], "results/adhoc/pets/ … : cannot be written"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_refused(change, more, expected, capsys):
+    write_classes("pets", 9)
+    if change:
+        change()
+    assert cli.main(run(*more)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.match("ncfm: " + ".*".join(re.escape(part) for part in expected.split(" … ")), line), line
+    assert not list(Path().rglob("*.safetensors"))
+
+
+def test_every_recipe_of_the_base_file_is_offered():
+    recipes = {name: adhoc.recipe_of(name) for name in ("paper", "released", "mmd", "mse")}
+    assert recipes["paper"].frequencies == "mixture" and recipes["paper"].learning_rate == 0.01
+    assert recipes["released"].update == "per-class" and recipes["released"].learning_rate == 0.001
+    with pytest.raises(NcfmError, match="allowed: paper, released, mmd, mse"):
+        adhoc.recipe_of("random")
+
+
+@pytest.mark.usefixtures("_small")
+def test_the_tutorial_runs(capsys):
+    """Every block as it stands, only with a smaller budget."""
+    blocks = re.findall(r"```(python|sh)\n(.*?)```", TUTORIAL.read_text(encoding="utf-8"), re.DOTALL)
+    assert [language for language, _ in blocks] == ["python", "sh", "python", "sh"]
+    for language, block in blocks:
+        if language == "sh":
+            for line in block.splitlines():
+                program, *arguments = shlex.split(line)
+                assert program == "ncfm"
+                assert cli.main([*arguments, *(SMALL if arguments[0] == "distill" else [])]) == 0
+        else:
+            assert "zip(" in block or "range(30)" in block
+            exec(block.replace("range(30)", "range(4)"), {})
+    told = capsys.readouterr().out
+    accuracy = re.search(r"^([\d.]+)% of 364 real test images, learned from 400 distilled ones$", told, re.MULTILINE)
+    assert accuracy and float(accuracy[1]) > 60
+    assert len(list(Path("digits-distilled").glob("*/*.png"))) == 400
+    assert np.load("digits.npz")["images"].shape == (100, 1, 32, 32)

@@ -1,0 +1,151 @@
+"""Sets in other formats: what is written can be read again, and an imported set is as good as the one it came from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import record_of, run_evaluate
+from PIL import Image
+
+from ncfm import cli
+from ncfm.artifacts import read_json, sha256
+from ncfm.datasets.prepare import prepare
+from ncfm.distilled import load
+from ncfm.exchange import class_folders
+from ncfm.params import PrepareParams, SelectParams
+from ncfm.selection import select
+from ncfm.torchvision_shim import torchvision
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The digits, and a set of two stored images per class made of tiles."""
+    folder = tmp_path_factory.mktemp("digits")
+    params = PrepareParams(dataset="digits")
+    prepare(params, folder, record_of("prepare", folder / "card.json", params))
+    values = SelectParams(factor=2)
+    names = {"dataset": "digits", "ipc": 2, "method": "tiles", "seed": 0}
+    select(values, folder, names, folder, record_of("select", folder / "distilled.safetensors", values))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NCFM_TRACKING", "off")
+
+
+def export(digits: Path, form: str, out: str, *more: str) -> None:
+    stored = str(digits / "distilled.safetensors")
+    assert cli.main(["export", stored, "--format", form, "--out", out, *more]) == 0
+
+
+def import_command(file: str, out: str, **changes: str) -> list[str]:
+    values = {"dataset": "digits", "ipc": "2", "method": "tiles", "out": out, **changes}
+    return ["import", file, *(word for name, value in values.items() for word in (f"--{name}", value))]
+
+
+def test_an_imported_set_is_the_set_it_came_from(digits):
+    export(digits, "pt", "set.pt")
+    images, labels = torch.load("set.pt", weights_only=True)
+    mixed = torch.arange(20).view(10, 2).T.flatten()  # 0, 1, ... 9, 0, 1, ... 9: not class by class
+    torch.save([images[mixed].double(), labels[mixed].int()], "mixed.pt")
+    for file in ("set", "mixed"):
+        assert cli.main(import_command(f"{file}.pt", file)) == 0
+        imported, original = load(f"{file}/distilled.safetensors"), load(digits / "distilled.safetensors")
+        assert torch.equal(imported.stored, original.stored) and torch.equal(imported.images, original.images)
+        assert torch.equal(imported.labels, original.labels) and imported.names == original.names
+        assert sha256(f"{file}/grid.png") == sha256(digits / "grid.png")
+    there = run_evaluate(digits, digits / "distilled.safetensors", Path("there.json"), epochs=3)
+    here = run_evaluate(digits, Path("mixed/distilled.safetensors"), Path("here.json"), epochs=3)
+    assert read_json(here)["networks"] == read_json(there)["networks"]
+    record = read_json("mixed/distilled.record.json")
+    assert record["inputs"] == {"mixed.pt": sha256("mixed.pt")} and record["params"] == {"factor": 2}
+
+
+def test_png_and_npz_hold_the_same_images(digits):
+    original = load(digits / "distilled.safetensors")
+    export(digits, "npz", "set.npz")
+    content = np.load("set.npz", allow_pickle=False)
+    assert np.array_equal(content["images"], original.stored.numpy())
+    assert content["labels"].tolist() == [label for label in range(10) for _ in range(2)]
+    export(digits, "png", "stored")
+    export(digits, "png", "decoded", "--decoded")
+    for folder, images, labels in (
+        ("stored", original.stored, torch.tensor(content["labels"])),
+        ("decoded", original.pixels, original.labels),
+    ):
+        order = labels.argsort(stable=True)
+        found = torchvision.datasets.ImageFolder(folder, loader=Image.open)
+        assert found.classes == original.label_names and found.targets == labels[order].tolist()
+        pixels = torch.stack([torch.tensor(np.asarray(image) / 255.0) for image, _ in found])
+        assert (pixels - images[order, 0]).abs().max() <= 0.5 / 255 + 1e-6
+
+
+def test_folder_names_keep_the_order_of_the_labels():
+    assert class_folders(["airplane", "bird"]) == ["airplane", "bird"]
+    assert class_folders(["tench", "a/b"]) == ["0-tench", "1-a_b"]
+    assert class_folders(["crane", *"klmnopqrs", "crane"])[::10] == ["00-crane", "10-crane"]
+
+
+GOOD = torch.full((20, 1, 16, 16), 0.5), torch.arange(10).repeat_interleave(2)
+
+
+def changed(value: float) -> list[torch.Tensor]:
+    images = GOOD[0].clone()
+    images[3, 0, 1, 2] = value
+    return [images, GOOD[1]]
+
+
+@pytest.mark.parametrize(
+    ("content", "changes", "expected"),
+    [
+        (b"", {}, "is not a whole torch file of tensors alone"),
+        ([GOOD[0], Path("x")], {}, "is not a whole torch file of tensors alone"),
+        (GOOD[0], {}, "does not hold a list of two tensors"),
+        ([*GOOD, GOOD[1]], {}, "does not hold a list of two tensors"),
+        (GOOD, {"ipc": "1"}, "shape (20, 1, 16, 16), but digits at IPC 1 has (10, 1, 16, 16)"),
+        (GOOD, {"dataset": "cifar10"}, "shape (20, 1, 16, 16), but cifar10 at IPC 2 has (20, 3, 32, 32)"),
+        ([GOOD[0], GOOD[1][:3]], {}, "holds labels of shape (3,)"),
+        ([GOOD[0], GOOD[1].float()], {}, "holds labels of shape (20,) and type torch.float32"),
+        ([GOOD[0], GOOD[1] + 1], {}, "holds labels 1 to 10, but digits has 0 to 9"),
+        ([GOOD[0], GOOD[1].clamp(max=8)], {}, "holds 4 images of class 8 (8), but --ipc says 2"),
+        ([(GOOD[0] * 255).to(torch.uint8), GOOD[1]], {}, "holds images of type torch.uint8"),
+        (changed(float("nan")), {}, "not finite"),
+        (changed(-2.1), {}, "holds pixels from -2.1 to 0.5, but un-normalised"),
+        (GOOD, {"dataset": "digit"}, "--dataset: unknown dataset 'digit'; did you mean 'digits'?"),
+        (GOOD, {"factor": "3"}, "--factor: is 3, but must divide the resolution 16"),
+        (GOOD, {"factor": "0"}, "factor: is 0, but should be greater than or equal to 1"),
+        (GOOD, {"ipc": "0"}, "--ipc: is 0, but must be at least 1"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_files_that_are_refused(content, changes, expected, capsys):
+    if isinstance(content, bytes):
+        Path("set.pt").write_bytes(content)
+    else:
+        torch.save(list(content) if isinstance(content, tuple) else content, "set.pt")
+    assert cli.main(import_command("set.pt", "new", **changes)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert expected in line
+    assert not Path("new/distilled.safetensors").exists()
+
+
+def test_pixels_slightly_outside_are_clamped_and_counted(capsys):
+    torch.save(changed(1.02), "set.pt")
+    assert cli.main(import_command("set.pt", "new")) == 0
+    assert "1 of 5120 pixels lay outside [0, 1] and are clamped" in capsys.readouterr().err
+    assert load("new/distilled.safetensors").stored.max() == 1
+
+
+def test_exports_do_not_mix_with_other_files(digits, capsys):
+    Path("full").mkdir()
+    Path("full/x.png").touch()
+    stored = str(digits / "distilled.safetensors")
+    assert cli.main(["export", stored, "--format", "png", "--out", "full"]) == 2
+    assert "full: is not empty" in capsys.readouterr().err
+    assert cli.main(["export", stored, "--format", "pt", "--out", "full"]) == 2
+    assert "full: cannot be written: a folder of that name is in the way" in capsys.readouterr().err
