@@ -19,6 +19,7 @@ from torch import Tensor
 from ncfm.artifacts import sha256, storage_errors
 from ncfm.datasets import torchvision_sets
 from ncfm.datasets.catalogue import DatasetFacts
+from ncfm.datasets.image_files import BROKEN_IMAGE
 from ncfm.datasets.sources import Loaded, Source, one_line
 from ncfm.errors import DataError, StorageError
 
@@ -110,7 +111,7 @@ def _decode(picture: bytes, where: str) -> Tensor:
         with Image.open(io.BytesIO(picture), formats=["PNG"]) as image:
             image.load()
             rows = np.array(image)
-    except (OSError, SyntaxError, EOFError, ValueError, zlib.error, Image.DecompressionBombError) as error:
+    except BROKEN_IMAGE as error:
         raise DataError(f"{where}: not a whole PNG ({one_line(error)}); delete the archive and run again") from error
     if rows.dtype != np.uint8 or rows.shape[1:] != (SIDE * SIDE, 3):
         raise DataError(f"{where}: is {rows.dtype} {rows.shape}, but must be 8-bit RGB of width {SIDE * SIDE}")
