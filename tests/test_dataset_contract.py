@@ -277,3 +277,11 @@ def test_damaged_files_of_torchvision(tmp_path, monkeypatch):
     with (root / "test_32x32.mat").open("ab") as stream:
         stream.write(b"x")
     fails(tmp_path, "svhn", "files missing or corrupted", "train_32x32.mat, test_32x32.mat")
+
+
+def test_documentation_tells_of_every_data_set():
+    text = (Path(__file__).resolve().parent.parent / "docs" / "datasets.md").read_text(encoding="utf-8")
+    for name, facts in CATALOGUE.items():
+        assert f"`{name}`" in text
+        commands = [line.split() for line in text.splitlines() if line.startswith(f"prepare {name} ")]
+        assert [command[2] in ("auto", *facts.sources) for command in commands] == [True], name

@@ -53,18 +53,19 @@ def _load(facts: DatasetFacts, choice: str, root: Path) -> tuple[str, Loaded]:
     if choice not in ("auto", *facts.sources):
         raise ParamsError(one_of("source", choice, ("auto", *facts.sources), f"prepare for {facts.name}"))
     sources: dict[str, Source] = import_module(f"ncfm.datasets.{facts.reader}").SOURCES
+    names = facts.sources if choice == "auto" else (choice,)
     failures = []
-    for name in facts.sources if choice == "auto" else (choice,):
+    for name in names:
         try:
             loaded = sources[name](facts, root)
             _verify(facts, name, loaded)
         except DataError as error:
             failures.append(error)
-            if choice == "auto":
+            if len(names) > 1:
                 print(f"prepare: source {name}: {error}", file=sys.stderr, flush=True)
         else:
             return name, loaded
-    if choice != "auto":
+    if len(names) == 1:
         raise failures[0]
     said = "; ".join(f"({number}) {error}" for number, error in enumerate(failures, 1))
     raise DataError(f"{facts.name}: no source gave the data; put its files under {root}/ or connect; tried: {said}")
