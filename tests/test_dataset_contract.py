@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import http.server
 import io
@@ -26,6 +27,7 @@ from ncfm.records import Record
 from ncfm.torchvision_shim import torchvision
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+FIRST_TINY = "n00001000"
 FILES = ("train.safetensors", "test.safetensors", "card.json")
 TINY = [name for name in CATALOGUE if name.startswith("tinyimagenet")]
 
@@ -133,7 +135,7 @@ def test_tiny_imagenet_is_the_same_in_every_layout(tmp_path, monkeypatch):
     made.small("tinyimagenet", monkeypatch)
     files = made.tiny_files("tinyimagenet")
     made.write(tmp_path / "a", files)
-    made.zipped(tmp_path / "b" / f"{made.TINY}.zip", {**files, "train/._x.JPEG": b"what macOS adds"})
+    made.zipped(tmp_path / "b" / f"{made.TINY}.zip", {**files, f"train/{FIRST_TINY}/._x.JPEG": b"what macOS adds"})
     made.write(tmp_path / "c" / made.TINY, made.as_folders(files))
     made.write(tmp_path / "d", {**made.as_folders(files), "words.txt": files["words.txt"]})
     cards = [run(tmp_path / f"out-{place}", "tinyimagenet", tmp_path / place) for place in "abcd"]
@@ -240,6 +242,15 @@ def test_damaged_tiny_imagenet(tmp_path, monkeypatch, damage, texts, source):
     else:
         made.zipped(tmp_path / "root" / f"{made.TINY}-slice.zip", files)
     fails(tmp_path, "tinyimagenet-slice", *texts, source=source)
+
+
+def test_folder_without_permission(tmp_path, monkeypatch):
+    def refused(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(made.Path, "is_dir", refused)  # whoever runs the tests may be root, who is refused nothing
+    with pytest.raises(DataError, match=r"root/train: cannot be read \(no permission\)"):
+        run(tmp_path / "out", "imagemeow", tmp_path / "root", "folder")
 
 
 def test_damaged_archive(tmp_path, monkeypatch):

@@ -83,8 +83,8 @@ class Archive:
         except (OSError, zipfile.BadZipFile) as error:
             raise DataError(f"{path}: not a whole zip archive ({one_line(error)}); fetch it again") from error
         names = self._zip.namelist()
-        roots = [name.partition("train/")[0] for name in names if "train/" in name]
-        self._root = min(roots, key=len, default="")
+        roots = [f"/{name}".partition("/train/")[0] for name in names if "/train/" in f"/{name}"]
+        self._root = f"{min(roots, key=len, default='')}/".removeprefix("/")
         self._names = sorted(name.removeprefix(self._root) for name in names if name.startswith(self._root))
 
     def where(self, name: str) -> str:

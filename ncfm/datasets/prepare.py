@@ -57,7 +57,7 @@ def _load(facts: DatasetFacts, choice: str, root: Path) -> tuple[str, Loaded]:
     failures = []
     for name in names:
         try:
-            loaded = sources[name](facts, root)
+            loaded = _read(sources[name], facts, root)
             _verify(facts, name, loaded)
         except DataError as error:
             failures.append(error)
@@ -69,6 +69,13 @@ def _load(facts: DatasetFacts, choice: str, root: Path) -> tuple[str, Loaded]:
         raise failures[0]
     said = "; ".join(f"({number}) {error}" for number, error in enumerate(failures, 1))
     raise DataError(f"{facts.name}: no source gave the data; put its files under {root}/ or connect; tried: {said}")
+
+
+def _read(source: Source, facts: DatasetFacts, root: Path) -> Loaded:
+    try:
+        return source(facts, root)
+    except PermissionError as error:
+        raise DataError(f"{error.filename}: cannot be read (no permission)") from error
 
 
 def _label_names(facts: DatasetFacts, loaded: Loaded) -> tuple[str, ...]:
