@@ -194,5 +194,5 @@ def tensor_sha256(tensor: torch.Tensor) -> str:
     """Return the SHA-256 of a tensor's dtype, shape and bytes: equal tensors give equal hashes, whatever the file."""
     data = tensor.detach().cpu().contiguous()
     digest = hashlib.sha256(f"{data.dtype} {tuple(data.shape)}".encode())
-    digest.update(data.numpy().tobytes())
+    digest.update(data.flatten().numpy().data)  # a view: a large data set must not be in memory twice
     return digest.hexdigest()

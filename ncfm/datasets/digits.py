@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from ncfm.datasets.catalogue import DatasetFacts
 from ncfm.datasets.sources import Loaded, Source
 
 TEST_EVERY = 5
 
 
-def _embedded(root: Path) -> Loaded:
-    """Read the digits out of scikit-learn; ``root`` is not used.
+def _embedded(facts: DatasetFacts, root: Path) -> Loaded:
+    """Read the digits out of scikit-learn; neither argument is used.
 
     Pixels 0..16 are enlarged bilinearly by 2 (``align_corners=False``: weights of quarters, so the result is exact and
     the same on every machine), multiplied by 255/16 and rounded half to even. The package has no split of its own:

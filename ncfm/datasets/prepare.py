@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ncfm.artifacts import save_tensors, storage_errors, tensor_sha256, write_json
 from ncfm.datasets.catalogue import DatasetFacts, facts_of
-from ncfm.datasets.sources import Loaded, Source
+from ncfm.datasets.sources import Loaded, Source, check_sizes
 from ncfm.errors import DataError, ParamsError, one_of
 from ncfm.params import PrepareParams
 from ncfm.records import Record
@@ -23,7 +23,7 @@ def prepare(params: PrepareParams, out: Path, record: Record) -> None:
     The tensors files hold nothing of the source, so they are the same bytes whichever source was used.
 
     Raises:
-        DataError: where no source gives the data, or a source gives other data than the known content.
+        DataError: where no source gives the data, or a source gives other data than is known of the data set.
         ParamsError: for an unknown data set or source.
         StorageError: where a folder cannot be written.
     """
@@ -47,7 +47,7 @@ def write(facts: DatasetFacts, source: str, loaded: Loaded, out: Path, record: R
             "dataset": facts.name,
             "split": split,
             "classes": facts.classes,
-            "label_names": facts.label_names,
+            "label_names": _label_names(facts, loaded),
             "mean": facts.mean,
             "std": facts.std,
         }
@@ -61,31 +61,56 @@ def _load(facts: DatasetFacts, choice: str, root: Path) -> tuple[str, Loaded]:
     """Return the name of the source that gave the data, and the data; ``auto`` tries the sources in turn."""
     if choice not in ("auto", *facts.sources):
         raise ParamsError(one_of("source", choice, ("auto", *facts.sources), f"prepare for {facts.name}"))
-    sources: dict[str, Source] = import_module(f"ncfm.datasets.{facts.name}").SOURCES
+    sources: dict[str, Source] = import_module(f"ncfm.datasets.{facts.reader}").SOURCES
+    names = facts.sources if choice == "auto" else (choice,)
     failures = []
-    for name in facts.sources if choice == "auto" else (choice,):
+    for name in names:
         try:
-            loaded = sources[name](root)
+            loaded = _read(sources[name], facts, root)
             _verify(facts, name, loaded)
         except DataError as error:
             failures.append(error)
-            if choice == "auto":
+            if len(names) > 1:
                 print(f"prepare: source {name}: {error}", file=sys.stderr, flush=True)
         else:
             return name, loaded
-    if choice != "auto":
+    if len(names) == 1:
         raise failures[0]
     said = "; ".join(f"({number}) {error}" for number, error in enumerate(failures, 1))
     raise DataError(f"{facts.name}: no source gave the data; put its files under {root}/ or connect; tried: {said}")
 
 
+def _read(source: Source, facts: DatasetFacts, root: Path) -> Loaded:
+    try:
+        return source(facts, root)
+    except PermissionError as error:
+        raise DataError(f"{error.filename}: cannot be read (no permission)") from error
+
+
+def _label_names(facts: DatasetFacts, loaded: Loaded) -> tuple[str, ...]:
+    """Return the class names in label order: the known ones, or the source's where only the source knows them."""
+    return facts.label_names or loaded.label_names
+
+
 def _verify(facts: DatasetFacts, name: str, loaded: Loaded) -> None:
-    """Compare the tensors with the known content. Raises :class:`DataError` where they differ."""
-    found = _hashes(loaded)
+    """Compare shapes, labels, class sizes and the known content. Raises :class:`DataError` where they differ."""
+    where = f"{facts.name}: source {name}"
+    shape = (facts.channels, facts.resolution, facts.resolution)
+    for split, (images, labels) in loaded.splits.items():
+        if images.dtype != torch.uint8 or images.shape[1:] != shape or labels.shape != images.shape[:1]:
+            raise DataError(
+                f"{where}: gave {split} images {str(images.dtype).removeprefix('torch.')} {tuple(images.shape)} with "
+                f"labels {tuple(labels.shape)}, but they must be uint8 (N, {', '.join(map(str, shape))}) and (N,)"
+            )
+        outside = labels[(labels < 0) | (labels >= facts.classes)]
+        if len(outside):
+            raise DataError(f"{where}: gave the {split} label {outside[0]}, but labels are 0 to {facts.classes - 1}")
+        check_sizes(facts, split, labels.bincount(minlength=facts.classes).tolist(), _label_names(facts, loaded), where)
+    found = _hashes(loaded) if facts.content else {}
     for part, expected in facts.content.items():
         if found[part] != expected:
             raise DataError(
-                f"{facts.name}: source {name} gave other {part} than the known ones "
+                f"{where} gave other {part} than the known ones "
                 f"(content hash {found[part]}, expected {expected}); delete its files and run again"
             )
 
@@ -111,14 +136,15 @@ def statistics(images: Tensor) -> tuple[list[float], list[float]]:
 def _card(facts: DatasetFacts, name: str, loaded: Loaded) -> dict[str, object]:
     images, _ = loaded.splits["train"]
     mean, deviation = statistics(images)
+    names = _label_names(facts, loaded)
     per_class = {
-        split: dict(zip(facts.label_names, torch.bincount(labels, minlength=facts.classes).tolist(), strict=True))
+        split: dict(zip(names, torch.bincount(labels, minlength=facts.classes).tolist(), strict=True))
         for split, (_, labels) in loaded.splits.items()
     }
     return {
         "dataset": facts.name,
         "source": {"name": name, **loaded.origin},
-        "label_names": facts.label_names,
+        "label_names": names,
         "shape": list(images.shape[1:]),
         "images": {split: len(labels) for split, (_, labels) in loaded.splits.items()},
         "images_per_class": per_class,

@@ -1,0 +1,46 @@
+"""The ImageNet subsets at 128 x 128, from the user's ImageNet folder or the folder of a public archive of a subset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image
+
+from ncfm.datasets.catalogue import PUBLIC, DatasetFacts
+from ncfm.datasets.image_files import class_images, decoder, find_folder, load_classes
+from ncfm.datasets.imagenet_classes import IMAGENET_CLASSES
+from ncfm.datasets.sources import Loaded, Source
+
+SIDE = 128
+IMAGENET_TEST_IMAGES = 50
+
+
+def _folder(facts: DatasetFacts, root: Path) -> Loaded:
+    """Read ``train/<class>`` and ``val/<class>`` of ``root``, ``root/imagenet`` or, where public, its own folder."""
+    public = [f"{facts.name}2"] if facts.name in PUBLIC else []
+    files = find_folder(facts, root, ["imagenet", *public])
+    folders, names = zip(*IMAGENET_CLASSES[facts.name], strict=True)
+    splits = {"train": class_images(files, "train", folders), "test": class_images(files, "val", folders)}
+    of_imagenet = all(len(images) == IMAGENET_TEST_IMAGES for images in splits["test"])
+    origin = {
+        "folder": files.root.name,
+        "class_folders": list(folders),
+        "split": "ImageNet's" if of_imagenet else "the public archive's: about 70 % of all images for training",
+        "decoder": decoder(),
+    }
+    return Loaded(load_classes(facts, files, splits, names, shrink_and_crop), origin)
+
+
+def shrink_and_crop(image: Image.Image, where: str = "") -> Image.Image:
+    """Resize the shorter side to 128 pixels (bilinear, with antialiasing) and cut out the central 128 x 128.
+
+    As MTT (Cazenave et al. 2022) does, by torchvision's Resize and CenterCrop, rounding included.
+    """
+    width, height = image.size
+    shorter = min(width, height)
+    image = image.resize((SIDE * width // shorter, SIDE * height // shorter), Image.Resampling.BILINEAR)
+    left, top = round((image.width - SIDE) / 2), round((image.height - SIDE) / 2)
+    return image.crop((left, top, left + SIDE, top + SIDE))
+
+
+SOURCES: dict[str, Source] = {"folder": _folder}
