@@ -7,27 +7,44 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 Module = TypeVar("Module", bound=nn.Module)
+EMBEDDING_DEVIATION = 0.02  # of tokens and position embeddings: BERT's, and the vision transformers' after it
 
 
 def build_module(construct: Callable[[], Module], generator: torch.Generator) -> Module:
     """Construct a module without drawing from the global generator, then initialise it from ``generator``.
 
     The distribution is torch's own default: uniform with bound 1 / sqrt(fan-in) for weights and biases of linear and
-    convolution layers, ones and zeros for normalisation layers.
+    convolution layers, ones and zeros for normalisation layers. Attention's joint projection is a linear layer.
+    Parameters that a module holds outside of such layers are tokens and embeddings: normal with deviation 0.02.
+
+    Raises:
+        TypeError: for a layer whose buffers nothing here would fill.
     """
     with torch.device("meta"):
         module = construct()
     module = module.to_empty(device="cpu")
     for layer in module.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d):
-            bound = 1 / math.sqrt(layer.weight[0].numel())
-            with torch.no_grad():
-                layer.weight.uniform_(-bound, bound, generator=generator)
-                if layer.bias is not None:
-                    layer.bias.uniform_(-bound, bound, generator=generator)
-        elif isinstance(layer, nn.GroupNorm | nn.BatchNorm1d | nn.BatchNorm2d):
+            _fill_linear(layer.weight, layer.bias, generator)
+        elif isinstance(layer, nn.MultiheadAttention):
+            _fill_linear(layer.in_proj_weight, layer.in_proj_bias, generator)
+        elif isinstance(layer, nn.GroupNorm | nn.LayerNorm | nn.BatchNorm1d | nn.BatchNorm2d):
             layer.reset_parameters()
+        elif any(True for _ in layer.buffers(recurse=False)):
+            raise TypeError(f"no rule fills the buffers of {type(layer).__name__}")
+        else:
+            with torch.no_grad():
+                for value in layer.parameters(recurse=False):
+                    value.normal_(0, EMBEDDING_DEVIATION, generator=generator)
     return module
+
+
+def _fill_linear(weight: Tensor, bias: Tensor | None, generator: torch.Generator) -> None:
+    bound = 1 / math.sqrt(weight[0].numel())
+    with torch.no_grad():
+        weight.uniform_(-bound, bound, generator=generator)
+        if bias is not None:
+            bias.uniform_(-bound, bound, generator=generator)
