@@ -192,6 +192,7 @@ CAMPAIGN_FAULTS: list[tuple[str, str, Any, str]] = [
     ("trial", "distill.initialisation", "load", "distill.load: is missing, but initialisation: load needs the file"),
     ("trial", "architectures", ["convnet-5"], "architectures: convnet-5 cannot take digits, … 16 … multiples of 32)"),
     ("trial", "pretrain.arch", "convnet-5", "pretrain.arch: convnet-5 cannot take digits, … 16 … multiples of 32)"),
+    ("trial", "pretrain", {"arch": "vit-tiny", "norm": "batch"}, "pretrain.norm: is 'batch', … vit-tiny … layer)"),
     ("trial", "evaluate", {"norm": "group", "width": 6}, "evaluate.norm: is 'group', … width is 6 … multiples of 4)"),
 ]
 

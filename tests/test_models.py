@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from ncfm.compute import state_of, stateless
 from ncfm.errors import ParamsError
 from ncfm.initialisation import build_module
 from ncfm.models.base import scaled
@@ -44,6 +45,20 @@ def test_contract_of_every_architecture(arch, norm, times):
     assert features.std(0).min() > 0 or (features != features[0]).any()  # the images reach the features
     # An image's features depend on no other image of the batch: the discrepancies rest on that.
     torch.testing.assert_close(built.features(images[:1]), features[:1], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("arch", "norm"), [cell for cell in CELLS if cell[1] in ("batch", "layer")])
+def test_side_by_side_training_changes_the_buffers_that_testing_uses(arch, norm):
+    """Networks trained through one compiled forward pass lend it their state: running statistics must come back."""
+    direct, lending = network(arch, norm=norm).train(), network(arch, norm=norm)
+    forward = stateless(network(arch, norm=norm, name="structure").train())
+    images = 3 + torch.randn(4, 3, *2 * [ARCHITECTURES[arch].smallest], generator=generator("images"))
+    before = direct.eval()(images)
+    assert torch.equal(direct.train()(images), forward(state_of(lending), images))
+    for name, buffer in direct.named_buffers():
+        assert torch.equal(buffer, lending.get_buffer(name)), name
+    assert torch.equal(direct.eval()(images), lending.eval()(images))
+    assert torch.equal(direct(images), before) == (norm != "batch")
 
 
 @pytest.mark.parametrize(("arch", "norm"), CELLS)
@@ -124,10 +139,38 @@ def test_normalisations_within_an_image_differ_in_their_groups(norm, groups):
         ("vgg-11", "batch", 9_231_114),
         ("resnet-18", "batch", 11_173_962),
         ("resnet-18", "instance", 11_173_962),  # as many: a scale and a shift per channel
+        ("densenet-121", "batch", 6_956_298),  # pytorch-cifar's, 7.0 million
+        # torchvision's model cards count 5,288,548 with 1000 classes, of which the head has 1,281,000.
+        ("efficientnet-b0", "batch", 5_288_548 - 1_281_000 + 12_810),
     ],
 )
 def test_sizes_are_the_published_ones(arch, norm, count):
     assert parameters(network(arch, norm=norm, resolution=32, width=128, classes=10)) == count
+
+
+def test_size_of_vit_tiny():
+    # DeiT-Ti, as timm counts it: 5,717,416 at 224 pixels in patches of 16 with 1000 classes ("5.7M", arXiv 2012.12877).
+    assert parameters(network("vit-tiny", resolution=224, width=128, classes=1000)) == 5_717_416
+
+
+def test_resnet_ap_10_has_the_sizes_of_idc():
+    # IDC (arXiv 2205.14959): 32 to 256 channels for CIFAR's images, 64 to 512 for larger ones; 4 x 4 maps either way.
+    small, large = (network("resnet-ap-10", resolution=resolution, width=128) for resolution in (32, 128))
+    assert (small.feature_dimension, large.feature_dimension) == (256, 512)
+    assert not any(getattr(layer, "stride", (1, 1)) != (1, 1) for layer in small.modules())
+    for built, resolution, last in ((small, 32, 4), (large, 128, 8)):
+        assert built.blocks(torch.zeros(1, 3, resolution, resolution)).shape[-1] == last
+
+
+@pytest.mark.parametrize(("resolution", "last"), [(16, 2), (32, 2), (64, 2), (128, 4)])
+def test_strides_of_efficientnet_leave_two_by_two(resolution, last):
+    built = network("efficientnet-b0", resolution=resolution).eval()
+    assert built.blocks(torch.zeros(1, 3, resolution, resolution)).shape[-2:] == (last, last)
+
+
+@pytest.mark.parametrize(("resolution", "tokens"), [(16, 64), (32, 64), (64, 64), (128, 64), (224, 196)])
+def test_patches_of_vit_tiny(resolution, tokens):
+    assert network("vit-tiny", resolution=resolution).blocks.encoder.pos_embedding.shape == (1, tokens + 1, 12)
 
 
 def test_features_of_the_papers_networks():

@@ -52,6 +52,9 @@ ARCHITECTURES: dict[str, Architecture] = {
     # From 16 on: instance normalisation of the last maps needs more than one value.
     "resnet-18": Architecture("resnet", "ResNet18", NORMS, 16, 8),
     "resnet-ap-10": Architecture("resnet", "ResNetAP10", NORMS, 16, 16),
+    "densenet-121": Architecture("densenet", "DenseNet121", ("batch",), 16, 8),
+    "efficientnet-b0": Architecture("efficientnet", "EfficientNetB0", ("batch",), 16, 16),
+    "vit-tiny": Architecture("vit", "ViTTiny", ("layer",), 16, 16),
 }
 
 
