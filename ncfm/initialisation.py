@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 Module = TypeVar("Module", bound=nn.Module)
 EMBEDDING_DEVIATION = 0.02  # of tokens and position embeddings: BERT's, and the vision transformers' after it
@@ -17,8 +17,8 @@ def build_module(construct: Callable[[], Module], generator: torch.Generator) ->
     """Construct a module without drawing from the global generator, then initialise it from ``generator``.
 
     The distribution is torch's own default: uniform with bound 1 / sqrt(fan-in) for weights and biases of linear and
-    convolution layers, ones and zeros for normalisation layers. Attention's joint projection is a linear layer.
-    Parameters that a module holds outside of such layers are tokens and embeddings: normal with deviation 0.02.
+    convolution layers, Glorot's uniform and zeros for attention's joint projection, ones and zeros for normalisation
+    layers. Parameters that a module holds outside of such layers are tokens and embeddings: normal with deviation 0.02.
 
     Raises:
         TypeError: for a layer whose buffers nothing here would fill.
@@ -28,9 +28,14 @@ def build_module(construct: Callable[[], Module], generator: torch.Generator) ->
     module = module.to_empty(device="cpu")
     for layer in module.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d):
-            _fill_linear(layer.weight, layer.bias, generator)
+            bound = 1 / math.sqrt(layer.weight[0].numel())
+            with torch.no_grad():
+                layer.weight.uniform_(-bound, bound, generator=generator)
+                if layer.bias is not None:
+                    layer.bias.uniform_(-bound, bound, generator=generator)
         elif isinstance(layer, nn.MultiheadAttention):
-            _fill_linear(layer.in_proj_weight, layer.in_proj_bias, generator)
+            nn.init.xavier_uniform_(layer.in_proj_weight, generator=generator)
+            nn.init.zeros_(layer.in_proj_bias)
         elif isinstance(layer, nn.GroupNorm | nn.LayerNorm | nn.BatchNorm1d | nn.BatchNorm2d):
             layer.reset_parameters()
         elif any(True for _ in layer.buffers(recurse=False)):
@@ -40,11 +45,3 @@ def build_module(construct: Callable[[], Module], generator: torch.Generator) ->
                 for value in layer.parameters(recurse=False):
                     value.normal_(0, EMBEDDING_DEVIATION, generator=generator)
     return module
-
-
-def _fill_linear(weight: Tensor, bias: Tensor | None, generator: torch.Generator) -> None:
-    bound = 1 / math.sqrt(weight[0].numel())
-    with torch.no_grad():
-        weight.uniform_(-bound, bound, generator=generator)
-        if bias is not None:
-            bias.uniform_(-bound, bound, generator=generator)
