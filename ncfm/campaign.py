@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -22,7 +22,7 @@ from ncfm.campaign_file import CampaignFile, Section, read_yaml
 from ncfm.datasets.catalogue import DatasetFacts, facts_of
 from ncfm.errors import ParamsError, one_of
 from ncfm.layout import Cell
-from ncfm.models.registry import ARCHITECTURES, smallest_resolution
+from ncfm.models.registry import ARCHITECTURES, norm_of
 from ncfm.params import (
     STAGES,
     DistillParams,
@@ -36,6 +36,7 @@ from ncfm.params import (
     parse,
 )
 
+NetworkStage = TypeVar("NetworkStage", PretrainParams, EvaluateParams)
 ACTIVE = "campaign.yaml"  # the active campaign and its cells, which dvc.yaml reads
 RESERVED = ("base", "campaign")  # names in params/ that are not campaigns
 
@@ -177,6 +178,7 @@ def _add_cells(dataset: str, layers: _Layers, params: dict[Cell, StageParams]) -
     params[Cell("prepare", dataset)] = prepare
     pretrain, places = layers.merged(PretrainParams, dataset)
     _check_architecture(pretrain.arch, facts, places["arch"])
+    pretrain = _with_own_norm(pretrain, places)
     for arch in own.architectures:
         _check_architecture(arch, facts, f"{layers.path}: architectures")
     for ipc in ipcs:
@@ -190,7 +192,8 @@ def _add_cells(dataset: str, layers: _Layers, params: dict[Cell, StageParams]) -
             if extractor:
                 params[Cell("pretrain", dataset, arch=extractor)] = pretrain
             evaluations = {
-                a: layers.merged(EvaluateParams, dataset, ipc, method, {"arch": a})[0] for a in own.architectures
+                arch: _with_own_norm(*layers.merged(EvaluateParams, dataset, ipc, method, {"arch": arch}))
+                for arch in own.architectures
             }
             for seed in layers.told("seeds", ancestry) or (0,):
                 params[Cell(stage, dataset, ipc, method, seed, extractor=extractor)] = values
@@ -201,12 +204,17 @@ def _add_cells(dataset: str, layers: _Layers, params: dict[Cell, StageParams]) -
 def _check_architecture(arch: str, facts: DatasetFacts, where: str) -> None:
     if arch not in ARCHITECTURES:
         raise ParamsError(one_of("architecture", arch, ARCHITECTURES, where))
-    least = smallest_resolution(arch)
-    if facts.resolution % least:
+    architecture = ARCHITECTURES[arch]
+    if not architecture.takes(facts.resolution):
         raise ParamsError(
             f"{where}: {arch} cannot take {facts.name}, whose resolution is {facts.resolution} "
-            f"(allowed: multiples of {least})"
+            f"(allowed: {architecture.resolutions})"
         )
+
+
+def _with_own_norm(params: NetworkStage, places: dict[str, str]) -> NetworkStage:
+    """Return ``params`` with ``norm: default`` replaced by the architecture's own, so that results say what it was."""
+    return params.model_copy(update={"norm": norm_of(params.arch, params.norm, params.width, places["norm"])})
 
 
 def _check_set(values: DistillParams | SelectParams, facts: DatasetFacts, ipc: int, places: dict[str, str]) -> None:

@@ -10,13 +10,18 @@ import torch
 from torch import nn
 
 Module = TypeVar("Module", bound=nn.Module)
+EMBEDDING_DEVIATION = 0.02  # of tokens and position embeddings: BERT's, and the vision transformers' after it
 
 
 def build_module(construct: Callable[[], Module], generator: torch.Generator) -> Module:
     """Construct a module without drawing from the global generator, then initialise it from ``generator``.
 
     The distribution is torch's own default: uniform with bound 1 / sqrt(fan-in) for weights and biases of linear and
-    convolution layers, ones and zeros for normalisation layers.
+    convolution layers, Glorot's uniform and zeros for attention's joint projection, ones and zeros for normalisation
+    layers. Parameters that a module holds outside of such layers are tokens and embeddings: normal with deviation 0.02.
+
+    Raises:
+        TypeError: for a layer whose buffers nothing here would fill.
     """
     with torch.device("meta"):
         module = construct()
@@ -28,6 +33,15 @@ def build_module(construct: Callable[[], Module], generator: torch.Generator) ->
                 layer.weight.uniform_(-bound, bound, generator=generator)
                 if layer.bias is not None:
                     layer.bias.uniform_(-bound, bound, generator=generator)
-        elif isinstance(layer, nn.GroupNorm | nn.BatchNorm1d | nn.BatchNorm2d):
+        elif isinstance(layer, nn.MultiheadAttention):
+            nn.init.xavier_uniform_(layer.in_proj_weight, generator=generator)
+            nn.init.zeros_(layer.in_proj_bias)
+        elif isinstance(layer, nn.GroupNorm | nn.LayerNorm | nn.BatchNorm1d | nn.BatchNorm2d):
             layer.reset_parameters()
+        elif any(True for _ in layer.buffers(recurse=False)):
+            raise TypeError(f"no rule fills the buffers of {type(layer).__name__}")
+        else:
+            with torch.no_grad():
+                for value in layer.parameters(recurse=False):
+                    value.normal_(0, EMBEDDING_DEVIATION, generator=generator)
     return module

@@ -69,8 +69,10 @@ class ComputeParams(StageParams):
 class NetworkParams(ComputeParams):
     """How a network is built and trained; shared by the extractor pool and by evaluation."""
 
-    width: Count = Field(128, description="channels per block (paper: 128)")
-    norm: Literal["instance", "batch", "none"] = Field("instance", description="normalisation (paper: instance)")
+    width: Count = Field(128, description="channels per block of a ConvNet (paper: 128); others scale with it")
+    norm: Literal["default", "instance", "batch", "group", "layer", "none"] = Field(
+        "default", description="normalisation; default: the architecture's own (paper: instance)"
+    )
     epochs: Count = 60
     batch: Count = 128
     optimizer: Literal["sgd", "adamw"] = "sgd"

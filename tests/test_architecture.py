@@ -35,7 +35,7 @@ NARROW = {
     "augmentation": set(),
     "multiformation": set(),
     "frequencies": {"initialisation"},
-    "models": {"errors", "initialisation"},
+    "models": {"errors", "initialisation", "torchvision_shim"},
     "report": {"artifacts", "errors", "layout", "params", "pictures", "records"},
 }
 PRIVATE = {"mlflow": {"tracking"}, "snakemake": set(), "dvc": set(), "pickle": set()}

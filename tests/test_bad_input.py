@@ -133,7 +133,12 @@ CAMPAIGN_FAULTS: list[tuple[str, str, Any, str]] = [
     ("trial", "methods.paper.stage", "distil", "methods.paper.stage: unknown stage … (allowed: distill, select)"),
     ("trial", "architectures", ["convnet3"], "architectures: unknown architecture … 'convnet-3'? (allowed: convnet-3,"),
     ("trial", "pretrain.arch", "convnet-33", "pretrain.arch: unknown architecture … 'convnet-3'? … convnet-4"),
-    ("trial", "pretrain.norm", "batchnorm", "pretrain.norm: unknown norm … 'batch'? (allowed: instance, batch, none)"),
+    (
+        "trial",
+        "pretrain.norm",
+        "batchnorm",
+        "pretrain.norm: unknown norm … 'batch'? (allowed: default, instance,",
+    ),
     ("trial", "distill.discrepancy", "ncdf", "distill.discrepancy: unknown … 'ncfd'? (allowed: ncfd, mmd, mse)"),
     (
         "trial",
@@ -187,6 +192,8 @@ CAMPAIGN_FAULTS: list[tuple[str, str, Any, str]] = [
     ("trial", "distill.initialisation", "load", "distill.load: is missing, but initialisation: load needs the file"),
     ("trial", "architectures", ["convnet-5"], "architectures: convnet-5 cannot take digits, … 16 … multiples of 32)"),
     ("trial", "pretrain.arch", "convnet-5", "pretrain.arch: convnet-5 cannot take digits, … 16 … multiples of 32)"),
+    ("trial", "pretrain", {"arch": "vit-tiny", "norm": "batch"}, "pretrain.norm: is 'batch', … vit-tiny … layer)"),
+    ("trial", "evaluate", {"norm": "group", "width": 6}, "evaluate.norm: is 'group', … width is 6 … multiples of 4)"),
 ]
 
 
@@ -267,7 +274,12 @@ STAGE_FAULTS: list[tuple[str, dict[str, str], Callable[[], object] | None, str]]
     ("distill", {}, truncate(DISTILL_PARAMS), f"{DISTILL_PARAMS}: not a readable JSON file … delete it"),
     ("distill", {}, change(DISTILL_PARAMS, alhpa=1), f"{DISTILL_PARAMS}: unknown key 'alhpa'; did you mean 'alpha'?"),
     ("distill", {}, change(DISTILL_PARAMS, alpha=-1), f"{DISTILL_PARAMS}: alpha: is -1, but should be greater than"),
-    ("evaluate", {}, change(EVALUATE_PARAMS, arch="vgg"), "unknown architecture 'vgg' (allowed: convnet-3"),
+    (
+        "evaluate",
+        {},
+        change(EVALUATE_PARAMS, arch="vgg"),
+        "unknown architecture 'vgg'; did you mean 'vgg-11'?",
+    ),
     (
         "evaluate",
         {},

@@ -64,11 +64,19 @@ LAYERS = [  # as the head of ncfm/campaign.py documents it, later ones winning
 def test_each_layer_wins_over_those_before_it():
     cell = Cell("evaluate", "digits", 1, "paper", 5, "convnet-4")
     contents = {"base": BASE, "own": OWN}
-    assert resolve().params[cell] == EvaluateParams(arch="convnet-4")
+    assert resolve().params[cell] == EvaluateParams(arch="convnet-4", norm="instance")
     for position, (file, keys) in enumerate(LAYERS, start=1):
         contents[file] = put(contents[file], keys, 100 + position)
         changed = resolve(contents["base"], contents["own"]).params[cell]
-        assert changed == EvaluateParams(arch="convnet-4", epochs=100 + position), (file, keys)
+        assert changed == EvaluateParams(arch="convnet-4", norm="instance", epochs=100 + position), (file, keys)
+
+
+def test_the_params_name_the_norm_that_default_stands_for():
+    resolved = resolve(own={**OWN, "architectures": ["convnet-3", "alexnet"]}).params
+    norms = {cell.arch: params.norm for cell, params in resolved.items() if cell.stage in ("pretrain", "evaluate")}
+    assert norms == {"convnet-3": "instance", "alexnet": "none"}
+    chosen = resolve(own={**OWN, "evaluate": {"norm": "batch"}}).params
+    assert {params.norm for cell, params in chosen.items() if cell.stage == "evaluate"} == {"batch"}
 
 
 def test_a_layer_reaches_its_own_cells_only():
@@ -78,7 +86,7 @@ def test_a_layer_reaches_its_own_cells_only():
         if cell.stage == "evaluate":
             expected = {"epochs": 7} if cell.ipc == 1 else {}
             expected |= {"batch": 9} if cell.method == "random" else {}
-            assert params == EvaluateParams(arch=cell.arch, **expected)
+            assert params == EvaluateParams(arch=cell.arch, norm="instance", **expected)
 
 
 def test_like_takes_over_everything_but_the_label():
@@ -214,7 +222,7 @@ def test_the_committed_active_campaign_is_in_step():
 
 def test_defaults_are_those_of_the_paper_and_the_released_program():
     """The numbers of method.md sections 1 to 6."""
-    training = {"batch": 128, "width": 128, "norm": "instance", "cutmix_probability": 0.5}
+    training = {"batch": 128, "width": 128, "norm": "default", "cutmix_probability": 0.5}
     pretrain = {
         **training,
         "pool": 20,

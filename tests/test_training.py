@@ -1,4 +1,4 @@
-"""Networks, their training, the extractor pool and evaluation."""
+"""Training of networks, the extractor pool and evaluation."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import torch
 
 from ncfm.artifacts import load_tensors, read_json
 from ncfm.datasets.split import load_split
-from ncfm.errors import DataError, DivergenceError, ParamsError
+from ncfm.errors import DataError, DivergenceError
 from ncfm.evaluate import look_epochs, summary
 from ncfm.extractors import Pool
-from ncfm.models.convnet import HalvingPool
-from ncfm.models.registry import ARCHITECTURES, build, smallest_resolution
+from ncfm.models.registry import build
 from ncfm.params import EvaluateParams, PretrainParams
 from ncfm.seeding import derive_seed, generator
 from ncfm.training import accuracy, learning_rate, train
@@ -36,65 +35,9 @@ def pool(data, tmp_path):
     return helpers.run_pretrain(data, tmp_path / "pool.safetensors", norm="batch")
 
 
-def network(arch="convnet-3", name="weights", **changes):
-    shape = {"channels": 3, "resolution": smallest_resolution(arch), "classes": 5, "width": 4, "norm": "instance"}
-    return build(arch, **{**shape, **changes}, generator=generator(name))
-
-
-# --- architectures
-
-
-@pytest.mark.parametrize("arch", ARCHITECTURES)
-@pytest.mark.parametrize("norm", ["instance", "batch", "none"])
-@pytest.mark.parametrize("multiple", [1, 2])
-def test_contract_of_every_architecture(arch, norm, multiple):
-    resolution = smallest_resolution(arch) * multiple
-    built = network(arch, norm=norm, resolution=resolution).eval()
-    images = torch.randn(2, 3, resolution, resolution, generator=generator("images"))
-    features = built.features(images)
-    assert features.shape == (2, built.feature_dimension)
-    assert built(images).shape == (2, 5)
-    torch.testing.assert_close(built(images), built.head(features))
-    # An image's features depend on no other image of the batch: the discrepancies rest on that.
-    torch.testing.assert_close(built.features(images[:1]), features[:1], atol=1e-5, rtol=1e-4)
-
-
-@pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_weights_come_from_the_generator_alone(arch):
-    state = torch.random.get_rng_state()
-    first, again, other = network(arch), network(arch), network(arch, name="other")
-    assert torch.equal(torch.random.get_rng_state(), state)
-    for name, value in first.state_dict().items():
-        assert torch.equal(value, again.state_dict()[name])
-    assert not torch.equal(first.head.weight, other.head.weight)
-    bound = first.feature_dimension**-0.5
-    assert 0.8 * bound < first.head.weight.abs().max() <= bound
-
-
-@pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_resolution_too_small_or_not_a_multiple(arch):
-    least = smallest_resolution(arch)
-    for resolution in (least // 2, least + 1):
-        with pytest.raises(ParamsError, match=rf"{arch} .* resolution {resolution} \(allowed: multiples of {least}\)"):
-            network(arch, resolution=resolution)
-
-
-def test_unknown_architecture():
-    with pytest.raises(ParamsError, match="unknown architecture 'convnet-33'; did you mean 'convnet-3'"):
-        build("convnet-33", channels=3, resolution=8, classes=2, width=4, norm="none", generator=generator())
-
-
-def test_sizes_of_the_papers_networks():
-    built = network("convnet-3", resolution=32, width=128, classes=10)
-    assert sum(parameter.numel() for parameter in built.parameters()) == 320_010
-    for arch, resolution in (("convnet-3", 32), ("convnet-4", 64), ("convnet-5", 128)):
-        assert network(arch, resolution=resolution, width=128).feature_dimension == 2048
-
-
-def test_pooling_is_the_mean_of_two_by_two():
-    images = torch.randn(2, 3, 8, 8, generator=generator("images"), dtype=torch.float64, requires_grad=True)
-    torch.testing.assert_close(HalvingPool()(images), torch.nn.functional.avg_pool2d(images, 2))
-    assert torch.autograd.gradcheck(HalvingPool(), images, fast_mode=True)
+def network():
+    shape = {"channels": 3, "resolution": helpers.RESOLUTION, "classes": 3, "width": 4, "norm": "instance"}
+    return build("convnet-3", **shape, generator=generator("weights"))
 
 
 # --- training
@@ -109,7 +52,7 @@ def test_learning_rates_of_the_two_protocols():
 
 def train_tiny(data, names=("a",), **changes):
     split = load_split(data, "train")
-    built, losses = network(resolution=8, classes=3), []
+    built, losses = network(), []
     params = PretrainParams(**{**helpers.NETWORK, "epochs": 3, **changes})
 
     def normalised(index):
@@ -141,7 +84,7 @@ def test_infinite_loss_stops_training(data):
 
 def test_accuracy_is_the_share_of_right_answers(data):
     split = load_split(data, "test")
-    built = network(resolution=8, classes=3).eval()
+    built = network().eval()
     with torch.no_grad():
         built.head.weight.zero_()
         built.head.bias.copy_(torch.tensor([0.0, 1.0, 0.0]))  # says class 1 whatever it sees

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from ncfm.initialisation import build_module
-from ncfm.models.base import Network
+from ncfm.models.base import Network, normalisation
 
 
 class HalvingPool(nn.Module):
@@ -34,11 +32,7 @@ class ConvNet(Network):
         blocks: list[nn.Module] = []
         for block in range(depth):
             blocks.append(nn.Conv2d(channels if block == 0 else width, width, kernel_size=3, padding=1))
-            if norm == "instance":  # one group per channel: instance normalisation with a learned scale and shift
-                blocks.append(nn.GroupNorm(width, width))
-            elif norm == "batch":
-                blocks.append(nn.BatchNorm2d(width))
-            blocks += [nn.ReLU(), HalvingPool()]
+            blocks += [*normalisation(norm, width), nn.ReLU(), HalvingPool()]
         self.blocks = nn.Sequential(*blocks)
         self.feature_dimension = width * (resolution // 2**depth) ** 2
         self.head = nn.Linear(self.feature_dimension, classes)
@@ -46,20 +40,3 @@ class ConvNet(Network):
     def features(self, images: Tensor) -> Tensor:
         """Return the flattened output of the last block: (N, D)."""
         return self.blocks(images).flatten(1)
-
-
-def build_convnet(
-    *,
-    depth: int,
-    channels: int,
-    resolution: int,
-    classes: int,
-    width: int,
-    norm: str,
-    generator: torch.Generator,
-) -> ConvNet:
-    """Build a ConvNet initialised from ``generator``."""
-    return build_module(
-        lambda: ConvNet(depth=depth, channels=channels, resolution=resolution, classes=classes, width=width, norm=norm),
-        generator,
-    )
