@@ -35,9 +35,9 @@ SHAPES = {  # classes, images per class, resolution, network
 }
 
 
-def begin() -> torch.device:
+def begin(bounded: bool = False) -> torch.device:
     """Set the process up as a stage is, and return its device."""
-    set_up()
+    set_up(bounded)
     return device()
 
 

@@ -23,7 +23,7 @@ def recorded(
     from ncfm.records import Record
 
     check_writable(output)
-    set_up()
+    set_up(bounded=getattr(params, "recompute", False))
     record = Record(params.stage, output, params.model_dump(mode="json"), names, inputs)
     if shard()[0] == 0:  # of several processes one is the run
         record.send_to(tracking.start(record.content))
