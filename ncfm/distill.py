@@ -26,7 +26,7 @@ from ncfm.compute import accelerated, add_over_processes, device, images_at_once
 from ncfm.datasets.split import Split, load_split
 from ncfm.distilled import load, save_set
 from ncfm.errors import DataError, DivergenceError, ParamsError
-from ncfm.extractors import Pool
+from ncfm.extractors import Pool, load_pool
 from ncfm.frequencies import build_sampling_network, draw_frequencies
 from ncfm.models.base import Network
 from ncfm.multiformation import decode_classes, tile
@@ -54,9 +54,8 @@ def distill(
         DivergenceError: a loss that is infinite or not a number.
     """
     where = device()
-    split, pool = load_split(data, "train", where), Pool(extractors, where)
-    if pool.facts["dataset"] != split.dataset:
-        raise DataError(f"{extractors}: was trained on {pool.facts['dataset']}, but {data} holds {split.dataset}")
+    split = load_split(data, "train", where)
+    pool = load_pool(extractors, data, split)
     run = Distillation(params, split, pool, int(names["ipc"]), int(names["seed"]))
     resume, key = out / "checkpoint.safetensors", record.content["key"]
     if saved := checkpoint.load(resume, key, where):

@@ -135,8 +135,18 @@ class SelectParams(StageParams):
     """A coreset of real images, of equal storage."""
 
     stage = "select"
-    rule: Literal["random"] = Field("random", description="name of a file in ncfm/selection/")
+    rule: Literal["random", "herding", "k-center", "forgetting"] = Field(
+        "random", description="name of a file in ncfm/selection/"
+    )
     factor: Count = Field(1, description="1: whole images; above: factor x factor shrunken images per stored one")
+    epochs: Annotated[int, Field(ge=2)] = Field(
+        60, description="of the training that forgetting watches; the other rules train nothing"
+    )
+
+    @property
+    def reads_extractors(self) -> bool:
+        """Whether the rule needs the extractor pool: its networks' features, or their architecture and width."""
+        return self.rule in ("herding", "k-center", "forgetting")
 
 
 class EvaluateProtocol(NetworkParams):

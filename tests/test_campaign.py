@@ -167,7 +167,7 @@ def test_params_files_say_what_the_stages_read():
         if cell.stage == "report":
             assert content["labels"] == chosen.labels
             assert content["evaluations"] == [cell.names for cell in chosen.of("evaluate")]
-            assert content["sets"] == [cell.names for cell in chosen.of("distill", "select")]
+            assert content["sets"] == [{"stage": c.stage, **c.names} for c in chosen.of("distill", "select")]
         else:
             assert parse(STAGES[cell.stage], content, "") == params
     assert chosen.params[chosen.of("distill")[0]] == DistillParams(learning_rate=0.0001, iterations=3)
@@ -263,7 +263,8 @@ def test_selection_rules_are_those_of_the_params():
 
 def test_recipes_of_the_base(here):
     write_text("params/base.yaml", (COMMITTED / "base.yaml").read_text(encoding="utf-8"))
-    methods = ("paper", "released", "mmd", "mse", "random", "random-tiles")
+    coresets = {f"{rule}{tiles}": (rule, 2 if tiles else 1) for rule in selection.RULES for tiles in ("", "-tiles")}
+    methods = ("paper", "released", "mmd", "mse", *coresets)
     write_text("params/trial.yaml", yaml.safe_dump({**OWN, "methods": {name: {} for name in methods}}))
     chosen = campaign.load("trial")
     found = {cell.method: chosen.params[cell].model_dump() for cell in chosen.of("distill", "select") if cell.ipc == 1}
@@ -274,5 +275,5 @@ def test_recipes_of_the_base(here):
     assert found["released"] == default | released | {"schedule": "plateau", "shrink": "nearest"}
     for name in ("mmd", "mse"):  # beside `paper`, only the discrepancy differs
         assert found[name] == found["paper"] | {"discrepancy": name}
-    assert found["random"] == {"rule": "random", "factor": 1}
-    assert found["random-tiles"] == {"rule": "random", "factor": 2}
+    for name, (rule, factor) in coresets.items():
+        assert found[name] == SelectParams(rule=rule, factor=factor).model_dump()
