@@ -150,6 +150,8 @@ class Distillation:
         draws = generator(*self.names, self.iteration)
         device_draws = generator(*self.names, self.iteration, "device", device=self.device)
         extractor, trained = self.pool.choose(draws)
+        if self.params.extractor == "random":
+            extractor = self.pool.randomise(generator(*self.names, self.iteration, "extractor"))
         everything = range(self.split.classes)
         if self.params.update == "joint":
             # Every process draws for all classes, so that the draws do not depend on the number of processes.
@@ -215,17 +217,21 @@ class Distillation:
 
     @torch.no_grad()
     def real_features(self, batch: Batch, features: Features) -> Tensor:
-        """Return the normalised features of a class's real images, (B, D), ``images_at_once`` at a time."""
+        """Return the features to compare of a class's real images, (B, D), ``images_at_once`` at a time."""
         found = []
         for piece in pieces(len(batch.real), self.at_once):
             images = self.split.normalisation(self.split.pixels(batch.real[piece]))
             found.append(features(augmentation.apply(images, batch.drawn)))
-        return discrepancy.normalise(torch.cat(found))
+        return self.compared(torch.cat(found))
 
     def synthetic_features(self, drawn: Mapping[int, augmentation.Draw], features: Features) -> dict[int, Tensor]:
-        """Return the normalised features of each class's synthetic images, (M, D)."""
+        """Return the features to compare of each class's synthetic images, (M, D)."""
         outputs = self.pass_through(drawn, features)
-        return {label: discrepancy.normalise(output) for label, output in outputs.items()}
+        return {label: self.compared(output) for label, output in outputs.items()}
+
+    def compared(self, features_BD: Tensor) -> Tensor:
+        """Return features as the discrepancy takes them: of length 1, unless ``normalise_features`` is off."""
+        return discrepancy.normalise(features_BD) if self.params.normalise_features else features_BD
 
     def pass_through(self, drawn: Mapping[int, augmentation.Draw], function: Features) -> dict[int, Tensor]:
         """Return ``function`` of each class's decoded and augmented images, ``images_at_once`` at a time.

@@ -12,7 +12,7 @@ from ncfm import checkpoint
 from ncfm.artifacts import load_tensors, save_tensors
 from ncfm.compute import device, side_by_side
 from ncfm.datasets.split import Split, load_split
-from ncfm.errors import DataError
+from ncfm.errors import DataError, ParamsError
 from ncfm.models.base import Network
 from ncfm.models.registry import build
 from ncfm.params import PretrainParams
@@ -168,6 +168,19 @@ class Pool:
         """Return a new network of the members' architecture, width and normalisation, with random weights."""
         shape = {name: self.facts[name] for name in ("channels", "resolution", "classes", "width", "norm")}
         return build(self.facts["arch"], **shape, generator=weights).to(self._where)
+
+    def randomise(self, weights: torch.Generator) -> Network:
+        """Give the blended extractor fresh random weights, as DM (Zhao and Bilen 2023, section 3.1) at each iteration.
+
+        Raises:
+            ParamsError: with batch-norm, which without training has no statistics to normalise with.
+        """
+        if self.facts["norm"] == "batch":
+            raise ParamsError(
+                "extractor: is 'random', but the pool's batch-norm needs trained statistics (allowed: pool)"
+            )
+        self.blended.load_state_dict(self.fresh(weights).state_dict())
+        return self.blended
 
     def choose(self, draws: torch.Generator) -> tuple[Network, Network]:
         """Draw a member and beta ~ U(0, 1); return the blended extractor and the trained member (paper section 4.1).

@@ -108,6 +108,10 @@ class DistillParams(ComputeParams):
     )
     update: Literal["joint", "per-class"] = "joint"
     discrepancy: Literal["ncfd", "mmd", "mse"] = "ncfd"
+    extractor: Literal["pool", "random"] = Field(
+        "pool", description="a blended network of the pool, or one of its shape with fresh random weights (DM)"
+    )
+    normalise_features: bool = Field(True, description="scale each image's features to length 1 (DM does not)")
     loss_scale: Positive = Field(300.0, description="factor of the discrepancy (released program)")
     alpha: Share = Field(0.5, description="weight of amplitude; phase has 1 - alpha (paper eq. 5)")
     frequencies: Literal["gaussian", "mixture", "released"] = "mixture"

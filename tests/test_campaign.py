@@ -264,7 +264,7 @@ def test_selection_rules_are_those_of_the_params():
 def test_recipes_of_the_base(here):
     write_text("params/base.yaml", (COMMITTED / "base.yaml").read_text(encoding="utf-8"))
     coresets = {f"{rule}{tiles}": (rule, 2 if tiles else 1) for rule in selection.RULES for tiles in ("", "-tiles")}
-    methods = ("paper", "released", "mmd", "mse", *coresets)
+    methods = ("paper", "released", "mmd", "mse", "gaussian", "amplitude", "phase", *coresets)
     write_text("params/trial.yaml", yaml.safe_dump({**OWN, "methods": {name: {} for name in methods}}))
     chosen = campaign.load("trial")
     found = {cell.method: chosen.params[cell].model_dump() for cell in chosen.of("distill", "select") if cell.ipc == 1}
@@ -275,5 +275,11 @@ def test_recipes_of_the_base(here):
     assert found["released"] == default | released | {"schedule": "plateau", "shrink": "nearest"}
     for name in ("mmd", "mse"):  # beside `paper`, only the discrepancy differs
         assert found[name] == found["paper"] | {"discrepancy": name}
+    for name, changed in {
+        "gaussian": {"frequencies": "gaussian"},
+        "amplitude": {"alpha": 1},
+        "phase": {"alpha": 0},
+    }.items():
+        assert found[name] == found["paper"] | changed
     for name, (rule, factor) in coresets.items():
         assert found[name] == SelectParams(rule=rule, factor=factor).model_dump()
