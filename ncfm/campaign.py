@@ -185,18 +185,23 @@ def _add_cells(dataset: str, layers: _Layers, params: dict[Cell, StageParams]) -
             stage = layers.told("stage", ancestry)
             model: type[DistillParams | SelectParams] = DistillParams if stage == "distill" else SelectParams
             values, places = layers.merged(model, dataset, ipc, method)
-            _check_set(values, facts, ipc, places)
+            stored = ipc
+            if isinstance(values, SelectParams) and values.rule == "all":
+                # One set per data set, the same at every IPC of the campaign: its IPC is what it holds.
+                stored = facts.smallest_class
+                values, places = layers.merged(model, dataset, stored, method)
+            _check_set(values, facts, stored, places)
             extractor = None
             if isinstance(values, DistillParams) or values.reads_extractors:
                 extractor = pretrain.arch
                 params[Cell("pretrain", dataset, arch=extractor)] = pretrain
             evaluations = {
-                a: layers.merged(EvaluateParams, dataset, ipc, method, {"arch": a})[0] for a in own.architectures
+                a: layers.merged(EvaluateParams, dataset, stored, method, {"arch": a})[0] for a in own.architectures
             }
             for seed in layers.told("seeds", ancestry) or (0,):
-                params[Cell(stage, dataset, ipc, method, seed, extractor=extractor)] = values
+                params[Cell(stage, dataset, stored, method, seed, extractor=extractor)] = values
                 for arch, evaluation in evaluations.items():
-                    params[Cell("evaluate", dataset, ipc, method, seed, arch)] = evaluation
+                    params[Cell("evaluate", dataset, stored, method, seed, arch)] = evaluation
 
 
 def _check_architecture(arch: str, facts: DatasetFacts, where: str) -> None:

@@ -139,7 +139,7 @@ class SelectParams(StageParams):
     """A coreset of real images, of equal storage."""
 
     stage = "select"
-    rule: Literal["random", "herding", "k-center", "forgetting"] = Field(
+    rule: Literal["random", "herding", "k-center", "forgetting", "all"] = Field(
         "random", description="name of a file in ncfm/selection/"
     )
     factor: Count = Field(1, description="1: whole images; above: factor x factor shrunken images per stored one")

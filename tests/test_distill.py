@@ -104,13 +104,14 @@ def test_every_method_of_the_base_gives_a_set(data, pool, tmp_path):
     seen = set()
     for cell in resolved.of("distill", "select"):
         params, out = resolved.params[cell], tmp_path / cell.method
-        names = {"dataset": "made", "ipc": 1, "method": cell.method, "seed": 0}
+        ipc = helpers.PER_CLASS if cell.method == "whole" else 1
+        names = {"dataset": "made", "ipc": ipc, "method": cell.method, "seed": 0}
         record = helpers.record_of(cell.stage, out / "distilled.safetensors", params, **names)
         if cell.stage == "distill":
             distill(params, data, pool, names, out, record)
         else:
             select(params, data, pool if params.reads_extractors else None, names, out, record)
-        check_set(out / "distilled.safetensors", ipc=1, factor=params.factor)
+        check_set(out / "distilled.safetensors", ipc=ipc, factor=params.factor)
         assert ncfm.load(out / "distilled.safetensors").names == names
         seen.add(cell.method)
     assert seen == set(methods)

@@ -28,7 +28,7 @@ EVALUATIONS = Path("results/tiny/evaluations/digits/ipc1")
 CORESETS = """
 architectures: [convnet-3]
 datasets: {digits: {ipcs: [1, 2]}}
-methods: {random: {}, herding: {seeds: [0, 1]}, forgetting-tiles: {}}
+methods: {random: {}, herding: {seeds: [0, 1]}, forgetting-tiles: {}, whole: {}}
 """
 STAGES = {"prepare": 1, "pretrain": 1, "distill": 1, "select": 1, "evaluate": 2, "report": 1}
 

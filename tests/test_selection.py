@@ -10,6 +10,7 @@ import torch
 from torch.nn.functional import avg_pool2d
 
 import ncfm
+from ncfm.artifacts import load_tensors, save_tensors
 from ncfm.datasets.split import load_split
 from ncfm.errors import DataError, ParamsError
 from ncfm.extractors import Pool
@@ -20,6 +21,8 @@ from ncfm.selection.forgetting import forgetting_events, watched_training
 from ncfm.selection.herding import herd
 from ncfm.selection.k_center import farthest_first
 from ncfm.selection.request import Request
+
+CORESETS = [rule for rule in RULES if rule != "all"]
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +40,7 @@ def pool(data, tmp_path_factory):
     return helpers.run_pretrain(data, tmp_path_factory.mktemp("pool") / "pool.safetensors")
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", CORESETS)
 def test_every_rule_takes_different_real_images_of_the_class(rule, data, pool, tmp_path):
     split = load_split(data, "train")
     chosen = ncfm.load(helpers.run_select(data, tmp_path, ipc=4, pool=pool, rule=rule))
@@ -52,7 +55,7 @@ def test_every_rule_takes_different_real_images_of_the_class(rule, data, pool, t
     assert not torch.equal(other.stored, chosen.stored)
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", CORESETS)
 def test_tiles_are_shrunken_real_images_in_the_same_storage(rule, data, pool, tmp_path):
     """IPC 2 as tiles holds the images that the rule chooses at eight images per class."""
     split = load_split(data, "train")
@@ -66,6 +69,28 @@ def test_tiles_are_shrunken_real_images_in_the_same_storage(rule, data, pool, tm
         distance = torch.cdist(torch.cat(corners).flatten(1), small.flatten(1))
         assert distance.min(1).values.max() < 1e-5
         assert len(set(distance.argmin(1).tolist())) == 8
+
+
+def test_all_stores_every_image_of_classes_of_any_size(data, tmp_path):
+    tensors, facts = load_tensors(data / "train.safetensors")
+    kept = torch.arange(36)[4:]  # class 0 loses two images, the others one
+    save_tensors(tmp_path / "train.safetensors", {name: value[kept] for name, value in tensors.items()}, facts)
+    path = helpers.run_select(tmp_path, tmp_path / "set", ipc=10, rule="all")
+    assert load_tensors(path)[0]["images"].dtype == torch.uint8
+    split, whole = load_split(tmp_path, "train"), ncfm.load(path)
+    assert whole.labels.tolist() == [0] * 10 + [1] * 11 + [2] * 11
+    assert torch.equal(whole.pixels, split.pixels(torch.cat(split.by_class)))
+    torch.testing.assert_close(whole.images, split.normalisation(whole.pixels))
+    assert (tmp_path / "set/grid.png").stat().st_size > 0
+    evaluation = json.loads(helpers.run_evaluate(data, path, tmp_path / "e.json").read_text())
+    assert evaluation["training_images"] == 32
+
+
+def test_all_has_one_ipc(data, tmp_path):
+    with pytest.raises(ParamsError, match=r"^--ipc: is 4, but the rule all stores every image of made \(allowed: 12,"):
+        helpers.run_select(data, tmp_path, ipc=4, rule="all")
+    with pytest.raises(ParamsError, match=r"^--ipc: is 12, which takes 48 real images per class"):
+        helpers.run_select(data, tmp_path, ipc=12, rule="all", factor=2)
 
 
 # --- the rules by hand
