@@ -187,18 +187,24 @@ def _add_cells(dataset: str, layers: _Layers, params: dict[Cell, StageParams]) -
             stage = layers.told("stage", ancestry)
             model: type[DistillParams | SelectParams] = DistillParams if stage == "distill" else SelectParams
             values, places = layers.merged(model, dataset, ipc, method)
-            _check_set(values, facts, ipc, places)
-            extractor = pretrain.arch if stage == "distill" else None
-            if extractor:
+            stored = ipc
+            if isinstance(values, SelectParams) and values.rule == "all":
+                # One set per data set, the same at every IPC of the campaign: its IPC is what it holds.
+                stored = facts.smallest_class
+                values, places = layers.merged(model, dataset, stored, method)
+            _check_set(values, facts, stored, places)
+            extractor = None
+            if isinstance(values, DistillParams) or values.reads_extractors:
+                extractor = pretrain.arch
                 params[Cell("pretrain", dataset, arch=extractor)] = pretrain
             evaluations = {
-                arch: _with_own_norm(*layers.merged(EvaluateParams, dataset, ipc, method, {"arch": arch}))
+                arch: _with_own_norm(*layers.merged(EvaluateParams, dataset, stored, method, {"arch": arch}))
                 for arch in own.architectures
             }
             for seed in layers.told("seeds", ancestry) or (0,):
-                params[Cell(stage, dataset, ipc, method, seed, extractor=extractor)] = values
+                params[Cell(stage, dataset, stored, method, seed, extractor=extractor)] = values
                 for arch, evaluation in evaluations.items():
-                    params[Cell("evaluate", dataset, ipc, method, seed, arch)] = evaluation
+                    params[Cell("evaluate", dataset, stored, method, seed, arch)] = evaluation
 
 
 def _check_architecture(arch: str, facts: DatasetFacts, where: str) -> None:
@@ -257,13 +263,16 @@ def report_contents(campaign: Campaign) -> dict[str, Any]:
         "title": campaign.title,
         "labels": campaign.labels,
         "evaluations": [cell.names for cell in campaign.of("evaluate")],
-        "sets": [cell.names for cell in campaign.of("distill", "select")],
+        "sets": [{"stage": cell.stage, **cell.names} for cell in campaign.of("distill", "select")],
     }
 
 
 def active_text(campaign: Campaign) -> str:
     """Return the text of `params/campaign.yaml`: the active campaign and its cells, for dvc.yaml."""
-    cells = {stage: {cell.key: cell.names for cell in campaign.of(stage)} for stage in STAGES if stage != "report"}
+    cells: dict[str, dict[str, Any]] = {group: {} for group in (*STAGES, "select-with-extractors") if group != "report"}
+    for cell in campaign.cells:
+        if cell.stage != "report":
+            cells[cell.group][cell.key] = cell.names
     head = "# Written by `ncfm use NAME`; dvc.yaml runs these cells. Edit params/<campaign>.yaml, then run it again.\n"
     return head + yaml.safe_dump({"campaign": campaign.name, "cells": cells}, sort_keys=False, width=120)
 

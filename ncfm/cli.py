@@ -84,8 +84,8 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         return sub
 
-    def path(sub: argparse.ArgumentParser, name: str, text: str) -> None:
-        sub.add_argument(f"--{name}", type=Path, required=True, metavar="PATH", help=text)
+    def path(sub: argparse.ArgumentParser, name: str, text: str, required: bool = True) -> None:
+        sub.add_argument(f"--{name}", type=Path, required=required, metavar="PATH", help=text)
 
     def cell(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--ipc", type=int, required=True, help="images per class to store")
@@ -115,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("select", _select, "Select real images as a coreset of equal storage.")
     path(sub, "params", "params of the stage (JSON)")
     path(sub, "data", "folder that `ncfm prepare` wrote")
+    path(sub, "extractors", "file that `ncfm pretrain` wrote, for the rules that need it", required=False)
     cell(sub)
     path(sub, "out", "folder for distilled.safetensors and grid.png")
 
@@ -194,13 +195,16 @@ def _distill(options: argparse.Namespace) -> None:
 def _select(options: argparse.Namespace) -> None:
     from ncfm.datasets.split import dataset_name
     from ncfm.params import SelectParams, read_stage_params
-    from ncfm.selection import select
+    from ncfm.selection import check_extractors, select
 
     params = read_stage_params(SelectParams, options.params)
+    check_extractors(params, options.extractors)
     names = {"dataset": dataset_name(options.data), **_cell_names(options)}
     inputs: list[str | Path] = [options.data / "train.safetensors"]
+    if options.extractors:
+        inputs.append(options.extractors)
     with _recorded(params, options.out / "distilled.safetensors", names, inputs) as record:
-        select(params, options.data, names, options.out, record)
+        select(params, options.data, options.extractors, names, options.out, record)
 
 
 def _cell_names(options: argparse.Namespace) -> dict[str, str | int]:

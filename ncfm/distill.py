@@ -26,7 +26,7 @@ from ncfm.compute import accelerated, add_over_processes, device, images_at_once
 from ncfm.datasets.split import Split, load_split
 from ncfm.distilled import load, save_set
 from ncfm.errors import DataError, DivergenceError, ParamsError
-from ncfm.extractors import Pool
+from ncfm.extractors import Pool, load_pool
 from ncfm.frequencies import build_sampling_network, draw_frequencies
 from ncfm.models.base import Network
 from ncfm.multiformation import decode, tile
@@ -54,9 +54,8 @@ def distill(
         DivergenceError: a loss that is infinite or not a number.
     """
     where = device()
-    split, pool = load_split(data, "train", where), Pool(extractors, where)
-    if pool.facts["dataset"] != split.dataset:
-        raise DataError(f"{extractors}: was trained on {pool.facts['dataset']}, but {data} holds {split.dataset}")
+    split = load_split(data, "train", where)
+    pool = load_pool(extractors, data, split)
     run = Distillation(params, split, pool, int(names["ipc"]), int(names["seed"]))
     resume, key = out / "checkpoint.safetensors", record.content["key"]
     if saved := checkpoint.load(resume, key, where):
@@ -151,6 +150,8 @@ class Distillation:
         draws = generator(*self.names, self.iteration)
         device_draws = generator(*self.names, self.iteration, "device", device=self.device)
         extractor, trained = self.pool.choose(draws)
+        if self.params.extractor == "random":
+            extractor = self.pool.randomise(generator(*self.names, self.iteration, "extractor"))
         everything = range(self.split.classes)
         if self.params.update == "joint":
             # Every process draws for all classes, so that the draws do not depend on the number of processes.
@@ -216,17 +217,21 @@ class Distillation:
 
     @torch.no_grad()
     def real_features(self, batch: Batch, features: Features) -> Tensor:
-        """Return the normalised features of a class's real images, (B, D), ``images_at_once`` at a time."""
+        """Return the features to compare of a class's real images, (B, D), ``images_at_once`` at a time."""
         found = []
         for piece in pieces(len(batch.real), self.at_once):
             images = self.split.normalisation(self.split.pixels(batch.real[piece]))
             found.append(features(augmentation.apply(images, batch.drawn)))
-        return discrepancy.normalise(torch.cat(found))
+        return self.compared(torch.cat(found))
 
     def synthetic_features(self, drawn: Mapping[int, augmentation.Draw], features: Features) -> dict[int, Tensor]:
-        """Return the normalised features of each class's synthetic images, (M, D)."""
+        """Return the features to compare of each class's synthetic images, (M, D)."""
         outputs = self.pass_through(drawn, features)
-        return {label: discrepancy.normalise(output) for label, output in outputs.items()}
+        return {label: self.compared(output) for label, output in outputs.items()}
+
+    def compared(self, features_BD: Tensor) -> Tensor:
+        """Return features as the discrepancy takes them: of length 1, unless ``normalise_features`` is off."""
+        return discrepancy.normalise(features_BD) if self.params.normalise_features else features_BD
 
     def pass_through(self, drawn: Mapping[int, augmentation.Draw], function: Features) -> dict[int, Tensor]:
         """Return ``function`` of each class's decoded and augmented images, ``images_at_once`` at a time.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,19 @@ from ncfm.errors import DataError
 from ncfm.multiformation import decode
 
 
-def save_set(path: Path, images: Tensor, split: Split, factor: int, names: Mapping[str, Any]) -> None:
+def save_set(
+    path: Path, images: Tensor | Sequence[Tensor], split: Split, factor: int, names: Mapping[str, Any]
+) -> None:
     """Write a distilled or selected set.
 
     Args:
         path: the `.safetensors` file.
-        images: stored images (classes, k, C, H, W), pixels in [0, 1].
+        images: stored images, (k, C, H, W) for each class: float32 pixels in [0, 1], or uint8 as in the data set.
         split: the training split that the set stands for.
         factor: tiles per side of each stored image.
         names: dataset, ipc, method, seed.
     """
-    labels = torch.arange(split.classes).repeat_interleave(images.shape[1])
+    labels = torch.arange(split.classes).repeat_interleave(torch.tensor([len(one) for one in images]))
     facts = {
         "names": dict(names),
         "dataset": split.dataset,
@@ -36,28 +38,28 @@ def save_set(path: Path, images: Tensor, split: Split, factor: int, names: Mappi
         "mean": split.normalisation.mean.flatten().tolist(),
         "std": split.normalisation.std.flatten().tolist(),
     }
-    save_tensors(path, {"images": images.flatten(0, 1), "labels": labels}, facts)
+    save_tensors(path, {"images": torch.cat(list(images)), "labels": labels}, facts)
 
 
 class DistilledSet(Dataset[tuple[Tensor, int]]):
     """Decoded, normalised training images with their labels.
 
     Attributes:
-        stored: the stored images (classes * k, C, H, W), pixels in [0, 1], class by class.
-        pixels: the decoded training images (N, C, H, W), pixels in [0, 1].
+        stored: the stored images (N, C, H, W), float32 pixels in [0, 1], class by class.
+        pixels: the decoded training images (factor^2 * N, C, H, W), pixels in [0, 1].
         images: the same, normalised with the data set's statistics: what a network trains on.
-        labels: (N,), int64.
+        labels: (factor^2 * N,), int64.
         classes, label_names, names, factor: what the set is.
     """
 
     def __init__(self, stored: Tensor, labels: Tensor, facts: Mapping[str, Any]) -> None:
-        self.stored = stored
+        self.stored = stored.float().div_(255) if stored.dtype == torch.uint8 else stored
         self.factor = int(facts["factor"])
         self.classes = int(facts["classes"])
         self.label_names: list[str] = list(facts["label_names"])
         self.names: dict[str, Any] = dict(facts["names"])
         self.dataset = str(facts["dataset"])
-        self.pixels = decode(stored, self.factor)
+        self.pixels = decode(self.stored, self.factor)
         self.labels = labels.repeat(self.factor**2)
 
         def statistics(name: str) -> Tensor:

@@ -12,7 +12,7 @@ from ncfm import checkpoint
 from ncfm.artifacts import load_tensors, save_tensors
 from ncfm.compute import device, side_by_side
 from ncfm.datasets.split import Split, load_split
-from ncfm.errors import DataError
+from ncfm.errors import DataError, ParamsError
 from ncfm.models.base import Network
 from ncfm.models.registry import build
 from ncfm.params import PretrainParams
@@ -126,6 +126,16 @@ def new_network(params: PretrainParams, split: Split, weights: torch.Generator, 
     ).to(where)
 
 
+def load_pool(path: Path, data: Path, split: Split) -> Pool:
+    """Read a pool onto the device of ``split``, which was read from ``data``. Raises :class:`DataError` where the pool
+    was trained on another data set, is missing or torn.
+    """
+    pool = Pool(path, split.images.device)
+    if pool.facts["dataset"] != split.dataset:
+        raise DataError(f"{path}: was trained on {pool.facts['dataset']}, but {data} holds {split.dataset}")
+    return pool
+
+
 class Pool:
     """A pretrained pool, resident on the device; it blends a member's weights into one network in place.
 
@@ -143,16 +153,34 @@ class Pool:
             raise DataError(f"{path}: is not an extractor pool; run `ncfm pretrain` again")
         self.facts = facts
         self.members = int(facts["pool"])
-        shape = {name: facts[name] for name in ("channels", "resolution", "classes", "width", "norm")}
+        self._where = where
         # Two networks of one shape: the blended extractor, and the trained member that calibration asks.
-        self.blended = build(facts["arch"], **shape, generator=generator("overwritten")).to(where).eval()
-        self.trained = build(facts["arch"], **shape, generator=generator("overwritten")).to(where).eval()
+        self.blended = self.fresh(generator("overwritten")).eval()
+        self.trained = self.fresh(generator("overwritten")).eval()
         self.blended.requires_grad_(False)
         self.trained.requires_grad_(False)
         self._weights = [
             {end: {name: tensors[f"{m}.{end}.{name}"] for name in self.blended.state_dict()} for end in ENDS}
             for m in range(self.members)
         ]
+
+    def fresh(self, weights: torch.Generator) -> Network:
+        """Return a new network of the members' architecture, width and normalisation, with random weights."""
+        shape = {name: self.facts[name] for name in ("channels", "resolution", "classes", "width", "norm")}
+        return build(self.facts["arch"], **shape, generator=weights).to(self._where)
+
+    def randomise(self, weights: torch.Generator) -> Network:
+        """Give the blended extractor fresh random weights, as DM (Zhao and Bilen 2023, section 3.1) at each iteration.
+
+        Raises:
+            ParamsError: with batch-norm, which without training has no statistics to normalise with.
+        """
+        if self.facts["norm"] == "batch":
+            raise ParamsError(
+                "extractor: is 'random', but the pool's batch-norm needs trained statistics (allowed: pool)"
+            )
+        self.blended.load_state_dict(self.fresh(weights).state_dict())
+        return self.blended
 
     def choose(self, draws: torch.Generator) -> tuple[Network, Network]:
         """Draw a member and beta ~ U(0, 1); return the blended extractor and the trained member (paper section 4.1).

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 class Cell:
     """One stage on one choice of names; names that the stage does not have stay None.
 
-    ``extractor`` is the architecture of the pool that a distillation reads; it is no part of the key.
+    ``extractor`` is the architecture of the pool that a distillation or selection reads; it is no part of the key.
     """
 
     stage: str
@@ -35,6 +35,11 @@ class Cell:
             self.arch,
         ]
         return "-".join(part for part in parts if part is not None)
+
+    @property
+    def group(self) -> str:
+        """The stage's name in `dvc.yaml`: the stage itself, or a second name where it reads one file more."""
+        return "select-with-extractors" if self.stage == "select" and self.extractor else self.stage
 
     @property
     def names(self) -> dict[str, str | int]:

@@ -110,6 +110,10 @@ class DistillParams(ComputeParams):
     )
     update: Literal["joint", "per-class"] = "joint"
     discrepancy: Literal["ncfd", "mmd", "mse"] = "ncfd"
+    extractor: Literal["pool", "random"] = Field(
+        "pool", description="a blended network of the pool, or one of its shape with fresh random weights (DM)"
+    )
+    normalise_features: bool = Field(True, description="scale each image's features to length 1 (DM does not)")
     loss_scale: Positive = Field(300.0, description="factor of the discrepancy (released program)")
     alpha: Share = Field(0.5, description="weight of amplitude; phase has 1 - alpha (paper eq. 5)")
     frequencies: Literal["gaussian", "mixture", "released"] = "mixture"
@@ -137,8 +141,18 @@ class SelectParams(StageParams):
     """A coreset of real images, of equal storage."""
 
     stage = "select"
-    rule: Literal["random"] = Field("random", description="name of a file in ncfm/selection/")
+    rule: Literal["random", "herding", "k-center", "forgetting", "all"] = Field(
+        "random", description="name of a file in ncfm/selection/"
+    )
     factor: Count = Field(1, description="1: whole images; above: factor x factor shrunken images per stored one")
+    epochs: Annotated[int, Field(ge=2)] = Field(
+        60, description="of the training that forgetting watches; the other rules train nothing"
+    )
+
+    @property
+    def reads_extractors(self) -> bool:
+        """Whether the rule needs the extractor pool: its networks' features, or their architecture and width."""
+        return self.rule in ("herding", "k-center", "forgetting")
 
 
 class EvaluateProtocol(NetworkParams):

@@ -19,7 +19,8 @@ def tile(images: torch.Tensor, classes: int) -> np.ndarray:
     """Lay a set out as one picture: a column per class, a row per image of the class.
 
     Args:
-        images: stored images (N, C, H, W) in [0, 1], ordered by class, the same number for each; one or three channels.
+        images: stored images (N, C, H, W), in [0, 1] or uint8, ordered by class, the same number for each; one or three
+            channels.
         classes: number of classes.
 
     Returns:
@@ -32,7 +33,9 @@ def tile(images: torch.Tensor, classes: int) -> np.ndarray:
     if classes < 1 or count < classes or count % classes:
         raise ValueError(f"{count} images do not divide into {classes} classes")
     scale = max(1, min(SIDE // max(height, width), (WIDEST // classes - GAP) // width))
-    pixels = (images.detach().cpu().float().clamp(0, 1) * 255).round().to(torch.uint8)
+    pixels = images.detach().cpu()
+    if pixels.dtype != torch.uint8:
+        pixels = (pixels.float().clamp(0, 1) * 255).round().to(torch.uint8)
     pixels = pixels.expand(-1, 3, -1, -1) if channels == 1 else pixels
     enlarged = pixels.permute(0, 2, 3, 1).numpy().repeat(scale, axis=1).repeat(scale, axis=2)
     rows, tall, wide = count // classes, height * scale + GAP, width * scale + GAP

@@ -95,11 +95,12 @@ def run_distill(
     return out / "distilled.safetensors"
 
 
-def run_select(data: Path, out: Path, ipc: int = 2, seed: int = 0, **changes: Any) -> Path:
-    """Select a coreset; return the set's file."""
-    params = SelectParams(**changes)
+def run_select(data: Path, out: Path, ipc: int = 2, seed: int = 0, pool: Path | None = None, **changes: Any) -> Path:
+    """Select a coreset; return the set's file. The pool is passed on where the rule reads it."""
+    params = SelectParams(**{"epochs": 4, **changes})
     names = {"dataset": "made", "ipc": ipc, "method": "test", "seed": seed}
-    select(params, data, names, out, record_of("select", out / "distilled.safetensors", params))
+    extractors = pool if params.reads_extractors else None
+    select(params, data, extractors, names, out, record_of("select", out / "distilled.safetensors", params))
     return out / "distilled.safetensors"
 
 

@@ -154,7 +154,7 @@ CAMPAIGN_FAULTS: list[tuple[str, str, Any, str]] = [
         "distill.initialisation: … 'noise'? (allowed: mix, random, noise, load)",
     ),
     ("trial", "methods.random.distill", {"alpha": 1}, "methods.random.distill: is never read (allowed: select"),
-    ("trial", "methods.random.select.rule", "herding", "methods.random.select.rule: unknown rule … random"),
+    ("trial", "methods.random.select.rule", "herdin", "methods.random.select.rule: unknown rule … 'herding'"),
     ("trial", "distill.augmentation", "colour_crop", "distill.augmentation: … 'colour'; did you mean 'color'? … crop"),
     ("trial", "prepare.source", "kaggle", "prepare.source: unknown source 'kaggle' (allowed: auto, embedded"),
     ("trial", "prepare.source", "npm", "prepare.source: unknown source of digits 'npm' (allowed: auto, embedded)"),
@@ -264,6 +264,7 @@ def rename_dataset() -> None:
 
 
 DISTILL_PARAMS, EVALUATE_PARAMS = STAGES["distill"]["params"], STAGES["evaluate"]["params"]
+SELECT_PARAMS = STAGES["select"]["params"]
 DISTILLED, TRAIN, TEST = f"{SET}/distilled.safetensors", f"{DATA}/train.safetensors", f"{DATA}/test.safetensors"
 TORN = "not a whole safetensors file … delete it and run its stage again"
 IN_THE_WAY = "cannot be written: a part of the path is a file, not a folder"
@@ -304,6 +305,8 @@ STAGE_FAULTS: list[tuple[str, dict[str, str], Callable[[], object] | None, str]]
         f"{TRAIN}: holds no images and labels, or not what is known",
     ),
     # extractors
+    ("select", {}, change(SELECT_PARAMS, rule="herding"), "--extractors: is missing, but the rule herding reads an"),
+    ("select", {"extractors": POOL}, None, f"--extractors: is {POOL}, but the rule random reads no pool; leave it out"),
     ("distill", {"extractors": "no.safetensors"}, None, "no.safetensors: no such file; run the stage that writes it"),
     ("distill", {}, truncate(POOL), f"{POOL}: {TORN}"),
     ("distill", {"extractors": TEST}, None, f"{TEST}: is not an extractor pool; run `ncfm pretrain` again"),

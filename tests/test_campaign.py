@@ -152,6 +152,27 @@ def test_a_change_writes_exactly_its_stage_anew(stage):
     assert touched == {name for name in after if name.startswith(stage)}
 
 
+def test_the_whole_training_set_is_one_cell_at_its_own_ipc():
+    """Its IPC is the smallest class, so what a campaign says of an IPC it distills at is not said of the ceiling."""
+    base = put(BASE, ("methods", "whole"), {"stage": "select", "select": {"rule": "all"}, "evaluate": {"epochs": 60}})
+    own = put(OWN, ("methods", "whole"), {"evaluate": {"networks": 3}})
+    own = put(own, ("datasets", "digits", "by_ipc", 1, "evaluate"), {"epochs": 7})
+    chosen = resolve(base, own)
+    assert [cell.key for cell in chosen.of("select") if cell.method == "whole"] == ["digits-ipc139-whole-seed0"]
+    found = [params for cell, params in chosen.params.items() if (cell.stage, cell.method) == ("evaluate", "whole")]
+    assert found == [EvaluateParams(arch=arch, epochs=60, networks=3) for arch in own["architectures"]]
+    with pytest.raises(ParamsError, match=r"methods.whole.select.factor: is 2, which at IPC 139 takes 556 real images"):
+        resolve(base, put(own, ("methods", "whole", "select"), {"factor": 2}))
+
+
+def test_selections_read_the_pool_where_their_rule_needs_it():
+    own = put(OWN, ("methods", "random", "select"), {"rule": "herding"})
+    for cells, expected in ((resolve(own=own).of("select"), "convnet-3"), (resolve().of("select"), None)):
+        assert {cell.extractor for cell in cells} == {expected}
+    only = {**own, "methods": {"random": own["methods"]["random"]}}
+    assert [cell.key for cell in resolve(own=only).of("pretrain")] == ["digits-convnet-3"]
+
+
 def test_params_of_cells_that_are_gone_go_too(here):
     campaign.write_params(resolve())
     before = written()
@@ -175,7 +196,7 @@ def test_params_files_say_what_the_stages_read():
         if cell.stage == "report":
             assert content["labels"] == chosen.labels
             assert content["evaluations"] == [cell.names for cell in chosen.of("evaluate")]
-            assert content["sets"] == [cell.names for cell in chosen.of("distill", "select")]
+            assert content["sets"] == [{"stage": c.stage, **c.names} for c in chosen.of("distill", "select")]
         else:
             assert parse(STAGES[cell.stage], content, "") == params
     assert chosen.params[chosen.of("distill")[0]] == DistillParams(learning_rate=0.0001, iterations=3)
@@ -271,7 +292,9 @@ def test_selection_rules_are_those_of_the_params():
 
 def test_recipes_of_the_base(here):
     write_text("params/base.yaml", (COMMITTED / "base.yaml").read_text(encoding="utf-8"))
-    methods = ("paper", "released", "mmd", "mse", "random", "random-tiles")
+    rules = ("random", "herding", "k-center", "forgetting")
+    coresets = {f"{rule}{tiles}": (rule, 2 if tiles else 1) for rule in rules for tiles in ("", "-tiles")}
+    methods = ("paper", "released", "mmd", "mse", "gaussian", "amplitude", "phase", *coresets)
     write_text("params/trial.yaml", yaml.safe_dump({**OWN, "methods": {name: {} for name in methods}}))
     chosen = campaign.load("trial")
     found = {cell.method: chosen.params[cell].model_dump() for cell in chosen.of("distill", "select") if cell.ipc == 1}
@@ -282,5 +305,11 @@ def test_recipes_of_the_base(here):
     assert found["released"] == default | released | {"schedule": "plateau", "shrink": "nearest"}
     for name in ("mmd", "mse"):  # beside `paper`, only the discrepancy differs
         assert found[name] == found["paper"] | {"discrepancy": name}
-    assert found["random"] == {"rule": "random", "factor": 1}
-    assert found["random-tiles"] == {"rule": "random", "factor": 2}
+    for name, changed in {
+        "gaussian": {"frequencies": "gaussian"},
+        "amplitude": {"alpha": 1},
+        "phase": {"alpha": 0},
+    }.items():
+        assert found[name] == found["paper"] | changed
+    for name, (rule, factor) in coresets.items():
+        assert found[name] == SelectParams(rule=rule, factor=factor).model_dump()

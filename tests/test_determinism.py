@@ -54,7 +54,7 @@ def test_no_stage_touches_or_reads_the_global_random_states(data, tmp_path):
     def stages(folder):
         made = helpers.run_pretrain(data, folder / "pool.safetensors")
         distilled = helpers.run_distill(data, made, folder / "set")
-        chosen = helpers.run_select(data, folder / "select", factor=2)
+        chosen = helpers.run_select(data, folder / "select", pool=made, rule="forgetting", factor=2)
         looked = helpers.run_evaluate(data, distilled, folder / "e.json")
         return [path.read_bytes() for path in (made, distilled, chosen, looked)]
 

@@ -100,18 +100,19 @@ def test_every_method_of_the_base_gives_a_set(data, pool, tmp_path):
     methods = {name: {"seeds": [0]} for name in yaml.safe_load((tmp_path / "base.yaml").read_text())["methods"]}
     own = {"architectures": ["convnet-3"], "datasets": {"digits": {"ipcs": [1]}}, "methods": methods}
     tiny = {"iterations": 2, "batch_real": 6, "num_frequencies": 64}
-    (tmp_path / "all.yaml").write_text(yaml.safe_dump({**own, "distill": tiny}))
+    (tmp_path / "all.yaml").write_text(yaml.safe_dump({**own, "distill": tiny, "select": {"epochs": 3}}))
     resolved = campaign.load("all", tmp_path)
     seen = set()
     for cell in resolved.of("distill", "select"):
         params, out = resolved.params[cell], tmp_path / cell.method
-        names = {"dataset": "made", "ipc": 1, "method": cell.method, "seed": 0}
+        ipc = helpers.PER_CLASS if cell.method == "whole" else 1
+        names = {"dataset": "made", "ipc": ipc, "method": cell.method, "seed": 0}
         record = helpers.record_of(cell.stage, out / "distilled.safetensors", params, **names)
         if cell.stage == "distill":
             distill(params, data, pool, names, out, record)
         else:
-            select(params, data, names, out, record)
-        check_set(out / "distilled.safetensors", ipc=1, factor=params.factor)
+            select(params, data, pool if params.reads_extractors else None, names, out, record)
+        check_set(out / "distilled.safetensors", ipc=ipc, factor=params.factor)
         assert ncfm.load(out / "distilled.safetensors").names == names
         seen.add(cell.method)
     assert seen == set(methods)

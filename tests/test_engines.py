@@ -24,6 +24,12 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 SET = Path("results/tiny/sets/digits/ipc1/paper/seed0")
 EVALUATIONS = Path("results/tiny/evaluations/digits/ipc1")
+# A campaign whose selections read extractors and whose distillations are none.
+CORESETS = """
+architectures: [convnet-3]
+datasets: {digits: {ipcs: [1, 2]}}
+methods: {random: {}, herding: {seeds: [0, 1]}, forgetting-tiles: {}, whole: {}}
+"""
 STAGES = {"prepare": 1, "pretrain": 1, "distill": 1, "select": 1, "evaluate": 2, "report": 1}
 
 pytest.importorskip("snakemake")
@@ -110,7 +116,9 @@ class Tree:
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     """A checkout that nothing is computed in."""
-    return Tree(tmp_path_factory.mktemp("sources") / "ncfm", git=True)
+    tree = Tree(tmp_path_factory.mktemp("sources") / "ncfm", git=True)
+    (tree.folder / "params/coresets.yaml").write_text(CORESETS)
+    return tree
 
 
 def of_snakemake(name: str) -> dict[str, tuple[str, set[str], set[str]]]:
@@ -150,13 +158,13 @@ def of_dvc(name: str) -> dict[str, tuple[str, set[str], set[str]]]:
         }
 
 
-@pytest.mark.parametrize("name", campaign.available(ROOT / "params"))
+@pytest.mark.parametrize("name", [*campaign.available(ROOT / "params"), "coresets"])
 def test_both_engines_have_the_same_stages(name: str, sources: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(sources.folder)
     snakemake, dvc = of_snakemake(name), of_dvc(name)
     command, _, outputs = dvc.pop("params")
     assert (command, outputs) == (f"ncfm params {name}", {f"results/{name}/params"})
-    cells = {f"{cell.stage}@{cell.key}" if cell.key else cell.stage for cell in campaign.load(name).cells}
+    cells = {f"{cell.group}@{cell.key}" if cell.key else cell.group for cell in campaign.load(name).cells}
     assert set(snakemake) == set(dvc) == cells
     # The report's files are named one by one in Snakemake, by their folders in DVC.
     inputs, folders = snakemake["report"][1], dvc["report"][1]
@@ -174,7 +182,7 @@ def test_layout_is_what_the_engines_write(sources: Tree, monkeypatch: pytest.Mon
     monkeypatch.chdir(sources.folder)
     stages = of_dvc("digits")
     for cell in campaign.load("digits").cells:
-        _, dependencies, outputs = stages[f"{cell.stage}@{cell.key}" if cell.key else cell.stage]
+        _, dependencies, outputs = stages[f"{cell.group}@{cell.key}" if cell.key else cell.group]
         assert str(layout.params_file("digits", cell)) in dependencies
         expected = {
             "prepare": lambda c: layout.dataset_folder("digits", c.dataset) / "card.json",

@@ -44,9 +44,10 @@ def make(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> campaign.C
     for cell in chosen.of("distill", "select"):
         generator = torch.Generator().manual_seed(int(cell.seed or 0))
         images = torch.rand(10 * int(cell.ipc or 0), 1, 16, 16, generator=generator)
+        labels = torch.arange(10).repeat_interleave(int(cell.ipc or 0))
         place = Path(layout.set_folder("made-up", cell))
         metadata = {"classes": 10, "label_names": [f"class {index}" for index in range(10)], "names": cell.names}
-        save_tensors(place / "distilled.safetensors", {"images": images}, metadata)
+        save_tensors(place / "distilled.safetensors", {"images": images, "labels": labels}, metadata)
         params = chosen.params[cell].model_dump(mode="json")
         write_json(place / "distilled.record.json", record_of(cell, 10.0, params))
         if cell.stage == "distill":

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
-from typing import get_args
 
 import helpers
 import pytest
 import torch
+from torch.nn.functional import avg_pool2d
 
 import ncfm
+from ncfm.artifacts import load_tensors, save_tensors
 from ncfm.datasets.split import load_split
 from ncfm.errors import DataError, ParamsError
+from ncfm.extractors import Pool
 from ncfm.params import SelectParams
-from ncfm.selection import RULES
+from ncfm.seeding import generator
+from ncfm.selection import RULES, select
+from ncfm.selection.forgetting import forgetting_events, watched_training
+from ncfm.selection.herding import herd
+from ncfm.selection.k_center import farthest_first
+from ncfm.selection.request import Request
+
+CORESETS = [rule for rule in RULES if rule != "all"]
 
 
 @pytest.fixture(autouse=True)
@@ -31,17 +40,131 @@ def pool(data, tmp_path_factory):
     return helpers.run_pretrain(data, tmp_path_factory.mktemp("pool") / "pool.safetensors")
 
 
-def test_selection_takes_different_real_images_of_the_class(data, tmp_path):
-    assert set(RULES) == set(get_args(SelectParams.model_fields["rule"].annotation))
+@pytest.mark.parametrize("rule", CORESETS)
+def test_every_rule_takes_different_real_images_of_the_class(rule, data, pool, tmp_path):
     split = load_split(data, "train")
-    chosen = ncfm.load(helpers.run_select(data, tmp_path, ipc=4))
+    chosen = ncfm.load(helpers.run_select(data, tmp_path, ipc=4, pool=pool, rule=rule))
     for label in range(3):
         real = {image.numpy().tobytes() for image in split.pixels(split.by_class[label])}
         taken = [image.numpy().tobytes() for image in chosen.pixels[chosen.labels == label]]
         assert len(set(taken)) == 4
         assert set(taken) <= real
-    other = ncfm.load(helpers.run_select(data, tmp_path / "other", ipc=4, seed=1))
+    again = ncfm.load(helpers.run_select(data, tmp_path / "again", ipc=4, pool=pool, rule=rule))
+    assert torch.equal(again.stored, chosen.stored)
+    other = ncfm.load(helpers.run_select(data, tmp_path / "other", ipc=4, seed=1, pool=pool, rule=rule))
     assert not torch.equal(other.stored, chosen.stored)
+
+
+@pytest.mark.parametrize("rule", CORESETS)
+def test_tiles_are_shrunken_real_images_in_the_same_storage(rule, data, pool, tmp_path):
+    """IPC 2 as tiles holds the images that the rule chooses at eight images per class."""
+    split = load_split(data, "train")
+    tiles = ncfm.load(helpers.run_select(data, tmp_path, ipc=2, pool=pool, rule=rule, factor=2))
+    assert tiles.stored.shape == (6, 3, 8, 8)
+    assert tiles.labels.bincount().tolist() == [8] * 3
+    for label in range(3):
+        small = avg_pool2d(split.pixels(split.by_class[label]), 2)
+        held = tiles.stored[2 * label : 2 * label + 2]
+        corners = [held[:, :, y : y + 4, x : x + 4] for y in (0, 4) for x in (0, 4)]
+        distance = torch.cdist(torch.cat(corners).flatten(1), small.flatten(1))
+        assert distance.min(1).values.max() < 1e-5
+        assert len(set(distance.argmin(1).tolist())) == 8
+
+
+def test_all_stores_every_image_of_classes_of_any_size(data, tmp_path):
+    tensors, facts = load_tensors(data / "train.safetensors")
+    kept = torch.arange(36)[4:]  # class 0 loses two images, the others one
+    save_tensors(tmp_path / "train.safetensors", {name: value[kept] for name, value in tensors.items()}, facts)
+    path = helpers.run_select(tmp_path, tmp_path / "set", ipc=10, rule="all")
+    assert load_tensors(path)[0]["images"].dtype == torch.uint8
+    split, whole = load_split(tmp_path, "train"), ncfm.load(path)
+    assert whole.labels.tolist() == [0] * 10 + [1] * 11 + [2] * 11
+    assert torch.equal(whole.pixels, split.pixels(torch.cat(split.by_class)))
+    torch.testing.assert_close(whole.images, split.normalisation(whole.pixels))
+    assert (tmp_path / "set/grid.png").stat().st_size > 0
+    evaluation = json.loads(helpers.run_evaluate(data, path, tmp_path / "e.json").read_text())
+    assert evaluation["training_images"] == 32
+
+
+def test_all_has_one_ipc(data, tmp_path):
+    with pytest.raises(ParamsError, match=r"^--ipc: is 4, but the rule all stores every image of made \(allowed: 12,"):
+        helpers.run_select(data, tmp_path, ipc=4, rule="all")
+    with pytest.raises(ParamsError, match=r"^--ipc: is 12, which takes 48 real images per class"):
+        helpers.run_select(data, tmp_path, ipc=12, rule="all", factor=2)
+
+
+# --- the rules by hand
+
+
+def test_herding_by_hand():
+    """Mean 3: the nearest is 2 (4 is later); then 2 * 3 - 2 = 4; then 9 - 6 = 3, nearest unused 1; then 12 - 7 = 5."""
+    features = torch.tensor([[1.0], [2.0], [8.0], [4.0], [0.0]])
+    assert herd(features, 5).tolist() == [1, 3, 0, 2, 4]
+
+
+def test_herding_keeps_the_mean_better_than_chance():
+    features = torch.randn(200, 5, generator=generator("features"))
+    mean = features.mean(0)
+    chance = [features[torch.randperm(200, generator=generator(seed))[:10]].mean(0) for seed in range(20)]
+    ours = (features[herd(features, 10)].mean(0) - mean).norm()
+    assert ours < 0.5 * min((one - mean).norm() for one in chance)
+
+
+def test_k_center_by_hand():
+    """From 4: the farthest is 10 (0 is nearer); then 0; then 7, which is 3 from both sides."""
+    features = torch.tensor([[0.0], [4.0], [5.0], [7.0], [10.0]])
+    assert farthest_first(features, 4, start=1).tolist() == [1, 4, 0, 3]
+    assert sorted(farthest_first(torch.zeros(4, 2), 4, start=2).tolist()) == [0, 1, 2, 3]  # equal rows: each once
+
+
+def test_k_center_covers():
+    """Within twice the smallest radius (Gonzalez 1985), which three tight clusters bound by their size."""
+    centres = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]]).repeat_interleave(20, 0)
+    features = centres + 0.1 * torch.rand(60, 2, generator=generator("clusters"))
+    for start in (0, 25, 59):
+        chosen = features[farthest_first(features, 3, start)]
+        assert torch.cdist(features, chosen).min(1).values.max() < 0.1 * 2**0.5
+
+
+def test_forgetting_counts_by_hand():
+    epochs = ["00011", "10110", "00101", "10110", "00111"]  # a row per epoch, a column per image
+    correct = torch.tensor([[mark == "1" for mark in row] for row in epochs])
+    assert forgetting_events(correct).tolist() == [2, 0, 0, 1, 2]
+    assert forgetting_events(torch.zeros(5, 2, dtype=torch.bool)).tolist() == [0, 0]  # never learned: none
+
+
+def test_forgetting_chooses_the_most_forgotten(data, pool, monkeypatch):
+    """From made events: in each class the images of the highest counts, whatever the ties among the others."""
+    split = load_split(data, "train")
+    events = torch.zeros(8, len(split.labels), dtype=torch.bool)
+    often, once = [rows[7].item() for rows in split.by_class], [rows[3].item() for rows in split.by_class]
+    events[::2, often] = True
+    events[0, once] = True
+    monkeypatch.setattr("ncfm.selection.forgetting.watched_training", lambda request: events)
+    params, where = SelectParams(rule="forgetting"), torch.device("cpu")
+    request = Request(params, split, 3, 0, generator("draws"), Pool(pool, where))
+    chosen = [rows.tolist() for rows in RULES["forgetting"](request)]
+    assert [rows[:2] for rows in chosen] == [list(pair) for pair in zip(often, once, strict=True)]
+
+
+def test_forgetting_watches_its_training(data, pool):
+    """The bright halves are learned at once: from the second epoch on nearly every image is seen right."""
+    split = load_split(data, "train")
+    params = SelectParams(rule="forgetting", epochs=30)
+    correct = watched_training(Request(params, split, 1, 0, generator("draws"), Pool(pool, torch.device("cpu"))))
+    assert correct.shape == (30, 36)
+    assert correct[-5:].float().mean() > correct[:5].float().mean()
+
+
+def test_extractors_that_are_missing_or_too_many(data, pool, tmp_path):
+    names, record = {"ipc": 1, "method": "test", "seed": 0}, helpers.record_of("select", tmp_path / "x", SelectParams())
+    with pytest.raises(ParamsError, match="--extractors: is missing, but the rule herding reads an extractor pool"):
+        select(SelectParams(rule="herding"), data, None, names, tmp_path, record)
+    with pytest.raises(ParamsError, match=r"--extractors: is .*, but the rule random reads no pool"):
+        select(SelectParams(), data, pool, names, tmp_path, record)
+    other = helpers.write_dataset(tmp_path / "data", "other")
+    with pytest.raises(DataError, match=r"was trained on made, but .* holds other"):
+        helpers.run_select(other, tmp_path / "set", pool=pool, rule="k-center")
 
 
 def test_more_images_than_a_class_has(data, pool, tmp_path):

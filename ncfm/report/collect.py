@@ -143,7 +143,8 @@ class _Files:
         return record["params"] if record is not None and not path.is_file() else read_json(path)
 
     def stored_set(self, names: Values) -> StoredSet:
-        cell = Cell("distill" if "extractor" in names else "select", **names)
+        # Params files named no stage while every set with extractors was a distilled one.
+        cell = Cell(**{"stage": "distill" if "extractor" in names else "select", **names})
         folder = layout.set_folder(self.campaign, cell)
         path = self.place(folder / "distilled.safetensors")
         record = self.record(folder / "distilled.safetensors")

@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -70,7 +71,7 @@ def _panel(title: str, ipc: int, group: Sequence[StoredSet], labels: Mapping[str
         tensors, metadata = load_tensors(stored.folder / "distilled.safetensors")
         classes = int(metadata["classes"])
         columns = min(classes, columns)
-        images = tensors["images"].unflatten(0, (classes, -1))[:columns, :ROWS].flatten(0, 1)
+        images = torch.cat([tensors["images"][tensors["labels"] == label][:ROWS] for label in range(columns)])
         method = str(stored.cell.method)
         blocks.append((labels.get(method, method), tile(images, columns)))
     names = [str(name) for name in metadata["label_names"][:columns]]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ncfm.datasets.split import Split
+from ncfm.selection.request import Request
 
 
-def choose(split: Split, wanted: int, draws: torch.Generator) -> Tensor:
-    """Return (classes, wanted) indices into ``split``, each row different images of one class."""
-    return torch.stack([rows[torch.randperm(len(rows), generator=draws)[:wanted]] for rows in split.by_class])
+def choose(request: Request) -> list[Tensor]:
+    """Return ``wanted`` different images of each class."""
+    return [
+        rows[torch.randperm(len(rows), generator=request.draws)[: request.wanted]] for rows in request.split.by_class
+    ]

@@ -22,10 +22,11 @@ def methods_of(stage):
     return any_of(cell.method for cell in CAMPAIGN.of(stage))
 
 
-def extractor_of(wildcards):
-    """Return the extractor pool that the distillations of a data set read."""
-    pools = {cell.dataset: cell.extractor for cell in CAMPAIGN.of("distill")}
-    return str(layout.extractor_file(CAMPAIGN.name, wildcards.dataset, pools[wildcards.dataset]))
+def extractors_of(wildcards):
+    """Return the extractor pool that a set is made with: always in distillation, in selection where the rule needs it."""
+    cells = {(cell.dataset, str(cell.ipc), cell.method): cell for cell in CAMPAIGN.of("distill", "select")}
+    cell = cells[wildcards.dataset, wildcards.ipc, wildcards.method]
+    return str(layout.extractor_file(CAMPAIGN.name, cell.dataset, cell.extractor)) if cell.extractor else []
 
 
 def set_files(name, *stages):

@@ -2,7 +2,7 @@ rule distill:
     input:
         params="results/{campaign}/params/distill/{dataset}/ipc{ipc}/{method}.json",
         train="results/{campaign}/datasets/{dataset}/train.safetensors",
-        extractors=extractor_of,
+        extractors=extractors_of,
     output:
         set="results/{campaign}/sets/{dataset}/ipc{ipc}/{method}/seed{seed}/distilled.safetensors",
         history="results/{campaign}/sets/{dataset}/ipc{ipc}/{method}/seed{seed}/history.csv",
