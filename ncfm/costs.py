@@ -93,12 +93,13 @@ def distillation(params: DistillParams, facts: DatasetFacts, network: NetworkWor
     flop = real * network.body + synthetic * passes * network.body
     activations = (real + synthetic * passes) * network.activations
     if params.calibration:
-        flop += synthetic * passes * (network.body + network.head)
+        flop += synthetic * (passes * network.body + 2 * network.head)
         activations += synthetic * passes * network.activations
     turns = 1 if params.update == "joint" else classes
     if params.discrepancy == "ncfd":
         learned = params.frequencies == "mixture"
-        products = real * (2 if learned else 1) + synthetic * ((3 if learned else 2) + (passes - 2))
+        again = passes - 2  # what recomputation adds: only where a gradient comes back
+        products = real * (2 + again if learned else 1) + synthetic * (3 + again if learned else 2 + again)
         flop += products * 2 * network.features * frequencies
         if params.frequencies != "gaussian":
             rows = max(2, frequencies // PER_COMPONENT)
