@@ -61,19 +61,18 @@ def seconds_of(cell: Cell, campaign: Campaign, devices: Sequence[Device] = DEVIC
     params, facts = campaign.params[cell], facts_of(str(cell.dataset))
     if cell.stage in ("prepare", "select"):  # downloads and copies, minutes at most
         return tuple(0.0 for _ in devices)
-    work: Work | None = None
+    pool = params if isinstance(params, PretrainParams | EvaluateParams) else _pool(cell, campaign)
+    network = network_work(pool.arch, facts, pool.width, pool.norm)
+    if network is None:
+        return None
     if isinstance(params, PretrainParams):
-        network = network_work(params.arch, facts, params.width, params.norm)
-        work = network and costs.pretraining(params, facts, network)
+        work = costs.pretraining(params, facts, network)
     elif isinstance(params, DistillParams):
-        pool = _pool(cell, campaign)
-        network = network_work(pool.arch, facts, pool.width, pool.norm)
-        work = network and costs.distillation(params, facts, network, int(cell.ipc or 0))
+        work = costs.distillation(params, facts, network, int(cell.ipc or 0))
     elif isinstance(params, EvaluateParams):
-        network = network_work(params.arch, facts, params.width, params.norm)
         images = facts.classes * int(cell.ipc or 0) * _factor(cell, campaign) ** 2
-        work = network and costs.evaluation(params, facts, network, images)
-    if work is None or not isinstance(params, ComputeParams):
+        work = costs.evaluation(params, facts, network, images)
+    else:
         return None
     return tuple(device.seconds(work, params) for device in devices)
 
@@ -124,10 +123,8 @@ def reported_seconds(
     network = network_work(arch, facts, evaluate.width, evaluate.norm)
     if network is None:
         return None
-    factor = distill.factor if distill else 1
-    parts: list[tuple[ComputeParams, Work]] = [
-        (evaluate, costs.evaluation(evaluate, facts, network, facts.classes * ipc * factor**2))
-    ]
+    images = facts.classes * ipc * (distill.factor if distill else 1) ** 2
+    parts: list[tuple[ComputeParams, Work]] = [(evaluate, costs.evaluation(evaluate, facts, network, images))]
     if distill:
         parts += [(pool, costs.pretraining(pool, facts, network))]
         parts += [(distill, costs.distillation(distill, facts, network, ipc))]
