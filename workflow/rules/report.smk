@@ -13,6 +13,7 @@ rule report:
             "results/{campaign}/tables/results.tex",
             "results/{campaign}/tables/verdicts.md",
         ],
+        paper=directory("results/{campaign}/tables/paper"),
         metrics="results/{campaign}/tables/metrics.json",
         record="results/{campaign}/tables/metrics.record.json",
         grid=report("results/{campaign}/figures/grid.png", caption="../report/grid.rst", category="Figures"),

@@ -1,0 +1,98 @@
+"""The paper's own tables and figures, one file each: its rows and columns, reported numbers and ours side by side."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import pandas as pd
+
+from ncfm.report.tables import Values, csv_text, latex_escape, markdown
+from ncfm.report.verdict_text import QUANTITIES, is_held, reported, row_name
+
+NOTE = "Reported; below it, where this campaign has a number, ours with its 95% interval and the verdict."
+
+
+def artefact_of(source: str) -> str:
+    """Return the table or figure that a source belongs to, e.g. ``table1``, ``fig3``; ``text`` for running text."""
+    found = re.match(r"NCFM (Table|Fig) (\d+)", source)
+    return f"{found[1].lower()}{found[2]}" if found else "text"
+
+
+def touched_artefacts(table: pd.DataFrame) -> list[str]:
+    """Return the tables and figures with a line that the campaign answers or would answer, in the paper's order."""
+    held = table[is_held(table) & (table["compared"] != "ratio")]
+    names = dict.fromkeys(artefact_of(source) for source in table["source"])
+    return [name for name in names if name in {artefact_of(source) for source in held["source"]}]
+
+
+def pivot(table: pd.DataFrame, artefact: str) -> pd.DataFrame:
+    """Return an artefact's lines as the paper lays them out: a row per method, columns per data set, IPC and network.
+
+    Args:
+        table: of :func:`~ncfm.report.verdicts.verdict_table`.
+        artefact: a name of :func:`artefact_of`.
+
+    Returns:
+        ``row``, then for each column of the paper three: ``... reported``, ``... ours``, ``... verdict``, as text;
+        empty where the paper has no cell.
+    """
+    own = table[[artefact_of(source) == artefact for source in table["source"]]]
+    quantities, networks = own["metric"].nunique() > 1, own["arch"].nunique() > 2
+    rows: dict[str, dict[str, str]] = {}
+    columns: dict[str, None] = {}
+    for line in own.to_dict("records"):
+        place = f"{line['dataset']} IPC {line['ipc']}" if line["ipc"] else str(line["dataset"])
+        column = f"{place} {line['arch']}" if networks else place
+        columns[column] = None
+        name = row_name(line) + (f", {QUANTITIES[line['metric']]}" if quantities else "")
+        row, marks = rows.setdefault(name, {}), 1
+        while f"{column} reported" in row:  # another source of the figure reports the same cell
+            marks += 1
+            row = rows.setdefault(f"{name} ({marks})", {})
+        row |= {f"{column} reported": reported(line), f"{column} ours": _ours(line)}
+        row[f"{column} verdict"] = line["verdict"]
+    heads = [f"{column} {part}" for column in columns for part in ("reported", "ours", "verdict")]
+    body = [{"row": name, **dict.fromkeys(heads, ""), **cells} for name, cells in rows.items()]
+    return pd.DataFrame(body, columns=["row", *heads])
+
+
+def _ours(line: Values) -> str:
+    if pd.isna(line["ours"]):
+        return ""
+    decimals = 1 if line["metric"].startswith("accuracy") else 3
+    bounds = ""
+    if not pd.isna(line["interval_low"]):
+        bounds = f" [{line['interval_low']:.{decimals}f}, {line['interval_high']:.{decimals}f}]"
+    return f"{line['ours']:.{decimals}f}{bounds} {line['compared']}"
+
+
+def side_by_side(wide: pd.DataFrame, break_: str) -> pd.DataFrame:
+    """Return a pivot with one cell for each three: reported and, where there is a number, ours and the verdict."""
+    cells: dict[str, list[str]] = {"row": list(wide["row"])}
+    for head in wide.columns:
+        if head.endswith(" reported"):
+            column = head.removesuffix(" reported")
+            parts = zip(wide[head], wide[f"{column} ours"], wide[f"{column} verdict"], strict=True)
+            cells[column] = [f"{told}{break_}{ours}: {verdict}" if ours else told for told, ours, verdict in parts]
+    return pd.DataFrame(cells)
+
+
+def index(names: Sequence[str], title: str) -> str:
+    """Return the list of the artefacts that a campaign touches, as Markdown."""
+    lines = [f"- [{name}]({name}.md) ([csv]({name}.csv), [tex]({name}.tex))" for name in names]
+    return f"# The paper's tables and figures: {title}\n\n" + "\n".join(lines or ["This campaign touches none."]) + "\n"
+
+
+def texts(table: pd.DataFrame, artefact: str, title: str) -> dict[str, str]:
+    """Return the files of an artefact by their endings: ``csv``, ``md``, ``tex`` (needs booktabs)."""
+    wide = pivot(table, artefact)
+    name = re.sub(r"(\d+)", r" \1", artefact).capitalize()
+    shown = side_by_side(wide, "; ours ")
+    body = [" & ".join(latex_escape(cell) for cell in line) + r" \\" for line in shown.to_numpy().tolist()]
+    tex = [r"\begin{table}", r"\centering\tiny", rf"\caption{{{name}: {latex_escape(title)}. {latex_escape(NOTE)}}}"]
+    tex += [rf"\begin{{tabular}}{{{'l' * len(shown.columns)}}}", r"\toprule"]
+    tex += [" & ".join(map(latex_escape, shown.columns)) + r" \\", r"\midrule", *body]
+    tex += [r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
+    md = f"# {name} of the paper: {title}\n\n{NOTE}\n\n{markdown(side_by_side(wide, '<br>'))}\n"
+    return {"csv": csv_text(wide), "md": md, "tex": "\n".join(tex)}
