@@ -38,7 +38,7 @@ def pivot(table: pd.DataFrame, artefact: str) -> pd.DataFrame:
         empty where the paper has no cell.
     """
     own = table[[artefact_of(source) == artefact for source in table["source"]]]
-    quantities, networks = own["metric"].nunique() > 1, own["arch"].nunique() > 2
+    quantities, networks = own["metric"].nunique() > 1, _several_networks(own)
     rows: dict[str, dict[str, str]] = {}
     columns: dict[str, None] = {}
     for line in own.to_dict("records"):
@@ -55,6 +55,12 @@ def pivot(table: pd.DataFrame, artefact: str) -> pd.DataFrame:
     heads = [f"{column} {part}" for column in columns for part in ("reported", "ours", "verdict")]
     body = [{"row": name, **dict.fromkeys(heads, ""), **cells} for name, cells in rows.items()]
     return pd.DataFrame(body, columns=["row", *heads])
+
+
+def _several_networks(table: pd.DataFrame) -> bool:
+    """Say whether a data set is tested with more than one network, so that columns must name it."""
+    named = table[table["arch"] != ""]
+    return bool((named.groupby("dataset")["arch"].nunique() > 1).any())
 
 
 def _ours(line: Values) -> str:

@@ -12,12 +12,14 @@ from ncfm.params import ReportParams
 from ncfm.records import Record
 from ncfm.report import artefacts, figures, tables
 from ncfm.report.collect import collect
+from ncfm.report.page import page
 from ncfm.report.verdict_text import verdicts_markdown
 from ncfm.report.verdicts import read_reported, touches, verdict_table
 
 OUTPUTS = (
     *("tables/results.csv", "tables/results.md", "tables/results.tex"),
     *("tables/verdicts.csv", "tables/verdicts.md", "tables/paper/index.md", "tables/metrics.json"),
+    "report.html",
     *("figures/grid.png", "figures/accuracy.png", "figures/accuracy.svg", "figures/history.png", "figures/history.svg"),
 )
 
@@ -49,6 +51,7 @@ def report(params: ReportParams, contents: dict[str, Any], results: Path, record
     write_text(results / "tables/verdicts.csv", tables.csv_text(verdicts))
     write_text(results / "tables/verdicts.md", verdicts_markdown(verdicts, touched, collected.title))
     write_json(results / "tables/metrics.json", metrics)
+    write_text(results / "report.html", page(collected, table, verdicts, touched, results / "figures"))
     written = write_artefacts(verdicts, collected.title, results / "tables/paper")
     outputs: list[str | Path] = [*(results / name for name in OUTPUTS), *written]
     record.finish(outputs, _flat(metrics))

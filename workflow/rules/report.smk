@@ -6,6 +6,7 @@ rule report:
         records=set_files("distilled.record.json"),
         histories=set_files("history.csv", "distill"),
     output:
+        page="results/{campaign}/report.html",
         results=report("results/{campaign}/tables/results.csv", caption="../report/results.rst", category="Tables"),
         verdicts=report("results/{campaign}/tables/verdicts.csv", caption="../report/verdicts.rst", category="Tables"),
         texts=[
