@@ -17,7 +17,7 @@ from ncfm.report.collect import Collected, Row, Values
 from ncfm.report.verdicts import VERDICTS
 
 STYLE = Path(__file__).with_name("page.css")
-NUMBERS = ("IPC", "n", "difference", "make set (s)", "evaluate (s)", "between seeds", *VERDICTS, "all")
+NUMBERS = ("IPC", "difference", "make set (s)", "evaluate (s)", "between seeds", *VERDICTS, "all")
 WIDE = ("why",)
 FIGURES = (
     ("grid.png", "Distilled images", "Images of each method's first seed, a column per class.", "images"),
@@ -103,6 +103,7 @@ def _verdicts(table: pd.DataFrame, touched: pd.Series) -> str:
         if not mask.any():
             continue
         body, params = verdict_text.shown(table[mask])
+        body = body.loc[:, (body != "").any()]
         text = _table(body, head, [f"n{number}" for number in table[mask]["number"]])
         if params:
             lines = "".join(f"<li>{escape(one)}</li>" for one in params)
@@ -178,7 +179,7 @@ def _cell(head: str, value: str) -> str:
     if head == "verdict":
         return f'<td class="verdict {_class(value)}">{text}</td>'
     if head == "command":
-        return f'<td class="wide"><code>{text}</code></td>'
+        return f'<td class="command"><code>{text}</code></td>'
     wide = ' class="wide"' if head in WIDE and len(value) > 40 else ""
     return f"<td{wide or _number(head)}>{text}</td>"
 

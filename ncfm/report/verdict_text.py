@@ -21,10 +21,10 @@ QUANTITIES = {
     "loss": "loss",
 }
 NOTE = (
-    "Every number that the paper reports has one line. Differences compare our best with NCFM's accuracies, which are "
-    "test-selected as well, and our last with rows of prior work; the interval of our mean is a two-level bootstrap "
-    "over distillation seeds and networks. Ratios of kept images are checked by arithmetic and need no run. "
-    "Rules: docs/verdicts.md."
+    "Every number that the paper reports has one line; accuracies are in percent. Differences compare our best with "
+    "NCFM's accuracies, which are test-selected as well, and our last with rows of prior work; the interval of our mean "
+    "is a two-level bootstrap over distillation seeds and networks. Ratios of kept images are checked by arithmetic and "
+    "need no run. Rules: docs/verdicts.md."
 )
 COST_NOTE = (
     "Hours: the estimated time of one number from nothing at the full protocol, its pool of extractors included, on "
@@ -61,22 +61,22 @@ def shown(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 def _shown(line: Values, params: dict[str, int]) -> dict[str, str]:
     decimals = LAST_DIGITS.get(line["metric"], 3)
+    bounds = (
+        [] if _none(line["interval_low"]) else [f"{line[f'interval_{end}']:.{decimals}f}" for end in ("low", "high")]
+    )
     return {
         "reported in": short(line["source"]),
-        "quantity": QUANTITIES[line["metric"]],
+        "row": row_name(line) + ("" if line["metric"] == "accuracy" else f", {QUANTITIES[line['metric']]}"),
         "data set": line["dataset"],
         "IPC": line["ipc"],
         "network": line["arch"],
-        "row": row_name(line),
         "reported": reported(line),
-        "our method": "" if _none(line["method"]) else line["method"],
         "ours": _ours(line, decimals),
-        "n": "" if _none(line["n"]) else f"{line['n']:.0f} ({_plural(line['n_seeds'], 'seed')})",
-        "difference": "" if _none(line["difference"]) else f"{line['difference']:+.{decimals}f}",
-        "95% of ours": ""
-        if _none(line["interval_low"])
-        else f"{line['interval_low']:.{decimals}f} to {line['interval_high']:.{decimals}f}",
         "verdict": line["verdict"],
+        "difference": "" if _none(line["difference"]) else f"{line['difference']:+.{decimals}f}",
+        "95% of ours": " to ".join(bounds),
+        "our method": "" if _none(line["method"]) else line["method"],
+        "n": "" if _none(line["n"]) else f"{line['n']:.0f} ({_plural(line['n_seeds'], 'seed')})",
         "why": _why(line, params),
         "hours (2 CPU cores / H100)": cost(line),
     }
@@ -140,7 +140,7 @@ def verdicts_markdown(table: pd.DataFrame, touched: pd.Series, title: str) -> st
     quoted = rest["reason"] == QUOTED
     if len(rest[~quoted]):
         body, _ = shown(rest[~quoted])
-        columns = ["reported in", "quantity", "data set", "IPC", "network", "row", "reported", "why", body.columns[-1]]
+        columns = ["reported in", "row", "data set", "IPC", "network", "reported", "why", body.columns[-1]]
         parts += [f"## On the same data sets, not run: {len(body)}", COST_NOTE, markdown(body[columns])]
     if quoted.any():
         methods = rest[quoted]["reported_method"].value_counts(sort=False)
