@@ -22,9 +22,9 @@ QUANTITIES = {
 }
 NOTE = (
     "Every number that the paper reports has one line; accuracies are in percent. Differences compare our best with "
-    "NCFM's accuracies, which are test-selected as well, and our last with rows of prior work; the interval of our mean "
-    "is a two-level bootstrap over distillation seeds and networks. Ratios of kept images are checked by arithmetic and "
-    "need no run. Rules: docs/verdicts.md."
+    "NCFM's accuracies, which are test-selected as well, and our last with rows of prior work; the interval of our "
+    "mean is a two-level bootstrap over distillation seeds and networks. Ratios of kept images are checked by "
+    "arithmetic and need no run. Rules: docs/verdicts.md."
 )
 COST_NOTE = (
     "Hours: the estimated time of one number from nothing at the full protocol, its pool of extractors included, on "
