@@ -26,6 +26,7 @@ def record_of(cell: Cell, seconds: float, params: dict) -> dict:
     return {
         "names": cell.names,
         "params": params,
+        "command": f"ncfm {cell.stage} --method {cell.method} --seed {cell.seed} '<&>'",
         "hardware": HARDWARE,
         "versions": {"torch": "2.13.0"},
         "seconds": seconds,
