@@ -1,16 +1,16 @@
-"""The paper's own tables and figures, one file each: its rows and columns, reported numbers and ours side by side."""
+"""The paper's own tables and figures: its rows and columns, reported numbers and ours side by side."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 import pandas as pd
 
 from ncfm.report.tables import Values, csv_text, latex_escape, markdown
 from ncfm.report.verdict_text import QUANTITIES, is_held, reported, row_name
 
-NOTE = "Reported; below it, where this campaign has a number, ours with its 95% interval and the verdict."
+PARTS = ("reported", "ours", "verdict")
+NOTE = "Reported, and where this campaign has a number, ours with its 95% interval and the verdict."
 
 
 def artefact_of(source: str) -> str:
@@ -52,7 +52,7 @@ def pivot(table: pd.DataFrame, artefact: str) -> pd.DataFrame:
             row = rows.setdefault(f"{name} ({marks})", {})
         row |= {f"{column} reported": reported(line), f"{column} ours": _ours(line)}
         row[f"{column} verdict"] = line["verdict"]
-    heads = [f"{column} {part}" for column in columns for part in ("reported", "ours", "verdict")]
+    heads = [f"{column} {part}" for column in columns for part in PARTS]
     body = [{"row": name, **dict.fromkeys(heads, ""), **cells} for name, cells in rows.items()]
     return pd.DataFrame(body, columns=["row", *heads])
 
@@ -84,21 +84,44 @@ def side_by_side(wide: pd.DataFrame, break_: str) -> pd.DataFrame:
     return pd.DataFrame(cells)
 
 
-def index(names: Sequence[str], title: str) -> str:
-    """Return the list of the artefacts that a campaign touches, as Markdown."""
-    lines = [f"- [{name}]({name}.md) ([csv]({name}.csv), [tex]({name}.tex))" for name in names]
-    return f"# The paper's tables and figures: {title}\n\n" + "\n".join(lines or ["This campaign touches none."]) + "\n"
+def name_of(artefact: str) -> str:
+    """Return an artefact's name for people, e.g. ``Table 1``."""
+    return re.sub(r"(\d+)", r" \1", artefact).capitalize()
 
 
-def texts(table: pd.DataFrame, artefact: str, title: str) -> dict[str, str]:
-    """Return the files of an artefact by their endings: ``csv``, ``md``, ``tex`` (needs booktabs)."""
-    wide = pivot(table, artefact)
-    name = re.sub(r"(\d+)", r" \1", artefact).capitalize()
-    shown = side_by_side(wide, "; ours ")
-    body = [" & ".join(latex_escape(cell) for cell in line) + r" \\" for line in shown.to_numpy().tolist()]
-    tex = [r"\begin{table}", r"\centering\tiny", rf"\caption{{{name}: {latex_escape(title)}. {latex_escape(NOTE)}}}"]
-    tex += [rf"\begin{{tabular}}{{{'l' * len(shown.columns)}}}", r"\toprule"]
-    tex += [" & ".join(map(latex_escape, shown.columns)) + r" \\", r"\midrule", *body]
-    tex += [r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
-    md = f"# {name} of the paper: {title}\n\n{NOTE}\n\n{markdown(side_by_side(wide, '<br>'))}\n"
-    return {"csv": csv_text(wide), "md": md, "tex": "\n".join(tex)}
+def artefacts_csv(table: pd.DataFrame) -> str:
+    """Return the cells of all artefacts that the campaign touches as one CSV: a line per cell of the paper."""
+    lines = []
+    for artefact in touched_artefacts(table):
+        wide = pivot(table, artefact)
+        columns = [head.removesuffix(" reported") for head in wide.columns if head.endswith(" reported")]
+        for cells in wide.to_dict("records"):
+            for column in columns:
+                parts = {part: cells[f"{column} {part}"] for part in PARTS}
+                if parts["reported"]:
+                    lines.append({"artefact": artefact, "row": cells["row"], "column": column, **parts})
+    return csv_text(pd.DataFrame(lines, columns=["artefact", "row", "column", *PARTS]))
+
+
+def artefacts_markdown(table: pd.DataFrame, title: str) -> str:
+    """Return the artefacts that the campaign touches as Markdown, each as the paper lays it out."""
+    parts = [f"# The paper's tables and figures: {title}"]
+    names = touched_artefacts(table)
+    parts += [NOTE] if names else ["This campaign touches none."]
+    for name in names:
+        parts += [f"## {name_of(name)}", markdown(side_by_side(pivot(table, name), "<br>"))]
+    return "\n\n".join(parts) + "\n"
+
+
+def artefacts_latex(table: pd.DataFrame, title: str) -> str:
+    """Return the artefacts that the campaign touches as LaTeX tables; the document needs ``booktabs``."""
+    lines = [f"% The paper's tables and figures: {title}"]
+    for name in touched_artefacts(table):
+        shown = side_by_side(pivot(table, name), "; ours ")
+        lines += [r"\begin{table}", r"\centering\tiny"]
+        lines += [rf"\caption{{{name_of(name)}: {latex_escape(title)}. {latex_escape(NOTE)}}}"]
+        lines += [rf"\begin{{tabular}}{{{'l' * len(shown.columns)}}}", r"\toprule"]
+        lines += [" & ".join(map(latex_escape, shown.columns)) + r" \\", r"\midrule"]
+        lines += [" & ".join(map(latex_escape, line)) + r" \\" for line in shown.to_numpy().tolist()]
+        lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
+    return "\n".join(lines) + "\n"

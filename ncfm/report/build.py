@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from ncfm.artifacts import storage_errors, write_json, write_text
+from ncfm.artifacts import write_json, write_text
 from ncfm.params import ReportParams
 from ncfm.records import Record
 from ncfm.report import artefacts, figures, tables
@@ -18,14 +16,15 @@ from ncfm.report.verdicts import read_reported, touches, verdict_table
 
 OUTPUTS = (
     *("tables/results.csv", "tables/results.md", "tables/results.tex"),
-    *("tables/verdicts.csv", "tables/verdicts.md", "tables/paper/index.md", "tables/metrics.json"),
+    *("tables/verdicts.csv", "tables/verdicts.md", "tables/metrics.json"),
+    *("tables/paper.csv", "tables/paper.md", "tables/paper.tex"),
     "report.html",
     *("figures/grid.png", "figures/accuracy.png", "figures/accuracy.svg", "figures/history.png", "figures/history.svg"),
 )
 
 
 def report(params: ReportParams, contents: dict[str, Any], results: Path, record: Record) -> None:
-    """Write :data:`OUTPUTS` below ``results``, and a file of each of the paper's tables that the campaign touches.
+    """Write :data:`OUTPUTS` below ``results``.
 
     Args:
         params: what the tables show.
@@ -50,31 +49,13 @@ def report(params: ReportParams, contents: dict[str, Any], results: Path, record
     write_text(results / "tables/results.tex", tables.results_latex(table, collected.title))
     write_text(results / "tables/verdicts.csv", tables.csv_text(verdicts))
     write_text(results / "tables/verdicts.md", verdicts_markdown(verdicts, touched, collected.title))
+    write_text(results / "tables/paper.csv", artefacts.artefacts_csv(verdicts))
+    write_text(results / "tables/paper.md", artefacts.artefacts_markdown(verdicts, collected.title))
+    write_text(results / "tables/paper.tex", artefacts.artefacts_latex(verdicts, collected.title))
     write_json(results / "tables/metrics.json", metrics)
     write_text(results / "report.html", page(collected, table, verdicts, touched, results / "figures"))
-    written = write_artefacts(verdicts, collected.title, results / "tables/paper")
-    outputs: list[str | Path] = [*(results / name for name in OUTPUTS), *written]
+    outputs: list[str | Path] = [results / name for name in OUTPUTS]
     record.finish(outputs, _flat(metrics))
-
-
-def write_artefacts(verdicts: pd.DataFrame, title: str, folder: Path) -> list[Path]:
-    """Write the paper's tables and figures that the campaign touches, one file per form, and nothing else there.
-
-    Returns:
-        The files, ``index.md`` excluded, which is always written.
-    """
-    names = artefacts.touched_artefacts(verdicts)
-    write_text(folder / "index.md", artefacts.index(names, title))
-    written = []
-    for name in names:
-        for ending, text in artefacts.texts(verdicts, name, title).items():
-            written.append(folder / f"{name}.{ending}")
-            write_text(written[-1], text)
-    for path in folder.iterdir():
-        if path not in written and path.name != "index.md":  # of cells that are gone
-            with storage_errors(path):
-                path.unlink()
-    return written
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, float]:
