@@ -145,7 +145,7 @@ def test_the_papers_tables_are_laid_out_as_in_the_paper(tmp_path, monkeypatch):
     assert run() == 0
     table, told = verdict_table(collected().rows, read_reported()), read_reported()
     names = artefacts.touched_artefacts(table)
-    assert names == ["table1", "table4", "table5", "fig5", "fig6", "text", "fig7"]
+    assert names == ["table1", "table4", "table5", "fig5", "fig6", "fig7", "text"]
     wide = artefacts.pivot(table, "table5")
     assert list(wide["row"]) == ["NCFM w/o psi", "NCFM with psi"]
     cell = wide.set_index("row").loc["NCFM with psi"]
