@@ -20,12 +20,10 @@ def artefact_of(source: str) -> str:
 
 
 def touched_artefacts(table: pd.DataFrame) -> list[str]:
-    """Return the tables and figures with a line that the campaign answers or would answer, in the paper's order, text last."""
-    held = table[is_held(table) & (table["compared"] != "ratio")]
+    """Return the tables and figures that the campaign answers or would answer, in the paper's order, text last."""
+    held = {artefact_of(source) for source in table[is_held(table) & (table["compared"] != "ratio")]["source"]}
     names = dict.fromkeys(artefact_of(source) for source in table["source"])
-    return [
-        name for name in sorted(names, key="text".__eq__) if name in {artefact_of(source) for source in held["source"]}
-    ]
+    return [name for name in sorted(names, key="text".__eq__) if name in held]
 
 
 def pivot(table: pd.DataFrame, artefact: str) -> pd.DataFrame:
