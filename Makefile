@@ -30,7 +30,8 @@ demo: $(READY)  ## run the default campaign (another: CAMPAIGN=NAME) and print i
 	@[ -z "$$(ls -A .snakemake/locks 2>/dev/null)" ] || $(MAKE) --no-print-directory unlock
 	@$(BIN)/snakemake --cores all --quiet host reason --config campaign=$(CAMPAIGN)
 	@echo; cat results/$(CAMPAIGN)/tables/results.md
-	@echo; echo "table:   results/$(CAMPAIGN)/tables/results.md (also .csv, .tex)"
+	@echo; echo "page:    results/$(CAMPAIGN)/report.html"
+	@echo "table:   results/$(CAMPAIGN)/tables/results.md (also .csv, .tex)"
 	@echo "picture: results/$(CAMPAIGN)/figures/grid.png"
 
 test: lint  ## run the linters, the type checker and the tests
@@ -47,10 +48,10 @@ format: $(READY)  ## format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/snakefmt Snakefile workflow
 
-# Small files only: tables, figures, curves, records, params, the pictures of seed 0; no tensors.
+# Small files only: the page, tables, figures, curves, records, params, the pictures of seed 0; no tensors.
 publish: $(READY)  ## copy a campaign's small files to results/published/ (CAMPAIGN=NAME)
 	@rm -rf results/published/$(CAMPAIGN) && mkdir -p results/published/$(CAMPAIGN)
-	@cd results/$(CAMPAIGN) && find . -type f -size -1000k ! -name '*.safetensors' ! -path './logs/*' ! -path '*/seed[1-9]*/grid.png' -print0 \
+	@cd results/$(CAMPAIGN) && find . -type f \( -size -1000k -o -name report.html \) ! -name '*.safetensors' ! -path './logs/*' ! -path '*/seed[1-9]*/grid.png' -print0 \
 	| tar --null -cf - -T - | tar -xf - -C ../published/$(CAMPAIGN)
 
 ui: $(READY)  ## open MLflow on the runs

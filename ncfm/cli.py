@@ -17,6 +17,7 @@ PATHS = "results/digits"
 EXAMPLES = {
     "use": "ncfm use digits",
     "params": "ncfm params digits",
+    "plan": "ncfm plan cifar10-cpu",
     "prepare": f"ncfm prepare --params {PATHS}/params/prepare/digits.json --out {PATHS}/datasets/digits",
     "pretrain": (
         f"ncfm pretrain --params {PATHS}/params/pretrain/digits.json --data {PATHS}/datasets/digits "
@@ -97,6 +98,9 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("params", _params, "Check a campaign and write the params file of each of its cells.")
     sub.add_argument("campaign", help="a campaign: params/<campaign>.yaml")
 
+    sub = command("plan", _plan, "Print a campaign's cells, and estimates of its device hours and disk; runs nothing.")
+    sub.add_argument("campaign", nargs="?", help="a campaign: params/<campaign>.yaml (default: the active one)")
+
     sub = command("prepare", _prepare, "Fetch a data set, check it and write it as tensors.")
     path(sub, "params", "params of the stage (JSON)")
     path(sub, "out", "folder for train.safetensors, test.safetensors and card.json")
@@ -152,6 +156,13 @@ def _params(options: argparse.Namespace) -> None:
     chosen = campaign.load(options.campaign)
     campaign.check_active(chosen)
     campaign.write_params(chosen)
+
+
+def _plan(options: argparse.Namespace) -> None:
+    from ncfm import campaign
+    from ncfm.plan import plan_text
+
+    print(plan_text(campaign.load(options.campaign or campaign.active())), end="")
 
 
 def _prepare(options: argparse.Namespace) -> None:

@@ -8,13 +8,17 @@ from typing import Any
 from ncfm.artifacts import write_json, write_text
 from ncfm.params import ReportParams
 from ncfm.records import Record
-from ncfm.report import figures, tables
+from ncfm.report import artefacts, figures, tables
 from ncfm.report.collect import collect
-from ncfm.report.verdicts import read_reported, verdict_table
+from ncfm.report.page import page
+from ncfm.report.verdict_text import verdicts_markdown
+from ncfm.report.verdicts import read_reported, touches, verdict_table
 
 OUTPUTS = (
     *("tables/results.csv", "tables/results.md", "tables/results.tex"),
     *("tables/verdicts.csv", "tables/verdicts.md", "tables/metrics.json"),
+    *("tables/paper.csv", "tables/paper.md", "tables/paper.tex"),
+    "report.html",
     *("figures/grid.png", "figures/accuracy.png", "figures/accuracy.svg", "figures/history.png", "figures/history.svg"),
 )
 
@@ -35,6 +39,7 @@ def report(params: ReportParams, contents: dict[str, Any], results: Path, record
     collected = collect(contents, results)
     table = tables.results_table(collected.rows)
     verdicts = verdict_table(collected.rows, read_reported())
+    touched = touches(verdicts, collected.rows)
     metrics = tables.metrics(table)
     figures.write_sets(collected, params.grid_columns, results / "figures/grid.png")
     figures.write_accuracies(collected, results / "figures")
@@ -43,8 +48,12 @@ def report(params: ReportParams, contents: dict[str, Any], results: Path, record
     write_text(results / "tables/results.md", tables.results_markdown(table, collected.title))
     write_text(results / "tables/results.tex", tables.results_latex(table, collected.title))
     write_text(results / "tables/verdicts.csv", tables.csv_text(verdicts))
-    write_text(results / "tables/verdicts.md", tables.verdicts_markdown(verdicts, collected.title))
+    write_text(results / "tables/verdicts.md", verdicts_markdown(verdicts, touched, collected.title))
+    write_text(results / "tables/paper.csv", artefacts.artefacts_csv(verdicts))
+    write_text(results / "tables/paper.md", artefacts.artefacts_markdown(verdicts, collected.title))
+    write_text(results / "tables/paper.tex", artefacts.artefacts_latex(verdicts, collected.title))
     write_json(results / "tables/metrics.json", metrics)
+    write_text(results / "report.html", page(collected, table, verdicts, touched, results / "figures"))
     outputs: list[str | Path] = [results / name for name in OUTPUTS]
     record.finish(outputs, _flat(metrics))
 

@@ -171,7 +171,7 @@ def write_histories(collected: Collected, folder: Path) -> None:
     Raises:
         DataError: where a history is not a CSV file with the columns ``step`` and ``loss``.
     """
-    histories = [(s, _history(s.folder / "history.csv")) for s in collected.sets if s.cell.stage == "distill"]
+    histories = [(s, read_history(s.folder / "history.csv")) for s in collected.sets if s.cell.stage == "distill"]
     histories = [(stored, history) for stored, history in histories if not history.empty]
     with matplotlib.rc_context(STYLE):
         panels = list(dict.fromkeys((stored.cell.dataset, stored.cell.ipc) for stored, _ in histories))
@@ -212,7 +212,8 @@ def write_histories(collected: Collected, folder: Path) -> None:
         _save(figure, folder / "history")
 
 
-def _history(path: Path) -> pd.DataFrame:
+def read_history(path: Path) -> pd.DataFrame:
+    """Read a history's columns ``step`` and ``loss``; empty where there is none. Raises :class:`DataError`."""
     if not path.is_file():
         return pd.DataFrame()
     try:

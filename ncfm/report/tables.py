@@ -127,7 +127,7 @@ def csv_text(table: pd.DataFrame) -> str:
 
 def results_markdown(table: pd.DataFrame, title: str) -> str:
     """Return the results as Markdown for people: rounded, with the places of computation listed below."""
-    display, below = _display(table)
+    display, below = rounded(table)
     lines = [f"# Results: {title}", "", NOTE, "", markdown(display), ""]
     lines += [rf"- **{mark}**: {text}" if mark != "*" else rf"- \* {text}" for mark, text in below]
     return "\n".join(lines).rstrip() + "\n"
@@ -135,7 +135,7 @@ def results_markdown(table: pd.DataFrame, title: str) -> str:
 
 def results_latex(table: pd.DataFrame, title: str) -> str:
     """Return the results as a LaTeX table; the document needs ``\\usepackage{booktabs}``."""
-    display, below = _display(table)
+    display, below = rounded(table)
     columns = "".join("r" if name in ("IPC", "n") or "(s)" in name else "l" for name in display.columns)
     body = [" & ".join(latex_escape(str(cell)) for cell in line) + r" \\" for line in display.to_numpy().tolist()]
     remarks = " ".join(f"{mark}: {text}." for mark, text in below)
@@ -158,7 +158,7 @@ def results_latex(table: pd.DataFrame, title: str) -> str:
     )
 
 
-def _display(table: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
+def rounded(table: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
     """Return the table as short text under :data:`HEADS`, and what to say below it.
 
     That is where each row was computed, under a letter, and under ``*`` which seeds of a row are not there.
@@ -209,60 +209,6 @@ def number(value: Any, decimals: int) -> str:
 def plus_minus(mean: Any, std: Any) -> str:
     """Return ``mean ± deviation`` with one decimal, or the mean alone where there is no deviation."""
     return number(mean, 1) + ("" if std is None or pd.isna(std) else f" ± {std:.1f}")
-
-
-def verdicts_markdown(table: pd.DataFrame, title: str) -> str:
-    """Return the verdicts as Markdown, or one line saying that the paper reports nothing on these data sets."""
-    lines = [f"# Verdicts: {title}", ""]
-    if table.empty:
-        return "\n".join([*lines, "The paper reports no number for these data sets, IPCs, networks and methods.", ""])
-    letters: dict[str, str] = {}
-    shown = [
-        {
-            "reported in": line["source"].removeprefix("NCFM "),
-            "data set": line["dataset"],
-            "IPC": str(line["ipc"]),
-            "test network": line["arch"],
-            "reported row": f"{line['reported_method']} {_brief(line['variant'])}".strip(),
-            "reported": plus_minus(line["reported"], line["reported_std"]),
-            "our method": line["method"],
-            "our last": number(line["last"], 1),
-            "our best": number(line["best"], 1),
-            "n": _counts(line),
-            "difference": "-" if pd.isna(line["difference"]) else f"{line['difference']:+.1f} ({line['compared']})",
-            "95% of ours": _interval(line),
-            "verdict": _verdict(line, letters),
-        }
-        for line in table.to_dict("records")
-    ]
-    text = (
-        "What the paper reports beside ours, in percent. Differences compare our best with the NCFM rows, which are "
-        "test-selected as well, and our last with rows of prior work; the interval of that mean is a two-level "
-        "bootstrap over distillation seeds and networks. Rules: docs/verdicts.md."
-    )
-    lines += [text, "", markdown(pd.DataFrame(shown)), ""]
-    if letters:
-        lines += ["Params that differ from the full protocol, as ours (full):", ""]
-        lines += [f"- **{letter}**: {params}" for params, letter in letters.items()]
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def _verdict(line: Values, letters: dict[str, str]) -> str:
-    """Return the verdict with its reasons; params that differ get a letter, explained below the table."""
-    reasons = [line["reason"]] if line["reason"] else []
-    if not pd.isna(line["params_that_differ"]) and line["params_that_differ"]:
-        reasons.append("params " + letters.setdefault(line["params_that_differ"], _letter(len(letters))))
-    return f"**{line['verdict']}**" + (f": {'; '.join(reasons)}" if reasons else "")
-
-
-def _brief(variant: str) -> str:
-    return variant.split(" (headline", maxsplit=1)[0]
-
-
-def _interval(line: Values) -> str:
-    if pd.isna(line["interval_low"]):
-        return "-"
-    return f"{line['interval_low']:.1f} to {line['interval_high']:.1f}"
 
 
 def markdown(table: pd.DataFrame) -> str:

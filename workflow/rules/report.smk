@@ -6,12 +6,16 @@ rule report:
         records=set_files("distilled.record.json"),
         histories=set_files("history.csv", "distill"),
     output:
+        page="results/{campaign}/report.html",
         results=report("results/{campaign}/tables/results.csv", caption="../report/results.rst", category="Tables"),
         verdicts=report("results/{campaign}/tables/verdicts.csv", caption="../report/verdicts.rst", category="Tables"),
         texts=[
             "results/{campaign}/tables/results.md",
             "results/{campaign}/tables/results.tex",
             "results/{campaign}/tables/verdicts.md",
+            "results/{campaign}/tables/paper.csv",
+            "results/{campaign}/tables/paper.md",
+            "results/{campaign}/tables/paper.tex",
         ],
         metrics="results/{campaign}/tables/metrics.json",
         record="results/{campaign}/tables/metrics.record.json",

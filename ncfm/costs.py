@@ -1,0 +1,189 @@
+"""What a stage costs before it runs: its arithmetic in closed form, and the seconds that a device needs for it.
+
+Pure functions of params and facts; nothing here imports torch. seconds = FLOP / rate of the heaviest layer
++ activations / rate of all that is no convolution (normalisation, pooling, augmentation) + steps x overhead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil
+
+from ncfm.datasets.catalogue import DatasetFacts
+from ncfm.models.registry import ARCHITECTURES
+from ncfm.params import ComputeParams, DistillParams, EvaluateProtocol, NetworkParams, PretrainParams
+
+PER_COMPONENT = 16  # frequencies to a component of the scale mixture: ncfm/frequencies.py
+STEP_SECONDS = 0.005  # overhead of one optimiser step: Python and kernel launches (assumed)
+
+
+@dataclass(frozen=True)
+class Work:
+    """An amount of work: floating point operations (two to a multiply-add), activations passed, optimiser steps."""
+
+    flop: float = 0.0
+    activations: float = 0.0
+    steps: float = 0.0
+
+    def __add__(self, other: Work) -> Work:
+        return Work(self.flop + other.flop, self.activations + other.activations, self.steps + other.steps)
+
+    def __mul__(self, times: float) -> Work:
+        return Work(self.flop * times, self.activations * times, self.steps * times)
+
+
+@dataclass(frozen=True)
+class NetworkWork:
+    """One image's way through a network.
+
+    Attributes:
+        first, others: FLOP of the first convolution and of the other ones, forward.
+        head: FLOP of the linear head, forward.
+        activations: outputs of all convolutions.
+        features: D, the length of one image's features.
+        parameters: number of weights.
+    """
+
+    first: float
+    others: float
+    head: float
+    activations: float
+    features: int
+    parameters: int
+
+    @property
+    def body(self) -> float:
+        """FLOP from an image to its features."""
+        return self.first + self.others
+
+
+def network_work(arch: str, facts: DatasetFacts, width: int, norm: str) -> NetworkWork | None:
+    """Return the work of one image in a network, or None for an architecture without a closed formula here.
+
+    Block b of a ConvNet convolves 3 x 3 at resolution r / 2^b: 2 * 9 * c_in * c_out * (r / 2^b)^2 FLOP.
+    """
+    if arch not in ARCHITECTURES or not arch.startswith("convnet-"):
+        return None
+    convolutions, activations, parameters = [], 0, 0
+    channels, resolution = facts.channels, facts.resolution
+    for _ in range(ARCHITECTURES[arch].blocks):
+        convolutions.append(2 * 9 * channels * width * resolution**2)
+        activations += width * resolution**2
+        parameters += 9 * channels * width + width + (0 if norm == "none" else 2 * width)
+        channels, resolution = width, resolution // 2
+    features = width * resolution**2
+    parameters += (features + 1) * facts.classes
+    return NetworkWork(
+        convolutions[0], sum(convolutions[1:]), 2 * features * facts.classes, activations, features, parameters
+    )
+
+
+def distillation(params: DistillParams, facts: DatasetFacts, network: NetworkWork, ipc: int) -> Work:
+    """Return the work of a whole distillation (method.md section 5).
+
+    Real images pass forward only; synthetic ones forward and back to the pixels, for matching and for calibration.
+    NCFD multiplies features with frequencies, D * F * 2 FLOP an image, and back to the features and, where psi
+    ascends, to the frequencies; psi is three D x D layers on F / 16 rows.
+    """
+    classes, frequencies = facts.classes, params.num_frequencies
+    real = classes * min(params.batch_real, ceil(facts.train_images / classes))
+    synthetic = classes * ipc * params.factor**2
+    passes = 3 if params.recompute else 2
+    flop = real * network.body + synthetic * passes * network.body
+    activations = (real + synthetic * passes) * network.activations
+    if params.calibration:
+        flop += synthetic * (passes * network.body + 2 * network.head)
+        activations += synthetic * passes * network.activations
+    turns = 1 if params.update == "joint" else classes
+    if params.discrepancy == "ncfd":
+        learned = params.frequencies == "mixture"
+        again = passes - 2  # what recomputation adds: only where a gradient comes back
+        products = real * (2 + again if learned else 1) + synthetic * (3 + again if learned else 2 + again)
+        flop += products * 2 * network.features * frequencies
+        if params.frequencies != "gaussian":
+            rows = max(2, frequencies // PER_COMPONENT)
+            # Back to every layer's weights, and to the inputs of all layers but the first.
+            flop += turns * 2 * rows * network.features**2 * (3 + (5 if learned else 0))
+    steps = 2 * classes  # each class is drawn, augmented and compared on its own, in joint steps too
+    return Work(flop, activations, steps) * params.iterations
+
+
+def training(params: NetworkParams, network: NetworkWork, images: int) -> Work:
+    """Return the work of training one network: forward, and back to all weights and all inputs but the images."""
+    flop = images * (3 * (network.body + network.head) - network.first)
+    return Work(flop, 2 * images * network.activations, ceil(images / params.batch)) * params.epochs
+
+
+def testing(network: NetworkWork, images: int) -> Work:
+    """Return the work of one pass over ``images`` test images."""
+    return Work(images * (network.body + network.head), images * network.activations)
+
+
+def pretraining(params: PretrainParams, facts: DatasetFacts, network: NetworkWork) -> Work:
+    """Return the work of the whole extractor pool."""
+    return (training(params, network, facts.train_images) + testing(network, facts.test_images)) * params.pool
+
+
+def evaluation(params: EvaluateProtocol, facts: DatasetFacts, network: NetworkWork, images: int) -> Work:
+    """Return the work of one evaluation: ``params.networks`` networks trained on ``images`` decoded images."""
+    one = training(params, network, images) + testing(network, facts.test_images) * min(params.looks, params.epochs)
+    return one * params.networks
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device's rates.
+
+    Attributes:
+        name: as printed.
+        flop_rate: FLOP per second in convolutions, by precision.
+        activation_rate: activations per second in all that is no convolution, by (precision, compiled).
+        measured: whether this project has measured the rates; else they are assumptions.
+        source: where the rates are from.
+    """
+
+    name: str
+    flop_rate: Mapping[str, float]
+    activation_rate: Mapping[tuple[str, bool], float]
+    measured: bool
+    source: str
+
+    def seconds(self, work: Work, params: ComputeParams) -> float:
+        """Return the seconds that the device needs for ``work``."""
+        arithmetic = work.flop / self.flop_rate[params.precision]
+        rest = work.activations / self.activation_rate[params.precision, params.compile]
+        return arithmetic + rest + work.steps * STEP_SECONDS
+
+
+# Rates of the heaviest layer and the slowest of three benchmarks (a distillation, an extractor, an evaluation network)
+# in all else; tests/test_plan.py holds them to the files.
+CPU = Device(
+    "2 CPU cores",
+    {"float32": 2.256e11, "bfloat16": 4.764e11},
+    {
+        ("float32", False): 5.6e8,
+        ("float32", True): 8.0e8,
+        ("bfloat16", False): 5.2e8,
+        ("bfloat16", True): 9.6e8,
+    },
+    True,
+    "benchmarks/results/cpu-2 (two cores of an AMD EPYC with AVX-512 bfloat16, ConvNet-3 of width 128)",
+)
+
+
+def _assumed(name: str, bytes_per_second: float) -> Device:
+    """Return a GPU of the H100's arithmetic, by its data sheet and two assumptions.
+
+    Convolutions at 30% of the dense tensor-core peak (float32 as TF32); per activation 48 bytes moved in float32 and
+    24 in bfloat16, halved by compilation, at half of the memory's bandwidth.
+    """
+    moved = bytes_per_second / 2
+    rates = {("float32", False): moved / 48, ("float32", True): moved / 24}
+    rates |= {("bfloat16", False): moved / 24, ("bfloat16", True): moved / 12}
+    source = "data sheet and assumed shares of it (ncfm/costs.py); never measured by this project"
+    return Device(name, {"float32": 0.3 * 4.95e14, "bfloat16": 0.3 * 9.89e14}, rates, False, source)
+
+
+H100, H200 = _assumed("H100", 3.35e12), _assumed("H200", 4.8e12)
+DEVICES = (CPU, H100, H200)

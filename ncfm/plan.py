@@ -1,0 +1,172 @@
+"""What a campaign will cost before anything runs: cells, device hours and disk by stage. No torch: it is quick."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ncfm import costs
+from ncfm.campaign import Campaign
+from ncfm.costs import DEVICES, Device, Work, network_work
+from ncfm.datasets.catalogue import DatasetFacts, facts_of
+from ncfm.layout import Cell
+from ncfm.params import ComputeParams, DistillParams, EvaluateParams, PretrainParams, SelectParams
+
+LABEL_BYTES, FLOAT_BYTES = 8, 4
+ROW_BYTES = 120  # of a history or of one look at the test set
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Line:
+    """The cells of one stage on one data set.
+
+    Attributes:
+        cells: how many.
+        hours: of each of :data:`~ncfm.costs.DEVICES`, for the cells that have an estimate.
+        disk: bytes that they write.
+        unknown: cells without an estimate, for want of a formula for their network or stage.
+    """
+
+    stage: str
+    dataset: str
+    cells: int
+    hours: tuple[float, ...]
+    disk: float
+    unknown: int
+
+
+def plan(campaign: Campaign) -> list[Line]:
+    """Return one line per stage and data set, in the order of the pipeline."""
+    groups: dict[tuple[str, str], list[Cell]] = {}
+    for cell in campaign.cells:
+        if cell.dataset is not None:
+            groups.setdefault((cell.stage, cell.dataset), []).append(cell)
+    lines = []
+    for (stage, dataset), cells in groups.items():
+        hours, disk, unknown = [0.0] * len(DEVICES), 0.0, 0
+        for cell in cells:
+            seconds = seconds_of(cell, campaign)
+            if seconds is None:
+                unknown += 1
+                continue
+            hours = [total + one / 3600 for total, one in zip(hours, seconds, strict=True)]
+            disk += disk_of(cell, campaign)
+        lines.append(Line(stage, dataset, len(cells), tuple(hours), disk, unknown))
+    return lines
+
+
+def seconds_of(cell: Cell, campaign: Campaign, devices: Sequence[Device] = DEVICES) -> tuple[float, ...] | None:
+    """Return the seconds that each device needs for a cell, or None where there is no formula for it."""
+    params, facts = campaign.params[cell], facts_of(str(cell.dataset))
+    if cell.stage in ("prepare", "select"):  # downloads and copies, minutes at most
+        return tuple(0.0 for _ in devices)
+    pool = params if isinstance(params, PretrainParams | EvaluateParams) else _pool(cell, campaign)
+    network = network_work(pool.arch, facts, pool.width, pool.norm)
+    if network is None:
+        return None
+    if isinstance(params, PretrainParams):
+        work = costs.pretraining(params, facts, network)
+    elif isinstance(params, DistillParams):
+        work = costs.distillation(params, facts, network, int(cell.ipc or 0))
+    elif isinstance(params, EvaluateParams):
+        images = facts.classes * int(cell.ipc or 0) * _factor(cell, campaign) ** 2
+        work = costs.evaluation(params, facts, network, images)
+    else:
+        return None
+    return tuple(device.seconds(work, params) for device in devices)
+
+
+def disk_of(cell: Cell, campaign: Campaign) -> float:
+    """Return the bytes that a cell writes, about."""
+    params, facts = campaign.params[cell], facts_of(str(cell.dataset))
+    pixels = facts.channels * facts.resolution**2
+    if isinstance(params, PretrainParams):
+        network = network_work(params.arch, facts, params.width, params.norm)
+        return 2 * params.pool * network.parameters * FLOAT_BYTES if network else 0.0
+    if isinstance(params, DistillParams | SelectParams):
+        rows = params.iterations if isinstance(params, DistillParams) else 0
+        return facts.classes * int(cell.ipc or 0) * pixels * FLOAT_BYTES + rows * ROW_BYTES
+    if isinstance(params, EvaluateParams):
+        return 2 * params.networks * min(params.looks, params.epochs) * ROW_BYTES  # in the result and in its record
+    return (facts.train_images + facts.test_images) * (pixels + LABEL_BYTES)
+
+
+def _pool(cell: Cell, campaign: Campaign) -> PretrainParams:
+    params = campaign.params[Cell("pretrain", cell.dataset, arch=cell.extractor)]
+    assert isinstance(params, PretrainParams)
+    return params
+
+
+def _factor(cell: Cell, campaign: Campaign) -> int:
+    """Return the factor of the set that an evaluation reads."""
+    wanted = (cell.dataset, cell.ipc, cell.method, cell.seed)
+    made = next(c for c in campaign.of("distill", "select") if (c.dataset, c.ipc, c.method, c.seed) == wanted)
+    params = campaign.params[made]
+    assert isinstance(params, DistillParams | SelectParams)
+    return params.factor
+
+
+def reported_seconds(
+    facts: DatasetFacts,
+    arch: str,
+    ipc: int,
+    distill: DistillParams | None,
+    devices: Sequence[Device] = DEVICES,
+) -> tuple[float, ...] | None:
+    """Return what one reported accuracy costs from nothing at the full protocol, by device, or None without a formula.
+
+    That is the extractor pool and one distillation (none for a coreset: ``distill`` is None), and the evaluation of
+    one set; the defaults of ncfm/params.py are the full protocol. Numbers of one data set share the pool.
+    """
+    pool, evaluate = PretrainParams.model_validate({"arch": arch}), EvaluateParams.model_validate({"arch": arch})
+    network = network_work(arch, facts, evaluate.width, evaluate.norm)
+    if network is None:
+        return None
+    images = facts.classes * ipc * (distill.factor if distill else 1) ** 2
+    parts: list[tuple[ComputeParams, Work]] = [(evaluate, costs.evaluation(evaluate, facts, network, images))]
+    if distill:
+        parts += [(pool, costs.pretraining(pool, facts, network))]
+        parts += [(distill, costs.distillation(distill, facts, network, ipc))]
+    return tuple(sum(device.seconds(work, params) for params, work in parts) for device in devices)
+
+
+def plan_text(campaign: Campaign) -> str:
+    """Return the plan as text for the terminal."""
+    lines = plan(campaign)
+    head = ["stage", "data set", "cells", *(f"{device.name} (h)" for device in DEVICES), "disk"]
+    body = [
+        [line.stage, line.dataset, str(line.cells), *(map(_hours, line.hours)), _size(line.disk)]
+        if line.unknown < line.cells
+        else [line.stage, line.dataset, str(line.cells), *("?" for _ in DEVICES), "?"]
+        for line in lines
+    ]
+    totals = [sum(line.hours[index] for line in lines) for index in range(len(DEVICES))]
+    body.append(["all", "", str(sum(line.cells for line in lines)), *map(_hours, totals), _size(_disk(lines))])
+    grid = [head, *body]
+    widths = [max(len(row[column]) for row in grid) for column in range(len(head))]
+    text = [f"{campaign.name}: {campaign.title}", ""]
+    for row in grid:
+        left = [cell.ljust(width) for cell, width in zip(row[:2], widths[:2], strict=True)]
+        right = [cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True)]
+        text.append("  ".join([*left, *right]).rstrip())
+    text += ["", "Estimates, not measurements: the arithmetic in closed form at these rates (ncfm/costs.py):"]
+    text += [f"  {device.name}: {device.source}" for device in DEVICES]
+    text += ["Hours are those of the whole device, idle else; DVC's cache may hold the disk's amount a second time."]
+    if unknown := sum(line.unknown for line in lines):
+        text.append(
+            f"Without an estimate, and not in the sums: {unknown} cells of networks that have no formula there."
+        )
+    return "\n".join(text) + "\n"
+
+
+def _disk(lines: Sequence[Line]) -> float:
+    return sum(line.disk for line in lines)
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.2g}" if hours >= 0.01 else "0" if hours == 0 else "<0.01"
+
+
+def _size(size: float) -> str:
+    return f"{size / GIB:.1f} GiB" if size >= GIB / 10 else f"{size / 2**20:.1f} MiB"

@@ -1,0 +1,150 @@
+"""Plans and costs: the closed forms against torch's own count, the rates against the benchmarks' files, the sums."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import CHANNELS, CLASSES, NETWORK, PER_CLASS, RESOLUTION, TINY_DISTILL, run_pretrain, write_dataset
+from torch.utils.flop_counter import FlopCounterMode
+
+from ncfm import campaign, cli, costs
+from ncfm.datasets.catalogue import facts_of
+from ncfm.datasets.split import load_split
+from ncfm.distill import Distillation
+from ncfm.extractors import Pool
+from ncfm.models.registry import build
+from ncfm.params import DistillParams, EvaluateParams, PretrainParams
+from ncfm.plan import plan, plan_text, reported_seconds
+from ncfm.seeding import generator
+from ncfm.training import train
+
+ROOT = Path(__file__).parent.parent
+MEASURED = ROOT / "benchmarks/results/cpu-2"
+CIFAR = facts_of("cifar10")
+MADE = replace(
+    CIFAR,
+    classes=CLASSES,
+    channels=CHANNELS,
+    resolution=RESOLUTION,
+    smallest_class=PER_CLASS,
+    train_images=CLASSES * PER_CLASS,
+    test_images=CLASSES * PER_CLASS,
+)
+
+
+def counted(function) -> int:
+    with FlopCounterMode(display=False) as counter:
+        function()
+    return counter.get_total_flops()
+
+
+@pytest.mark.parametrize(("arch", "resolution"), [("convnet-3", 32), ("convnet-4", 64), ("convnet-5", 32)])
+@pytest.mark.parametrize("norm", ["instance", "none"])
+def test_a_network_is_counted_as_torch_counts_it(arch, resolution, norm):
+    facts = replace(CIFAR, resolution=resolution)
+    work = costs.network_work(arch, facts, 16, norm)
+    shape = {"channels": 3, "resolution": resolution, "classes": 10, "width": 16, "norm": norm}
+    network = build(arch, **shape, generator=generator("weights"))
+    images = torch.zeros(5, 3, resolution, resolution)
+    assert counted(lambda: network.features(images)) == 5 * work.body
+    assert counted(lambda: network(images)) == costs.testing(work, 5).flop
+    assert (network.feature_dimension, sum(p.numel() for p in network.parameters())) == (work.features, work.parameters)
+
+    def training() -> None:
+        labels = torch.zeros(5, dtype=torch.int64)
+        params = EvaluateParams(epochs=2, batch=3)
+        train(network, lambda rows: images[rows], labels, params, ("made",), lambda *_: None)
+
+    assert counted(training) == costs.training(EvaluateParams(epochs=2, batch=3), work, 5).flop
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"frequencies": "gaussian", "update": "per-class"},
+        {"frequencies": "mixture"},
+        {"frequencies": "mixture", "update": "per-class", "factor": 1},
+        {"frequencies": "released"},
+        {"frequencies": "mixture", "recompute": True},
+        {"frequencies": "gaussian", "recompute": True, "calibration": 0},
+        {"discrepancy": "mmd", "calibration": 0},
+    ],
+    ids=str,
+)
+def test_a_distillation_is_counted_as_torch_counts_it(changes, tmp_path):
+    data = write_dataset(tmp_path / "data")
+    pool = Pool(run_pretrain(data, tmp_path / "pool.safetensors", epochs=1), torch.device("cpu"))
+    params = DistillParams(**{**TINY_DISTILL, **changes, "iterations": 1})
+    run = Distillation(params, load_split(data, "train", torch.device("cpu")), pool, 2, 0)
+    network = costs.network_work("convnet-3", MADE, NETWORK["width"], "instance")
+    kernels = 0  # MMD and MSE compare means, a few products that the closed form leaves out
+    if params.discrepancy == "mmd":
+        kernels = 0.01 * counted(run.step)
+    assert counted(run.step) == pytest.approx(costs.distillation(params, MADE, network, 2).flop, abs=kernels)
+
+
+def test_rates_are_those_of_the_benchmarks():
+    """The model is never faster than what was measured by more than 2%, nor slower by more than 30%."""
+    network = costs.network_work("convnet-3", CIFAR, 128, "instance")
+    released = {"frequencies": "gaussian", "num_frequencies": 4096, "iterations": 1}
+    distillation = {"pieces": {}, "pieces, compiled": {"compile": True}, "pieces, bfloat16": {"precision": "bfloat16"}}
+    distillation["pieces, compiled, bfloat16"] = {"compile": True, "precision": "bfloat16"}
+    networks = {label.replace("pieces", "side by side"): changes for label, changes in distillation.items()}
+    checked = 0
+    for file, variants, work in (
+        ("distillation-cifar10-ipc10", distillation, costs.distillation(DistillParams(**released), CIFAR, network, 10)),
+        ("pretraining-epoch", networks, costs.training(PretrainParams(epochs=1), network, 50000)),
+        ("evaluation-network", networks, costs.training(EvaluateParams(), network, 400)),
+    ):
+        measured = json.loads((MEASURED / f"{file}.json").read_text())
+        assert work.flop == measured["flop"]
+        for label, changes in variants.items():
+            ratio = costs.CPU.seconds(work, DistillParams(**changes)) / measured["variants"][label]["seconds"]
+            assert 0.98 < ratio < 1.3, (file, label)
+            checked += 1
+    assert checked == 12
+
+
+def test_only_the_measured_device_says_that_it_was():
+    assert [device.measured for device in costs.DEVICES] == [True, False, False]
+    assert all(("never measured" in device.source) != device.measured for device in costs.DEVICES)
+    assert (ROOT / costs.CPU.source.split(" ")[0]).is_dir()
+
+
+def test_a_plan_counts_every_cell_once(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    chosen = campaign.load("cifar10-cpu")
+    lines = plan(chosen)
+    assert [(line.stage, line.dataset) for line in lines] == [
+        (stage, "cifar10") for stage in ("prepare", "pretrain", "distill", "select", "evaluate")
+    ]
+    assert sum(line.cells for line in lines) == len(chosen.cells) - 1  # the report has no data set
+    assert not any(line.unknown for line in lines)
+    pool = next(line for line in lines if line.stage == "pretrain")
+    params = PretrainParams(width=32, pool=5, epochs=5)
+    work = costs.pretraining(params, CIFAR, costs.network_work("convnet-3", CIFAR, 32, "instance"))
+    assert pool.hours == pytest.approx(tuple(device.seconds(work, params) / 3600 for device in costs.DEVICES))
+    assert cli.main(["plan", "cifar10-cpu"]) == 0
+    assert capsys.readouterr().out == plan_text(chosen)
+
+
+def test_a_network_without_a_formula_is_said_to_have_none(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    chosen = campaign.load("tiny")
+    monkeypatch.setattr("ncfm.plan.network_work", lambda *_: None)
+    text = plan_text(chosen)
+    assert "Without an estimate, and not in the sums: 4 cells" in text
+    assert [line.split()[-1] for line in text.splitlines() if line.startswith(("pretrain", "evaluate"))] == ["?", "?"]
+    assert reported_seconds(CIFAR, "convnet-3", 1, None) is None
+
+
+def test_a_reported_number_costs_more_with_more_images_and_with_distillation():
+    random, one, ten = (
+        reported_seconds(CIFAR, "convnet-3", ipc, params)[0]
+        for ipc, params in ((1, None), (1, DistillParams()), (10, DistillParams()))
+    )
+    assert random < one < ten

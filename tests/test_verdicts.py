@@ -1,0 +1,213 @@
+"""Verdicts and the page: every reported number exactly once, costs where it could be run, HTML that stands alone."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_report import CIFAR, DIGITS, evaluate, make, read, run
+
+from ncfm import campaign
+from ncfm.artifacts import read_json
+from ncfm.layout import Cell
+from ncfm.report import artefacts
+from ncfm.report.collect import Collected, collect, read_contents
+from ncfm.report.page import SECTIONS
+from ncfm.report.verdicts import COSTS, QUOTED, VERDICTS, read_reported, touches, verdict_table
+
+RESULTS = Path("results/made-up")
+VOID = {"meta", "img"}
+TWO = """
+architectures: [convnet-3]
+datasets: {cifar10: {ipcs: [10]}}
+methods:
+  short: {like: paper, distill: {iterations: 10}}
+  full: {like: paper}
+  cut: {like: paper, distill: {iterations: 10, alpha: 0.3}}
+"""
+
+
+def collected() -> Collected:
+    return collect(read_contents(RESULTS / "params/report.json"), RESULTS)
+
+
+def fill(chosen: campaign.Campaign, centres: dict[str, float]) -> None:
+    """Write the evaluations of the methods named, ten networks around a centre."""
+    for cell in chosen.of("evaluate"):
+        if cell.method in centres:
+            values = list(centres[cell.method] + np.linspace(-0.5, 0.5, 10))
+            evaluate(chosen, cell, values, values)
+
+
+def reported(**changes: str) -> pd.DataFrame:
+    """Return one reported row on CIFAR-10 at IPC 10."""
+    row = {"source": "NCFM Table 5", "method": "NCFM", "dataset": "cifar10", "ipc": "10", "arch": "ConvNet-3"}
+    row |= {"metric": "accuracy", "variant": "with psi", "value": "68.9", "std": "", "hardware": "", "note": ""}
+    return pd.DataFrame([row | changes])
+
+
+@pytest.mark.parametrize("text", [DIGITS, CIFAR], ids=["no number touched", "many touched"])
+def test_every_reported_number_has_exactly_one_line(text, tmp_path, monkeypatch):
+    fill(make(tmp_path, monkeypatch, text), {"paper": 60.0, "released": 55.0, "random": 30.0})
+    assert run() == 0
+    table, told = pd.read_csv(RESULTS / "tables/verdicts.csv", dtype=str, keep_default_na=False), read_reported()
+    assert len(table) == len(told) == 455
+    assert list(table["number"].astype(int)) == list(range(1, 456))
+    for ours, theirs in (("source", "source"), ("reported_method", "method"), ("reported", "value"), ("ipc", "ipc")):
+        assert list(table[ours]) == list(told[theirs])
+    assert set(table["verdict"]) <= set(VERDICTS)
+    assert (table[table["verdict"] == "not run"]["reason"] != "").all()
+    assert ((table["ours"] != "") == (table["verdict"] != "not run")).all()
+    others = told["method"].isin(("MTT", "TESLA", "FTD", "DATM", "FrePo", "KIP"))
+    assert others.sum() > 80 and set(table[others]["reason"]) == {QUOTED}
+    priced = table[COSTS[0]] != ""
+    assert (table[priced]["verdict"] == "not run").all() and not (priced & others).any()
+    assert priced.sum() > 40 and (table[priced][list(COSTS)].astype(float) > 0).all(axis=None)
+    page = read("report.html")
+    assert sorted(map(int, re.findall(r'<tr id="n(\d+)">', page))) == list(range(1, 456))
+    for verdict in VERDICTS:
+        assert page.count(f'<td class="verdict {verdict.replace(" ", "-")}">') == (table["verdict"] == verdict).sum()
+
+
+def test_the_markdown_shows_only_what_the_campaign_touches(tmp_path, monkeypatch):
+    fill(make(tmp_path, monkeypatch, CIFAR), {"paper": 60.0})
+    assert run() == 0
+    text = read("tables/verdicts.md")
+    rows = collected().rows
+    touched = touches(verdict_table(rows, read_reported()), rows)
+    assert f"The other {455 - touched.sum()} of 455 numbers" in text and touched.sum() == 143
+    assert "imagenette" not in text and "MTT (7)" in text
+    shown = sum(int(count) for count in re.findall(r"^## .*: (\d+)$", text, re.MULTILINE))
+    assert shown == touched.sum()
+
+
+def test_the_nearest_protocol_answers_whatever_its_accuracy(tmp_path, monkeypatch):
+    fill(make(tmp_path, monkeypatch, TWO), {"short": 68.9, "full": 60.0, "cut": 68.9})
+    line = verdict_table(collected().rows, reported()).iloc[0]
+    assert (line["method"], line["verdict"], line["params_that_differ"]) == ("full", "below", "")
+    Path("results/made-up/evaluations/cifar10/ipc10/full/seed0/convnet-3.json").unlink()
+    line = verdict_table(collected().rows, reported()).iloc[0]
+    differs = "distillation: iterations 10 (20000)"
+    assert (line["method"], line["verdict"], line["params_that_differ"]) == ("short", "protocol differs", differs)
+
+
+def test_a_gain_is_the_difference_of_two_of_ours(tmp_path, monkeypatch):
+    chosen = make(tmp_path, monkeypatch, CIFAR)
+    gain = reported(source="NCFM Sec 5.3.1 text", metric="accuracy_gain_pp", value="3.2", arch="", note="psi vs no psi")
+    fill(chosen, {"paper": 68.0})
+    assert verdict_table(collected().rows, gain).iloc[0]["verdict"] == "not run"
+    for centre, verdict in ((64.9, "reproduced"), (60.0, "above"), (68.0, "below")):
+        fill(chosen, {"released": centre})
+        line = verdict_table(collected().rows, gain).iloc[0]
+        assert line["ours"] == pytest.approx(68.0 - centre) and line["verdict"] == verdict
+        assert line["interval_low"] < line["ours"] < line["interval_high"]
+
+
+def test_speed_and_loss_are_read_from_records_and_histories(tmp_path, monkeypatch):
+    chosen = make(tmp_path, monkeypatch, CIFAR.replace("paper: {}", "paper: {seeds: [0, 1]}"))
+    fill(chosen, {"paper": 60.0})
+    speed = reported(metric="speed_s_per_iter", value="1.33", hardware="1x A100 80GB")
+    line = verdict_table(collected().rows, speed).iloc[0]
+    assert line["ours"] == pytest.approx(10.0 / 20000) and line["n_seeds"] == 2  # seconds of the made-up records
+    assert line["verdict"] == "protocol differs" and "reported on 1x A100 80GB" in line["reason"]
+    loss = reported(source="NCFM Fig 7 (digitised)", metric="loss", variant="iteration 0", value="1.484")
+    line = verdict_table(collected().rows, loss).iloc[0]
+    assert (line["ours"], line["verdict"]) == (150.0, "protocol differs")  # 300 / (step + 1) at the first step
+    later = verdict_table(collected().rows, loss.assign(variant="iteration 10000")).iloc[0]
+    assert (later["verdict"], later["reason"]) == ("not run", "not in this campaign") and later[COSTS[0]] > 0
+
+
+@pytest.mark.parametrize(
+    ("value", "verdict"), [("0.2", "reproduced"), ("0.20", "reproduced"), ("0.25", "below"), ("0.190", "above")]
+)
+def test_ratios_are_checked_by_arithmetic(value, verdict):
+    line = verdict_table([], reported(metric="ratio_percent", method="(all)", value=value)).iloc[0]
+    assert (line["ours"], line["verdict"]) == (0.2, verdict)  # 10 x 10 of 50,000
+
+
+def test_absence_is_explained_by_what_this_project_lacks():
+    def why(**changes: str) -> str:
+        return str(verdict_table([], reported(**changes)).iloc[0]["reason"])
+
+    assert why(method="MTT") == why(method="MTT", metric="gpu_mem_gb", value="OOM") == QUOTED
+    assert why(dataset="imagined") == "the data set imagined is not part of this project"
+    assert why(arch="Imagined-9") == "the network Imagined-9 is not part of this project"
+    assert why(metric="gpu_mem_gb") == "no stage records the memory of a GPU"
+    assert why() == "not in this campaign"
+
+
+def test_the_papers_tables_are_laid_out_as_in_the_paper(tmp_path, monkeypatch):
+    fill(make(tmp_path, monkeypatch, CIFAR), {"paper": 68.8, "random": 30.0})
+    assert run() == 0
+    table, told = verdict_table(collected().rows, read_reported()), read_reported()
+    names = artefacts.touched_artefacts(table)
+    assert names == ["table1", "table4", "table5", "fig5", "fig6", "fig7", "text"]
+    wide = artefacts.pivot(table, "table5")
+    assert list(wide["row"]) == ["NCFM w/o psi", "NCFM with psi"]
+    cell = wide.set_index("row").loc["NCFM with psi"]
+    assert cell["cifar10 IPC 10 reported"] == "68.9" and cell["cifar10 IPC 10 verdict"] == "reproduced"
+    assert re.fullmatch(r"68\.8 \[68\.6, 69\.0\] best", cell["cifar10 IPC 10 ours"])
+    assert cell["tinyimagenet IPC 50 reported"] == "26.5" and cell["tinyimagenet IPC 50 ours"] == ""
+    assert "cifar10 IPC 10 VGG-11 reported" in artefacts.pivot(table, "table4").columns
+    cells = pd.read_csv(RESULTS / "tables/paper.csv", dtype=str, keep_default_na=False)
+    assert sorted(cells["reported"].str.split(" ").str[0]) == sorted(
+        entry["value"] for entry in told.to_dict("records") if artefacts.artefact_of(entry["source"]) in names
+    )
+    assert read("tables/paper.md").count("\n## ") == read("tables/paper.tex").count(r"\toprule") == len(names)
+    assert f"68.9<br>{cell['cifar10 IPC 10 ours']}: reproduced" in read("tables/paper.md")
+
+
+class Reader(HTMLParser):
+    """Checks that tags close in order, and collects what could lead outside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.references: list[str] = []
+        self.ids: list[str] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+        for name, value in attrs:
+            if name in ("src", "href", "srcset", "action", "poster", "data"):
+                self.references.append(str(value))
+            if name == "id":
+                self.ids.append(str(value))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def test_the_page_stands_alone_and_is_well_formed(tmp_path, monkeypatch):
+    chosen = make(tmp_path, monkeypatch, CIFAR)
+    fill(chosen, {"paper": 60.0, "random": 30.0})
+    assert run() == 0
+    page, reader = read("report.html"), Reader()
+    reader.feed(page)
+    reader.close()
+    assert not reader.open and len(reader.ids) == len(set(reader.ids))
+    assert not {"script", "link", "iframe", "object", "embed", "base"} & set(reader.tags)
+    links = [reference for reference in reader.references if not reference.startswith("data:image/")]
+    assert all(link.startswith("#") and link[1:] in reader.ids for link in links)
+    assert len(reader.references) - len(links) == page.count("<img alt=") == 3
+    assert not re.search(r"url\(|@import|https?://", page)
+    assert set(SECTIONS) <= set(reader.ids)
+    text = "".join(reader.text)
+    for cell in chosen.cells:
+        if cell.stage in ("distill", "select") or (cell.stage == "evaluate" and cell.method in ("paper", "random")):
+            assert f"ncfm {cell.stage} --method {cell.method} --seed {cell.seed} '<&>'" in text
+    assert "Made_up & Co 100%, 2 threads" in text and "0123456+" in text and "torch 2.13.0" in text
+    record = read_json("results/made-up/tables/metrics.record.json")
+    assert "results/made-up/report.html" in record["outputs"]
+    assert Cell("report") in chosen.params
