@@ -25,7 +25,8 @@ wildcard_constraints:
     dataset=any_of(cell.dataset for cell in CAMPAIGN.of("prepare")),
     ipc=r"\d+",
     seed=r"\d+",
-    arch=any_of(cell.arch for cell in CAMPAIGN.of("pretrain", "evaluate")),
+    arch=any_of(cell.arch for cell in CAMPAIGN.of("pretrain")),
+    test=any_of(layout.evaluation_name(cell) for cell in CAMPAIGN.of("evaluate")),
 
 
 onstart:

@@ -1,7 +1,8 @@
 """Campaigns: read `params/<campaign>.yaml` over `params/base.yaml`, check them, and list what there is to run.
 
 A campaign says differences only. For one cell the values are laid over each other in this order, later ones winning:
-base: stage, data set, data set at this IPC, method; then the campaign: stage, data set, data set at this IPC, method.
+base: stage, data set, data set at this IPC, method; then the campaign: stage, data set, data set at this IPC, method;
+then, for an evaluation, its protocol in the base and in the campaign.
 The result is one small JSON file per cell under `results/<campaign>/params/`, and those files are what the stages read:
 so an engine that compares files re-runs exactly the cells whose values changed.
 """
@@ -87,6 +88,12 @@ def load(name: str, folder: str | Path = "params") -> Campaign:
         if not getattr(own, key):
             raise ParamsError(f"{path}: {key}: is missing or empty, but a campaign needs at least one")
     layers = _Layers(files, path, own)
+    protocols = {layout.RELEASED} | {
+        p for file in files.values() for p, entry in file.protocols.items() if entry.evaluate
+    }
+    for protocol in own.protocols:
+        if protocol not in protocols:
+            raise ParamsError(one_of("protocol", protocol, sorted(protocols), f"{path}: protocols"))
     for method, entry in own.methods.items():
         stage = layers.told("stage", layers.ancestry(method))
         idle = "select" if stage == "distill" else "distill"
@@ -137,6 +144,7 @@ class _Layers:
         dataset: str = "",
         ipc: int = 0,
         method: str = "",
+        protocol: str = "",
         names: Mapping[str, str] = MappingProxyType({}),
     ) -> tuple[StageModel, dict[str, str]]:
         """Return one cell's params, and for each key the place where its value stands."""
@@ -156,6 +164,9 @@ class _Layers:
                 told = section.told(stage)
                 values |= told
                 places |= {key: f"{path}: {prefix}{stage}.{key}" for key in told}
+        for file in self.files.values():
+            if (chosen := file.protocols.get(protocol)) and chosen.evaluate:
+                values |= chosen.evaluate.model_dump(exclude_unset=True)
         return parse(model, values, self.path), places
 
 
@@ -190,12 +201,15 @@ def _add_cells(dataset: str, layers: _Layers, params: dict[Cell, StageParams]) -
             if extractor:
                 params[Cell("pretrain", dataset, arch=extractor)] = pretrain
             evaluations = {
-                a: layers.merged(EvaluateParams, dataset, ipc, method, {"arch": a})[0] for a in own.architectures
+                (arch, protocol): layers.merged(EvaluateParams, dataset, ipc, method, protocol, {"arch": arch})[0]
+                for arch in own.architectures
+                for protocol in own.protocols or (layout.RELEASED,)
             }
             for seed in layers.told("seeds", ancestry) or (0,):
                 params[Cell(stage, dataset, ipc, method, seed, extractor=extractor)] = values
-                for arch, evaluation in evaluations.items():
-                    params[Cell("evaluate", dataset, ipc, method, seed, arch)] = evaluation
+                for (arch, protocol), evaluation in evaluations.items():
+                    other = None if protocol == layout.RELEASED else protocol
+                    params[Cell("evaluate", dataset, ipc, method, seed, arch, protocol=other)] = evaluation
 
 
 def _check_architecture(arch: str, facts: DatasetFacts, where: str) -> None:
@@ -255,9 +269,16 @@ def report_contents(campaign: Campaign) -> dict[str, Any]:
 
 def active_text(campaign: Campaign) -> str:
     """Return the text of `params/campaign.yaml`: the active campaign and its cells, for dvc.yaml."""
-    cells = {stage: {cell.key: cell.names for cell in campaign.of(stage)} for stage in STAGES if stage != "report"}
+    cells = {stage: {cell.key: _item(cell) for cell in campaign.of(stage)} for stage in STAGES if stage != "report"}
     head = "# Written by `ncfm use NAME`; dvc.yaml runs these cells. Edit params/<campaign>.yaml, then run it again.\n"
     return head + yaml.safe_dump({"campaign": campaign.name, "cells": cells}, sort_keys=False, width=120)
+
+
+def _item(cell: Cell) -> dict[str, str | int]:
+    """Return what dvc.yaml needs to know of a cell: its names and, of an evaluation, what its files are called."""
+    if cell.stage != "evaluate":
+        return cell.names
+    return {**cell.names, "protocol": cell.protocol or layout.RELEASED, "file": layout.evaluation_name(cell)}
 
 
 def use(campaign: Campaign, folder: str | Path = "params") -> None:

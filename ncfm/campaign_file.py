@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from ncfm.errors import ParamsError
 from ncfm.params import (
@@ -68,12 +68,34 @@ class MethodEntry(Section):
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Once] | None = None
 
 
+class ProtocolEntry(BaseModel):
+    """A protocol of evaluation: where it differs from what the rest of the file and the defaults say."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    evaluate: EvaluateProtocol | None = None
+
+
+def _named(protocols: Any) -> Any:
+    """Turn a list of names into the mapping that it is short for."""
+    if not isinstance(protocols, list):
+        return protocols
+    return {name: {} for name in _each_once(tuple(map(str, protocols)))}
+
+
+def _free(protocols: dict[str, ProtocolEntry]) -> dict[str, ProtocolEntry]:
+    if "record" in protocols:
+        raise ValueError("names a protocol 'record', whose files would be taken for records")
+    return protocols
+
+
 class CampaignFile(_DatasetSection):
     """The whole of one params file."""
 
     title: str = ""
     report: ReportParams | None = None
     architectures: Annotated[tuple[str, ...], Once] = ()
+    protocols: Annotated[dict[Name, ProtocolEntry], BeforeValidator(_named), AfterValidator(_free)] = {}
     datasets: dict[str, DatasetEntry] = {}
     methods: dict[Name, MethodEntry] = {}
 

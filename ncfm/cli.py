@@ -12,6 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from ncfm.errors import NcfmError, ParamsError
+from ncfm.layout import RELEASED
 
 if TYPE_CHECKING:
     from ncfm.params import StageParams
@@ -125,6 +126,9 @@ def _parser() -> argparse.ArgumentParser:
     path(sub, "params", "params of the stage (JSON)")
     path(sub, "data", "folder that `ncfm prepare` wrote")
     path(sub, "set", "distilled.safetensors")
+    sub.add_argument(
+        "--protocol", default=RELEASED, help="name of the protocol, kept with the result (default released)"
+    )
     path(sub, "out", "the evaluation's .json file")
 
     sub = command("report", _report, "Write the tables and figures of a campaign.")
@@ -239,6 +243,8 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     params = read_stage_params(EvaluateParams, options.params)
     names = {**read_metadata(options.set).get("names", {}), "arch": params.arch}
+    if options.protocol != RELEASED:
+        names["protocol"] = options.protocol
     inputs: list[str | Path] = [options.set, options.data / "test.safetensors"]
     with _recorded(params, options.out, names, inputs) as record:
         evaluate(params, options.data, options.set, names, options.out, record)

@@ -41,7 +41,7 @@ def evaluate(
         params: the protocol.
         data: folder of the prepared data set; only its test split is read.
         distilled: the set.
-        names: dataset, ipc, method, seed, arch.
+        names: dataset, ipc, method, seed, arch, and the protocol where it is not the released one.
         out: the JSON file.
         record: takes the curves and the summary.
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+RELEASED = "released"  # the protocol of evaluation that is meant where none is named
+
 
 @dataclass(frozen=True)
 class Cell:
     """One stage on one choice of names; names that the stage does not have stay None.
 
-    ``extractor`` is the architecture of the pool that a distillation reads; it is no part of the key.
+    ``extractor`` is the architecture of the pool that a distillation reads; it is no part of the key. ``protocol`` is
+    how an evaluation trains, None for :data:`RELEASED`.
     """
 
     stage: str
@@ -23,6 +26,7 @@ class Cell:
     seed: int | None = None
     arch: str | None = None
     extractor: str | None = None
+    protocol: str | None = None
 
     @property
     def key(self) -> str:
@@ -33,6 +37,7 @@ class Cell:
             self.method,
             None if self.seed is None else f"seed{self.seed}",
             self.arch,
+            self.protocol,
         ]
         return "-".join(part for part in parts if part is not None)
 
@@ -46,6 +51,7 @@ class Cell:
             "seed": self.seed,
             "arch": self.arch,
             "extractor": self.extractor,
+            "protocol": self.protocol,
         }
         return {name: value for name, value in pairs.items() if value is not None}
 
@@ -63,7 +69,8 @@ def params_file(campaign: str, cell: Cell) -> PurePosixPath:
     if cell.stage in ("distill", "select"):
         return root / cell.stage / str(cell.dataset) / f"ipc{cell.ipc}" / f"{cell.method}.json"
     if cell.stage == "evaluate":
-        return root / cell.stage / str(cell.dataset) / f"ipc{cell.ipc}" / str(cell.method) / f"{cell.arch}.json"
+        folder = root / cell.stage / str(cell.dataset) / f"ipc{cell.ipc}" / str(cell.method)
+        return folder / f"{evaluation_name(cell)}.json"
     return root / "report.json"
 
 
@@ -83,10 +90,15 @@ def set_folder(campaign: str, cell: Cell) -> PurePosixPath:
     return folder / f"seed{cell.seed}"
 
 
+def evaluation_name(cell: Cell) -> str:
+    """Return how an evaluation's files begin: ``convnet-3``, or ``convnet-3.dm`` under the protocol ``dm``."""
+    return ".".join(name for name in (cell.arch, cell.protocol) if name is not None)
+
+
 def evaluation_file(campaign: str, cell: Cell) -> PurePosixPath:
     """Return the JSON file of one evaluation."""
     folder = campaign_folder(campaign) / "evaluations" / str(cell.dataset) / f"ipc{cell.ipc}" / str(cell.method)
-    return folder / f"seed{cell.seed}" / f"{cell.arch}.json"
+    return folder / f"seed{cell.seed}" / f"{evaluation_name(cell)}.json"
 
 
 def record_file(output: PurePosixPath) -> PurePosixPath:

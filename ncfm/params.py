@@ -21,11 +21,11 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 
-AUGMENTATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")  # parts of a strategy, joined by "_"
+AUGMENTATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")  # parts of a strategy, joined by "_" or "|"
 
 
 def _known_parts(strategy: str) -> str:
-    for part in strategy.split("_") if strategy else []:
+    for part in strategy.split("|" if "|" in strategy else "_") if strategy else []:
         if part not in AUGMENTATIONS:
             raise ValueError(f"has an {one_of('part', part, AUGMENTATIONS)}")
     return strategy
@@ -79,7 +79,9 @@ class NetworkParams(ComputeParams):
     weight_decay: NonNegative = 5e-4
     milestones: tuple[Share, ...] = Field((2 / 3, 5 / 6), description="shares of the epochs where the rate decays")
     decay: Positive = Field(0.2, description="factor of the learning rate at each milestone")
-    augmentation: Strategy = Field("color_crop", description="strategy, one draw per image")
+    augmentation: Strategy = Field(
+        "color_crop", description="strategy, one draw per image; parts joined by | instead of _: one of them per batch"
+    )
     cutmix_probability: Share = Field(0.5, description="share of batches that CutMix mixes, with Beta(1, 1)")
 
 

@@ -26,6 +26,14 @@ SET = Path("results/tiny/sets/digits/ipc1/paper/seed0")
 EVALUATIONS = Path("results/tiny/evaluations/digits/ipc1")
 STAGES = {"prepare": 1, "pretrain": 1, "distill": 1, "select": 1, "evaluate": 2, "report": 1}
 
+# What no committed campaign of the tests' size has: other protocols of evaluation.
+TRIAL = """
+architectures: [convnet-3, convnet-4]
+datasets: {digits: {ipcs: [1, 2]}}
+methods: {paper: {seeds: [0, 1]}, random: {}}
+protocols: [released, dm]
+"""
+
 pytest.importorskip("snakemake")
 pytest.importorskip("dvc")
 
@@ -110,7 +118,9 @@ class Tree:
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     """A checkout that nothing is computed in."""
-    return Tree(tmp_path_factory.mktemp("sources") / "ncfm", git=True)
+    tree = Tree(tmp_path_factory.mktemp("sources") / "ncfm", git=True)
+    (tree.folder / "params/trial.yaml").write_text(TRIAL)
+    return tree
 
 
 def of_snakemake(name: str) -> dict[str, tuple[str, set[str], set[str]]]:
@@ -150,7 +160,7 @@ def of_dvc(name: str) -> dict[str, tuple[str, set[str], set[str]]]:
         }
 
 
-@pytest.mark.parametrize("name", campaign.available(ROOT / "params"))
+@pytest.mark.parametrize("name", [*campaign.available(ROOT / "params"), "trial"])
 def test_both_engines_have_the_same_stages(name: str, sources: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(sources.folder)
     snakemake, dvc = of_snakemake(name), of_dvc(name)
@@ -172,17 +182,17 @@ def test_both_engines_have_the_same_stages(name: str, sources: Tree, monkeypatch
 
 def test_layout_is_what_the_engines_write(sources: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(sources.folder)
-    stages = of_dvc("digits")
-    for cell in campaign.load("digits").cells:
+    stages = of_dvc("trial")
+    for cell in campaign.load("trial").cells:
         _, dependencies, outputs = stages[f"{cell.stage}@{cell.key}" if cell.key else cell.stage]
-        assert str(layout.params_file("digits", cell)) in dependencies
+        assert str(layout.params_file("trial", cell)) in dependencies
         expected = {
-            "prepare": lambda c: layout.dataset_folder("digits", c.dataset) / "card.json",
-            "pretrain": lambda c: layout.extractor_file("digits", c.dataset, c.arch),
-            "distill": lambda c: layout.set_folder("digits", c) / "distilled.safetensors",
-            "select": lambda c: layout.set_folder("digits", c) / "distilled.safetensors",
-            "evaluate": lambda c: layout.evaluation_file("digits", c),
-            "report": lambda c: layout.campaign_folder("digits") / "tables/metrics.json",
+            "prepare": lambda c: layout.dataset_folder("trial", c.dataset) / "card.json",
+            "pretrain": lambda c: layout.extractor_file("trial", c.dataset, c.arch),
+            "distill": lambda c: layout.set_folder("trial", c) / "distilled.safetensors",
+            "select": lambda c: layout.set_folder("trial", c) / "distilled.safetensors",
+            "evaluate": lambda c: layout.evaluation_file("trial", c),
+            "report": lambda c: layout.campaign_folder("trial") / "tables/metrics.json",
         }[cell.stage](cell)
         assert {str(expected), str(layout.record_file(expected))} <= outputs
 

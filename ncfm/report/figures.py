@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ncfm.artifacts import load_tensors, replacing, write_with
 from ncfm.errors import DataError
+from ncfm.layout import RELEASED
 from ncfm.pictures import tile
 from ncfm.report.collect import Collected, Row, StoredSet
 
@@ -113,18 +114,18 @@ def _blank(text: str) -> np.ndarray:
 def write_accuracies(collected: Collected, folder: Path) -> None:
     """Write accuracy.png and .svg: last accuracy per method and IPC with every network, and the mean best beside it."""
     with matplotlib.rc_context(STYLE):
-        panels = list(dict.fromkeys((row.dataset, row.arch) for row in collected.rows))
-        groups = max(
-            (len({r.ipc for r in collected.rows if (r.dataset, r.arch) == panel}) for panel in panels), default=1
-        )
+        panels: dict[tuple[str, str, str], list[Row]] = {}
+        for row in collected.rows:
+            panels.setdefault((row.dataset, row.arch, row.protocol), []).append(row)
+        groups = max((len({row.ipc for row in rows}) for rows in panels.values()), default=1)
         methods = list(dict.fromkeys(row.method for row in collected.rows))
         width = max(6.0, 1.2 + 0.55 * groups * (len(methods) + 1))
         figure = Figure(figsize=(min(width, 14.0), 3.9 * max(len(panels), 1)), layout="constrained")
         axes = figure.subplots(max(len(panels), 1), 1, squeeze=False)[:, 0]
-        for axis, (dataset, arch) in zip(axes, panels, strict=False):
-            rows = [row for row in collected.rows if (row.dataset, row.arch) == (dataset, arch)]
+        for axis, ((dataset, arch, protocol), rows) in zip(axes, panels.items(), strict=False):
             _accuracy_panel(axis, rows, methods)
-            axis.set_title(f"{dataset}, tested with {arch}", loc="left", fontsize=11)
+            how = "" if protocol == RELEASED else f" (protocol {protocol})"
+            axis.set_title(f"{dataset}, tested with {arch}{how}", loc="left", fontsize=11)
         handles: list[Artist] = [
             Patch(color=_colour(i), alpha=0.75, label=collected.labels.get(method, method))
             for i, method in enumerate(methods)

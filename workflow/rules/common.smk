@@ -28,6 +28,12 @@ def extractor_of(wildcards):
     return str(layout.extractor_file(CAMPAIGN.name, wildcards.dataset, pools[wildcards.dataset]))
 
 
+def protocol_of(wildcards):
+    """Return the protocol of the evaluation whose files have this name."""
+    cells = {layout.evaluation_name(cell): cell for cell in CAMPAIGN.of("evaluate")}
+    return cells[wildcards.test].protocol or layout.RELEASED
+
+
 def set_files(name, *stages):
     """Return one file of every set that the stages (all: distill and select) make."""
     cells = CAMPAIGN.of(*(stages or ("distill", "select")))
