@@ -9,35 +9,39 @@ so an engine that compares files re-runs exactly the cells whose values changed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import yaml
 
 from ncfm import layout
 from ncfm.artifacts import storage_errors, write_json_if_changed, write_text
-from ncfm.campaign_file import CampaignFile, Section, read_yaml
+from ncfm.campaign_file import CampaignFile, read_yaml
+from ncfm.campaign_layers import Layers
 from ncfm.datasets.catalogue import DatasetFacts, facts_of
 from ncfm.errors import ParamsError, one_of
 from ncfm.layout import Cell
 from ncfm.models.registry import ARCHITECTURES, smallest_resolution
 from ncfm.params import (
     STAGES,
+    CurateParams,
     DistillParams,
     EvaluateParams,
     PrepareParams,
     PretrainParams,
     ReportParams,
     SelectParams,
-    StageModel,
     StageParams,
     parse,
 )
 
 ACTIVE = "campaign.yaml"  # the active campaign and its cells, which dvc.yaml reads
+MAKERS: dict[str, type[DistillParams | SelectParams | CurateParams]] = {  # the stages that make sets
+    "distill": DistillParams,
+    "select": SelectParams,
+    "curate": CurateParams,
+}
 RESERVED = ("base", "campaign")  # names in params/ that are not campaigns
 
 
@@ -87,18 +91,14 @@ def load(name: str, folder: str | Path = "params") -> Campaign:
     for key in ("datasets", "methods", "architectures"):
         if not getattr(own, key):
             raise ParamsError(f"{path}: {key}: is missing or empty, but a campaign needs at least one")
-    layers = _Layers(files, path, own)
+    layers = Layers(files, path, own)
     protocols = {layout.RELEASED} | {
         p for file in files.values() for p, entry in file.protocols.items() if entry.evaluate
     }
     for protocol in own.protocols:
         if protocol not in protocols:
             raise ParamsError(one_of("protocol", protocol, sorted(protocols), f"{path}: protocols"))
-    for method, entry in own.methods.items():
-        stage = layers.told("stage", layers.ancestry(method))
-        idle = "select" if stage == "distill" else "distill"
-        if getattr(entry, idle):
-            raise ParamsError(f"{path}: methods.{method}.{idle}: is never read (allowed: {stage}, the method's stage)")
+    layers.check_methods()
     params: dict[Cell, StageParams] = {}
     for dataset in own.datasets:
         _add_cells(dataset, layers, params)
@@ -109,68 +109,7 @@ def load(name: str, folder: str | Path = "params") -> Campaign:
     return Campaign(name, own.title or name, cells, params, labels)
 
 
-@dataclass(frozen=True)
-class _Layers:
-    """A campaign laid over the base: ``files`` by path, the base first; ``path`` and ``own`` are the campaign's."""
-
-    files: dict[str, CampaignFile]
-    path: str
-    own: CampaignFile
-
-    def ancestry(self, method: str) -> list[str]:
-        """Return the methods that ``method`` is made from, following `like`: the most basic first, itself last."""
-        known = {name for file in self.files.values() for name, m in file.methods.items() if m.stage or m.like}
-        names: list[str] = []
-        name: str | None = method
-        where = f"{self.path}: methods"
-        while name:
-            if name not in known:
-                raise ParamsError(one_of("method", name, sorted(known), where))
-            if name in names:
-                raise ParamsError(f"{where}: leads back to {name!r}, but must end at a method with a stage")
-            names.insert(0, name)
-            where = f"{self.path}: methods.{name}.like"
-            name = self.told("like", [name])
-        return names
-
-    def told(self, field: str, methods: Sequence[str]) -> Any:
-        """Return the field of the last of ``methods`` that has it, the campaign before the base; else None."""
-        entries = [file.methods[name] for name in methods for file in self.files.values() if name in file.methods]
-        return next((value for entry in reversed(entries) if (value := getattr(entry, field)) is not None), None)
-
-    def merged(
-        self,
-        model: type[StageModel],
-        dataset: str = "",
-        ipc: int = 0,
-        method: str = "",
-        protocol: str = "",
-        names: Mapping[str, str] = MappingProxyType({}),
-    ) -> tuple[StageModel, dict[str, str]]:
-        """Return one cell's params, and for each key the place where its value stands."""
-        stage = model.stage
-        values: dict[str, Any] = dict(names)
-        places = {key: f"{self.path}: {stage}.{key}" for key in model.model_fields}
-        for path, file in self.files.items():
-            sections: list[tuple[str, Section]] = [("", file)]
-            if entry := file.datasets.get(dataset):
-                sections.append((f"datasets.{dataset}.", entry))
-                if ipc in entry.by_ipc:
-                    sections.append((f"datasets.{dataset}.by_ipc.{ipc}.", entry.by_ipc[ipc]))
-            for name in self.ancestry(method) if method else ():
-                if name in file.methods:
-                    sections.append((f"methods.{name}.", file.methods[name]))
-            for prefix, section in sections:
-                told = section.told(stage)
-                values |= told
-                places |= {key: f"{path}: {prefix}{stage}.{key}" for key in told}
-        for file in self.files.values():
-            if (chosen := file.protocols.get(protocol)) and chosen.evaluate:
-                values |= chosen.evaluate.model_dump(exclude_unset=True)
-        return parse(model, values, self.path), places
-
-
-def _add_cells(dataset: str, layers: _Layers, params: dict[Cell, StageParams]) -> None:
+def _add_cells(dataset: str, layers: Layers, params: dict[Cell, StageParams]) -> None:
     """Add every cell of one data set to ``params``, each checked against the facts about it."""
     own, where = layers.own, f"{layers.path}: datasets"
     facts, ipcs = facts_of(dataset, where), own.datasets[dataset].ipcs
@@ -192,12 +131,11 @@ def _add_cells(dataset: str, layers: _Layers, params: dict[Cell, StageParams]) -
         _check_architecture(arch, facts, f"{layers.path}: architectures")
     for ipc in ipcs:
         for method in own.methods:
-            ancestry = layers.ancestry(method)
-            stage = layers.told("stage", ancestry)
-            model: type[DistillParams | SelectParams] = DistillParams if stage == "distill" else SelectParams
-            values, places = layers.merged(model, dataset, ipc, method)
-            _check_set(values, facts, ipc, places)
-            extractor = pretrain.arch if stage == "distill" else None
+            stage, source = layers.stage(method), layers.told("of", layers.ancestry(method))
+            values, places = layers.merged(MAKERS[stage], dataset, ipc, method)
+            if isinstance(values, DistillParams | SelectParams):
+                _check_set(values, facts, ipc, places)
+            extractor = None if stage == "select" else pretrain.arch
             if extractor:
                 params[Cell("pretrain", dataset, arch=extractor)] = pretrain
             evaluations = {
@@ -205,8 +143,8 @@ def _add_cells(dataset: str, layers: _Layers, params: dict[Cell, StageParams]) -
                 for arch in own.architectures
                 for protocol in own.protocols or (layout.RELEASED,)
             }
-            for seed in layers.told("seeds", ancestry) or (0,):
-                params[Cell(stage, dataset, ipc, method, seed, extractor=extractor)] = values
+            for seed in layers.seeds(method):
+                params[Cell(stage, dataset, ipc, method, seed, extractor=extractor, of=source)] = values
                 for (arch, protocol), evaluation in evaluations.items():
                     other = None if protocol == layout.RELEASED else protocol
                     params[Cell("evaluate", dataset, ipc, method, seed, arch, protocol=other)] = evaluation
@@ -263,7 +201,7 @@ def report_contents(campaign: Campaign) -> dict[str, Any]:
         "title": campaign.title,
         "labels": campaign.labels,
         "evaluations": [cell.names for cell in campaign.of("evaluate")],
-        "sets": [cell.names for cell in campaign.of("distill", "select")],
+        "sets": [cell.names for cell in campaign.of(*MAKERS)],
     }
 
 

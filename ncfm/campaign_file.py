@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from ncfm.errors import ParamsError
 from ncfm.params import (
     Count,
+    CurateParams,
     DistillParams,
     EvaluateProtocol,
     PrepareSource,
@@ -39,6 +40,7 @@ class Section(BaseModel):
 
     distill: DistillParams | None = None
     select: SelectParams | None = None
+    curate: CurateParams | None = None
     evaluate: EvaluateProtocol | None = None
 
     def told(self, stage: str) -> dict[str, Any]:
@@ -63,7 +65,8 @@ class MethodEntry(Section):
     """A method of a campaign: its stage, its seeds, and what differs for it. `like` starts from another method."""
 
     like: str | None = None
-    stage: Literal["distill", "select"] | None = None
+    stage: Literal["distill", "select", "curate"] | None = None
+    of: str | None = Field(None, description="with stage: curate, the method whose sets it curates")
     label: str | None = Field(None, description="name in the tables; not taken over by `like`")
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Once] | None = None
 

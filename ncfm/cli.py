@@ -36,6 +36,12 @@ EXAMPLES = {
         f"ncfm select --params {PATHS}/params/select/digits/ipc1/random.json --data {PATHS}/datasets/digits "
         f"--ipc 1 --method random --seed 0 --out {PATHS}/sets/digits/ipc1/random/seed0"
     ),
+    "curate": (
+        f"ncfm curate --params {PATHS}/params/curate/digits/ipc1/paper-curated.json --data {PATHS}/datasets/digits "
+        f"--extractors {PATHS}/extractors/digits/convnet-3.safetensors "
+        f"--set {PATHS}/sets/digits/ipc1/paper/seed0/distilled.safetensors --method paper-curated "
+        f"--out {PATHS}/sets/digits/ipc1/paper-curated/seed0"
+    ),
     "evaluate": (
         f"ncfm evaluate --params {PATHS}/params/evaluate/digits/ipc1/paper/convnet-3.json "
         f"--data {PATHS}/datasets/digits --set {PATHS}/sets/digits/ipc1/paper/seed0/distilled.safetensors "
@@ -43,6 +49,12 @@ EXAMPLES = {
     ),
     "report": f"ncfm report --params {PATHS}/params/report.json --results {PATHS}",
     "track": "ncfm track import results",
+}
+
+INPUTS = {
+    "params": "params of the stage (JSON)",
+    "data": "folder that `ncfm prepare` wrote",
+    "extractors": "file that `ncfm pretrain` wrote",
 }
 
 
@@ -90,6 +102,10 @@ def _parser() -> argparse.ArgumentParser:
     def path(sub: argparse.ArgumentParser, name: str, text: str) -> None:
         sub.add_argument(f"--{name}", type=Path, required=True, metavar="PATH", help=text)
 
+    def inputs(sub: argparse.ArgumentParser, *names: str) -> None:
+        for name in names:
+            path(sub, name, INPUTS[name])
+
     def cell(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--ipc", type=int, required=True, help="images per class to store")
         sub.add_argument("--method", required=True, help="name of the method, kept in the set's metadata")
@@ -101,30 +117,31 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("campaign", help="a campaign: params/<campaign>.yaml")
 
     sub = command("prepare", _prepare, "Fetch a data set, check it and write it as tensors.")
-    path(sub, "params", "params of the stage (JSON)")
+    inputs(sub, "params")
     path(sub, "out", "folder for train.safetensors, test.safetensors and card.json")
 
     sub = command("pretrain", _pretrain, "Train the pool of extractors; keep each network's start and end.")
-    path(sub, "params", "params of the stage (JSON)")
-    path(sub, "data", "folder that `ncfm prepare` wrote")
+    inputs(sub, "params", "data")
     path(sub, "out", "the pool's .safetensors file")
 
     sub = command("distill", _distill, "Distill a data set into a few images per class.")
-    path(sub, "params", "params of the stage (JSON)")
-    path(sub, "data", "folder that `ncfm prepare` wrote")
-    path(sub, "extractors", "file that `ncfm pretrain` wrote")
+    inputs(sub, "params", "data", "extractors")
     cell(sub)
     path(sub, "out", "folder for distilled.safetensors, history.csv and grid.png")
 
     sub = command("select", _select, "Select real images as a coreset of equal storage.")
-    path(sub, "params", "params of the stage (JSON)")
-    path(sub, "data", "folder that `ncfm prepare` wrote")
+    inputs(sub, "params", "data")
     cell(sub)
     path(sub, "out", "folder for distilled.safetensors and grid.png")
 
+    sub = command("curate", _curate, "Label the images of a set by the extractors, and fine-tune them.")
+    inputs(sub, "params", "data", "extractors")
+    path(sub, "set", "distilled.safetensors to start from")
+    sub.add_argument("--method", required=True, help="name of the new method, kept in the set's metadata")
+    path(sub, "out", "folder for distilled.safetensors and grid.png")
+
     sub = command("evaluate", _evaluate, "Train fresh networks on a distilled set and test them on real images.")
-    path(sub, "params", "params of the stage (JSON)")
-    path(sub, "data", "folder that `ncfm prepare` wrote")
+    inputs(sub, "params", "data")
     path(sub, "set", "distilled.safetensors")
     sub.add_argument(
         "--protocol", default=RELEASED, help="name of the protocol, kept with the result (default released)"
@@ -132,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
     path(sub, "out", "the evaluation's .json file")
 
     sub = command("report", _report, "Write the tables and figures of a campaign.")
-    path(sub, "params", "params of the stage (JSON)")
+    inputs(sub, "params")
     path(sub, "results", "folder of the campaign's results")
 
     sub = command("track", _track, "Send records of finished stages to MLflow.")
@@ -228,6 +245,18 @@ def _select(options: argparse.Namespace) -> None:
     inputs: list[str | Path] = [options.data / "train.safetensors"]
     with _recorded(params, options.out / "distilled.safetensors", names, inputs) as record:
         select(params, options.data, names, options.out, record)
+
+
+def _curate(options: argparse.Namespace) -> None:
+    from ncfm.artifacts import read_metadata
+    from ncfm.curate import curate
+    from ncfm.params import CurateParams, read_stage_params
+
+    params = read_stage_params(CurateParams, options.params)
+    names = {**read_metadata(options.set).get("names", {}), "method": options.method}
+    inputs: list[str | Path] = [options.data / "train.safetensors", options.extractors, options.set]
+    with _recorded(params, options.out / "distilled.safetensors", names, inputs) as record:
+        curate(params, options.data, options.extractors, options.set, names, options.out, record)
 
 
 def _cell_names(options: argparse.Namespace) -> dict[str, str | int]:

@@ -128,7 +128,7 @@ def _train_one(
     def normalised(index: Tensor) -> Tensor:
         return images.images[index]
 
-    train(network, normalised, images.labels, params, names, after_epoch, forward_of(network), check)
+    train(network, normalised, images.targets, params, names, after_epoch, forward_of(network), check)
     best = max(curve, key=lambda look: look[1])
     return {"network": repeat, "last": curve[-1][1], "best": best[1], "best_epoch": best[0], "curve": curve}
 

@@ -15,8 +15,9 @@ RELEASED = "released"  # the protocol of evaluation that is meant where none is 
 class Cell:
     """One stage on one choice of names; names that the stage does not have stay None.
 
-    ``extractor`` is the architecture of the pool that a distillation reads; it is no part of the key. ``protocol`` is
-    how an evaluation trains, None for :data:`RELEASED`.
+    ``extractor`` is the architecture of the pool that a distillation or curation reads, ``of`` the method whose set a
+    curation starts from; they are no part of the key. ``protocol`` is how an evaluation trains, None for
+    :data:`RELEASED`.
     """
 
     stage: str
@@ -27,6 +28,7 @@ class Cell:
     arch: str | None = None
     extractor: str | None = None
     protocol: str | None = None
+    of: str | None = None
 
     @property
     def key(self) -> str:
@@ -52,6 +54,7 @@ class Cell:
             "arch": self.arch,
             "extractor": self.extractor,
             "protocol": self.protocol,
+            "of": self.of,
         }
         return {name: value for name, value in pairs.items() if value is not None}
 
@@ -66,7 +69,7 @@ def params_file(campaign: str, cell: Cell) -> PurePosixPath:
     root = campaign_folder(campaign) / "params"
     if cell.stage in ("prepare", "pretrain"):
         return root / cell.stage / f"{cell.dataset}.json"
-    if cell.stage in ("distill", "select"):
+    if cell.stage in ("distill", "select", "curate"):
         return root / cell.stage / str(cell.dataset) / f"ipc{cell.ipc}" / f"{cell.method}.json"
     if cell.stage == "evaluate":
         folder = root / cell.stage / str(cell.dataset) / f"ipc{cell.ipc}" / str(cell.method)
@@ -85,7 +88,7 @@ def extractor_file(campaign: str, dataset: str, arch: str) -> PurePosixPath:
 
 
 def set_folder(campaign: str, cell: Cell) -> PurePosixPath:
-    """Return the folder of one distilled or selected set."""
+    """Return the folder of one distilled, selected or curated set."""
     folder = campaign_folder(campaign) / "sets" / str(cell.dataset) / f"ipc{cell.ipc}" / str(cell.method)
     return folder / f"seed{cell.seed}"
 

@@ -141,6 +141,22 @@ class SelectParams(StageParams):
     factor: Count = Field(1, description="1: whole images; above: factor x factor shrunken images per stored one")
 
 
+class CurateParams(ComputeParams):
+    """Curation of a finished set: labels from the pool, fine-tuning of the images (method.md section 6)."""
+
+    stage = "curate"
+    labels: Literal["hard", "soft", "released"] = Field(
+        "soft", description="released: as the released program, which takes 0/1 for logits where a network errs"
+    )
+    teachers: Annotated[int, Field(ge=0)] = Field(
+        0, description="pool networks whose probabilities soft labels average; 0: all"
+    )
+    finetune: Annotated[int, Field(ge=0)] = Field(0, description="steps of the images down the pool's cross-entropy")
+    learning_rate: Positive = Field(0.001, description="Adam rate of fine-tuning")
+    augmentation: Strategy = Field("color_crop_cutout", description="strategy of fine-tuning, one draw per image")
+    checkpoint_every: Count = Field(100, description="steps of fine-tuning between checkpoints")
+
+
 class EvaluateProtocol(NetworkParams):
     """Training fresh networks on a distilled set (method.md section 6; defaults: released CIFAR protocol)."""
 
@@ -171,7 +187,15 @@ class ReportParams(StageParams):
 
 STAGES: dict[str, type[StageParams]] = {
     model.stage: model
-    for model in (PrepareParams, PretrainParams, DistillParams, SelectParams, EvaluateParams, ReportParams)
+    for model in (
+        PrepareParams,
+        PretrainParams,
+        DistillParams,
+        SelectParams,
+        CurateParams,
+        EvaluateParams,
+        ReportParams,
+    )
 }
 
 Model = TypeVar("Model", bound=BaseModel)

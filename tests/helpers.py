@@ -9,10 +9,11 @@ from typing import Any
 import torch
 
 from ncfm.artifacts import save_tensors
+from ncfm.curate import curate
 from ncfm.distill import distill
 from ncfm.evaluate import evaluate
 from ncfm.extractors import pretrain
-from ncfm.params import DistillParams, EvaluateParams, PretrainParams, SelectParams, StageParams
+from ncfm.params import CurateParams, DistillParams, EvaluateParams, PretrainParams, SelectParams, StageParams
 from ncfm.records import Record
 from ncfm.seeding import generator
 from ncfm.selection import select
@@ -100,6 +101,14 @@ def run_select(data: Path, out: Path, ipc: int = 2, seed: int = 0, **changes: An
     params = SelectParams(**changes)
     names = {"dataset": "made", "ipc": ipc, "method": "test", "seed": seed}
     select(params, data, names, out, record_of("select", out / "distilled.safetensors", params))
+    return out / "distilled.safetensors"
+
+
+def run_curate(data: Path, pool: Path, stored: Path, out: Path, kill_at: int | None = None, **changes: Any) -> Path:
+    """Curate a set; return the new set's file."""
+    params = CurateParams(**changes)
+    names = {"dataset": "made", "ipc": 2, "method": "curated", "seed": 0}
+    curate(params, data, pool, stored, names, out, record_of("curate", out / "d.safetensors", params, kill_at))
     return out / "distilled.safetensors"
 
 

@@ -26,11 +26,11 @@ SET = Path("results/tiny/sets/digits/ipc1/paper/seed0")
 EVALUATIONS = Path("results/tiny/evaluations/digits/ipc1")
 STAGES = {"prepare": 1, "pretrain": 1, "distill": 1, "select": 1, "evaluate": 2, "report": 1}
 
-# What no committed campaign of the tests' size has: other protocols of evaluation.
+# What the tiny campaign leaves out: other protocols of evaluation, curation.
 TRIAL = """
 architectures: [convnet-3, convnet-4]
 datasets: {digits: {ipcs: [1, 2]}}
-methods: {paper: {seeds: [0, 1]}, random: {}}
+methods: {paper: {seeds: [0, 1]}, random: {}, paper-curated: {}}
 protocols: [released, dm]
 """
 
@@ -191,6 +191,7 @@ def test_layout_is_what_the_engines_write(sources: Tree, monkeypatch: pytest.Mon
             "pretrain": lambda c: layout.extractor_file("trial", c.dataset, c.arch),
             "distill": lambda c: layout.set_folder("trial", c) / "distilled.safetensors",
             "select": lambda c: layout.set_folder("trial", c) / "distilled.safetensors",
+            "curate": lambda c: layout.set_folder("trial", c) / "distilled.safetensors",
             "evaluate": lambda c: layout.evaluation_file("trial", c),
             "report": lambda c: layout.campaign_folder("trial") / "tables/metrics.json",
         }[cell.stage](cell)

@@ -17,7 +17,7 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True)
 class StoredSet:
-    """A distilled or selected set. ``params`` are those it was made with; ``metadata`` is None where it is missing."""
+    """A set, however made. ``params`` are those it was made with; ``metadata`` is None where it is missing."""
 
     cell: Cell
     folder: Path
@@ -63,6 +63,15 @@ class Row:
             return ""
         more = f" (and {len(self.missing) - 1} more)" if len(self.missing) > 1 else ""
         return f"not run: {self.missing[0]} is missing{more}"
+
+    @property
+    def curation(self) -> str:
+        """Say how the sets were curated; empty where they were not."""
+        params = next((stored.params for stored in self.sets if stored.cell.stage == "curate"), None)
+        if params is None:
+            return ""
+        labels = {"hard": [], "soft": ["soft labels"], "released": ["soft labels (released)"]}[params["labels"]]
+        return ", ".join([*labels, *([f"fine-tuned ({params['finetune']} steps)"] if params["finetune"] else [])])
 
 
 @dataclass(frozen=True)
@@ -148,7 +157,7 @@ class _Files:
         return record["params"] if record is not None and not path.is_file() else read_json(path)
 
     def stored_set(self, names: Values) -> StoredSet:
-        cell = Cell("distill" if "extractor" in names else "select", **names)
+        cell = Cell("curate" if "of" in names else "distill" if "extractor" in names else "select", **names)
         folder = layout.set_folder(self.campaign, cell)
         path = self.place(folder / "distilled.safetensors")
         record = self.record(folder / "distilled.safetensors")

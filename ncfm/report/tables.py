@@ -19,7 +19,21 @@ NOTE = (
     "an evaluation trains all networks of one seed."
 )
 COLUMNS = (
-    *("dataset", "ipc", "method", "label", "arch", "protocol", "last", "last_std", "best", "best_std", "n", "n_seeds"),
+    *(
+        "dataset",
+        "ipc",
+        "method",
+        "label",
+        "curation",
+        "arch",
+        "protocol",
+        "last",
+        "last_std",
+        "best",
+        "best_std",
+        "n",
+        "n_seeds",
+    ),
     *("last_between_seeds", "best_between_seeds", "training_images_per_class", "distill_seconds", "evaluate_seconds"),
     *("hardware", "torch", "commit", "note"),
 )
@@ -27,6 +41,7 @@ HEADS = {
     "dataset": "data set",
     "ipc": "IPC",
     "label": "method",
+    "curation": "curation",
     "arch": "test network",
     "protocol": "protocol",
     "last": "last",
@@ -54,7 +69,7 @@ def results_table(rows: Sequence[Row]) -> pd.DataFrame:
 
 def _line(row: Row) -> Values:
     line: Values = {"dataset": row.dataset, "ipc": row.ipc, "method": row.method, "label": row.label, "arch": row.arch}
-    line |= {"protocol": row.protocol, "note": row.reason}
+    line |= {"curation": row.curation, "protocol": row.protocol, "note": row.reason}
     if not row.evaluations:
         return line
     for name in ("last", "best"):
@@ -173,7 +188,9 @@ def _display(table: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
     notes: list[str] = []
     lines = []
     for line in table.to_dict("records"):
-        shown: dict[str, str] = {name: str(line[name]) for name in ("dataset", "ipc", "label", "arch", "protocol")}
+        shown: dict[str, str] = {
+            name: str(line[name]) for name in ("dataset", "ipc", "label", "curation", "arch", "protocol")
+        }
         if pd.isna(line["last"]):
             shown |= {"last": line["note"]}
         else:

@@ -23,9 +23,15 @@ def methods_of(stage):
 
 
 def extractor_of(wildcards):
-    """Return the extractor pool that the distillations of a data set read."""
-    pools = {cell.dataset: cell.extractor for cell in CAMPAIGN.of("distill")}
+    """Return the extractor pool that the distillations and curations of a data set read."""
+    pools = {cell.dataset: cell.extractor for cell in CAMPAIGN.of("distill", "curate")}
     return str(layout.extractor_file(CAMPAIGN.name, wildcards.dataset, pools[wildcards.dataset]))
+
+
+def source_of(wildcards):
+    """Return the method whose set a curation starts from."""
+    sources = {cell.method: cell.of for cell in CAMPAIGN.of("curate")}
+    return sources[wildcards.method]
 
 
 def protocol_of(wildcards):
@@ -35,8 +41,8 @@ def protocol_of(wildcards):
 
 
 def set_files(name, *stages):
-    """Return one file of every set that the stages (all: distill and select) make."""
-    cells = CAMPAIGN.of(*(stages or ("distill", "select")))
+    """Return one file of every set that the stages (where none is named, all) make."""
+    cells = CAMPAIGN.of(*(stages or campaigns.MAKERS))
     return [str(layout.set_folder(CAMPAIGN.name, cell) / name) for cell in cells]
 
 
