@@ -41,7 +41,7 @@ def make(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> campaign.C
     monkeypatch.setenv("NCFM_TRACKING", "off")
     chosen = campaign.load("made-up")
     campaign.write_params(chosen)
-    for cell in chosen.of("distill", "select"):
+    for cell in chosen.of(*campaign.MAKERS):
         generator = torch.Generator().manual_seed(int(cell.seed or 0))
         images = torch.rand(10 * int(cell.ipc or 0), 1, 16, 16, generator=generator)
         place = Path(layout.set_folder("made-up", cell))

@@ -10,11 +10,12 @@ from ncfm.params import ReportParams
 from ncfm.records import Record
 from ncfm.report import figures, tables
 from ncfm.report.collect import collect
+from ncfm.report.ranking import ranking_markdown, ranking_table
 from ncfm.report.verdicts import read_reported, verdict_table
 
 OUTPUTS = (
     *("tables/results.csv", "tables/results.md", "tables/results.tex"),
-    *("tables/verdicts.csv", "tables/verdicts.md", "tables/metrics.json"),
+    *("tables/verdicts.csv", "tables/verdicts.md", "tables/ranking.csv", "tables/ranking.md", "tables/metrics.json"),
     *("figures/grid.png", "figures/accuracy.png", "figures/accuracy.svg", "figures/history.png", "figures/history.svg"),
 )
 
@@ -44,6 +45,9 @@ def report(params: ReportParams, contents: dict[str, Any], results: Path, record
     write_text(results / "tables/results.tex", tables.results_latex(table, collected.title))
     write_text(results / "tables/verdicts.csv", tables.csv_text(verdicts))
     write_text(results / "tables/verdicts.md", tables.verdicts_markdown(verdicts, collected.title))
+    ranking = ranking_table(collected.rows)
+    write_text(results / "tables/ranking.csv", tables.csv_text(ranking))
+    write_text(results / "tables/ranking.md", ranking_markdown(ranking, collected.title))
     write_json(results / "tables/metrics.json", metrics)
     outputs: list[str | Path] = [results / name for name in OUTPUTS]
     record.finish(outputs, _flat(metrics))

@@ -8,10 +8,12 @@ rule report:
     output:
         results=report("results/{campaign}/tables/results.csv", caption="../report/results.rst", category="Tables"),
         verdicts=report("results/{campaign}/tables/verdicts.csv", caption="../report/verdicts.rst", category="Tables"),
+        ranking=report("results/{campaign}/tables/ranking.csv", caption="../report/ranking.rst", category="Tables"),
         texts=[
             "results/{campaign}/tables/results.md",
             "results/{campaign}/tables/results.tex",
             "results/{campaign}/tables/verdicts.md",
+            "results/{campaign}/tables/ranking.md",
         ],
         metrics="results/{campaign}/tables/metrics.json",
         record="results/{campaign}/tables/metrics.record.json",
