@@ -26,7 +26,6 @@ wildcard_constraints:
     ipc=r"\d+",
     seed=r"\d+",
     arch=any_of(cell.arch for cell in CAMPAIGN.of("pretrain")),
-    test=any_of(layout.evaluation_name(cell) for cell in CAMPAIGN.of("evaluate")),
 
 
 onstart:
@@ -41,6 +40,7 @@ include: "workflow/rules/distill.smk"
 include: "workflow/rules/select.smk"
 include: "workflow/rules/curate.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/continual.smk"
 include: "workflow/rules/report.smk"
 
 

@@ -17,7 +17,7 @@ import yaml
 
 from ncfm import layout
 from ncfm.artifacts import storage_errors, write_json_if_changed, write_text
-from ncfm.campaign_file import CampaignFile, read_yaml
+from ncfm.campaign_file import CampaignFile, ContinualEntry, read_yaml
 from ncfm.campaign_layers import Layers
 from ncfm.datasets.catalogue import DatasetFacts, facts_of
 from ncfm.errors import ParamsError, one_of
@@ -25,6 +25,7 @@ from ncfm.layout import Cell
 from ncfm.models.registry import ARCHITECTURES, smallest_resolution
 from ncfm.params import (
     STAGES,
+    ContinualParams,
     CurateParams,
     DistillParams,
     EvaluateParams,
@@ -95,9 +96,14 @@ def load(name: str, folder: str | Path = "params") -> Campaign:
     protocols = {layout.RELEASED} | {
         p for file in files.values() for p, entry in file.protocols.items() if entry.evaluate
     }
-    for protocol in own.protocols:
+    asked = [("protocols", protocol) for protocol in own.protocols]
+    asked += [("continual.protocol", own.continual.protocol)] if own.continual else []
+    for key, protocol in asked:
         if protocol not in protocols:
-            raise ParamsError(one_of("protocol", protocol, sorted(protocols), f"{path}: protocols"))
+            raise ParamsError(one_of("protocol", protocol, sorted(protocols), f"{path}: {key}"))
+    for method in own.continual.methods if own.continual else ():
+        if method not in own.methods:
+            raise ParamsError(one_of("method of this campaign", method, own.methods, f"{path}: continual.methods"))
     layers.check_methods()
     params: dict[Cell, StageParams] = {}
     for dataset in own.datasets:
@@ -146,8 +152,34 @@ def _add_cells(dataset: str, layers: Layers, params: dict[Cell, StageParams]) ->
             for seed in layers.seeds(method):
                 params[Cell(stage, dataset, ipc, method, seed, extractor=extractor, of=source)] = values
                 for (arch, protocol), evaluation in evaluations.items():
-                    other = None if protocol == layout.RELEASED else protocol
-                    params[Cell("evaluate", dataset, ipc, method, seed, arch, protocol=other)] = evaluation
+                    cell = Cell("evaluate", dataset, ipc, method, seed, arch, protocol=_named(protocol))
+                    params[cell] = evaluation
+            if own.continual and method in own.continual.methods:
+                _add_continual(dataset, ipc, method, own.continual, layers, params)
+
+
+def _named(protocol: str) -> str | None:
+    """Return a protocol's name as cells have it: the default has none."""
+    return None if protocol == layout.RELEASED else protocol
+
+
+def _add_continual(
+    dataset: str, ipc: int, method: str, entry: ContinualEntry, layers: Layers, params: dict[Cell, StageParams]
+) -> None:
+    """Add the cells of continual learning on one method's sets; they train as evaluations of the protocol do."""
+    classes = facts_of(dataset, f"{layers.path}: datasets").classes
+    protocol = _named(entry.protocol)
+    for steps in entry.steps:
+        if classes % steps:
+            raise ParamsError(
+                f"{layers.path}: continual.steps: is {steps}, but must divide the {classes} classes of {dataset}"
+            )
+        for arch in layers.own.architectures:
+            names = {"arch": arch}
+            evaluation = layers.merged(EvaluateParams, dataset, ipc, method, entry.protocol, names)[0]
+            values = ContinualParams(**evaluation.model_dump(), steps=steps)
+            for seed in layers.seeds(method):
+                params[Cell("continual", dataset, ipc, method, seed, arch, protocol=protocol, steps=steps)] = values
 
 
 def _check_architecture(arch: str, facts: DatasetFacts, where: str) -> None:
@@ -201,6 +233,7 @@ def report_contents(campaign: Campaign) -> dict[str, Any]:
         "title": campaign.title,
         "labels": campaign.labels,
         "evaluations": [cell.names for cell in campaign.of("evaluate")],
+        "continual": [cell.names for cell in campaign.of("continual")],
         "sets": [cell.names for cell in campaign.of(*MAKERS)],
     }
 
@@ -214,7 +247,7 @@ def active_text(campaign: Campaign) -> str:
 
 def _item(cell: Cell) -> dict[str, str | int]:
     """Return what dvc.yaml needs to know of a cell: its names and, of an evaluation, what its files are called."""
-    if cell.stage != "evaluate":
+    if cell.stage not in ("evaluate", "continual"):
         return cell.names
     return {**cell.names, "protocol": cell.protocol or layout.RELEASED, "file": layout.evaluation_name(cell)}
 

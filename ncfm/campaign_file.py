@@ -9,6 +9,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from ncfm.errors import ParamsError
+from ncfm.layout import RELEASED
 from ncfm.params import (
     Count,
     CurateParams,
@@ -87,9 +88,20 @@ def _named(protocols: Any) -> Any:
 
 
 def _free(protocols: dict[str, ProtocolEntry]) -> dict[str, ProtocolEntry]:
-    if "record" in protocols:
-        raise ValueError("names a protocol 'record', whose files would be taken for records")
+    for name in protocols:  # files are called <arch>.<protocol>.json
+        if name == "record" or name.startswith("steps"):
+            raise ValueError(f"names a protocol {name!r}, whose files would be taken for others")
     return protocols
+
+
+class ContinualEntry(BaseModel):
+    """Continual learning: in how many steps, on the sets of which methods, trained under which protocol."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: Annotated[tuple[Count, ...], Once]
+    methods: Annotated[tuple[str, ...], Once]
+    protocol: str = RELEASED
 
 
 class CampaignFile(_DatasetSection):
@@ -99,6 +111,7 @@ class CampaignFile(_DatasetSection):
     report: ReportParams | None = None
     architectures: Annotated[tuple[str, ...], Once] = ()
     protocols: Annotated[dict[Name, ProtocolEntry], BeforeValidator(_named), AfterValidator(_free)] = {}
+    continual: ContinualEntry | None = None
     datasets: dict[str, DatasetEntry] = {}
     methods: dict[Name, MethodEntry] = {}
 

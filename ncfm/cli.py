@@ -47,6 +47,11 @@ EXAMPLES = {
         f"--data {PATHS}/datasets/digits --set {PATHS}/sets/digits/ipc1/paper/seed0/distilled.safetensors "
         f"--out {PATHS}/evaluations/digits/ipc1/paper/seed0/convnet-3.json"
     ),
+    "continual": (
+        f"ncfm continual --params {PATHS}/params/continual/digits/ipc1/paper/convnet-3.steps5.json "
+        f"--data {PATHS}/datasets/digits --set {PATHS}/sets/digits/ipc1/paper/seed0/distilled.safetensors "
+        f"--out {PATHS}/evaluations/digits/ipc1/paper/seed0/convnet-3.steps5.json"
+    ),
     "report": f"ncfm report --params {PATHS}/params/report.json --results {PATHS}",
     "track": "ncfm track import results",
 }
@@ -140,13 +145,15 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--method", required=True, help="name of the new method, kept in the set's metadata")
     path(sub, "out", "folder for distilled.safetensors and grid.png")
 
-    sub = command("evaluate", _evaluate, "Train fresh networks on a distilled set and test them on real images.")
-    inputs(sub, "params", "data")
-    path(sub, "set", "distilled.safetensors")
-    sub.add_argument(
-        "--protocol", default=RELEASED, help="name of the protocol, kept with the result (default released)"
-    )
-    path(sub, "out", "the evaluation's .json file")
+    for name, run, text in (
+        ("evaluate", _evaluate, "Train fresh networks on a distilled set and test them on real images."),
+        ("continual", _continual, "Train fresh networks as classes arrive in groups, each time on all seen so far."),
+    ):
+        sub = command(name, run, text)
+        inputs(sub, "params", "data")
+        path(sub, "set", "distilled.safetensors")
+        sub.add_argument("--protocol", default=RELEASED, help="name of the protocol, kept with the result")
+        path(sub, "out", "the .json file with the accuracies")
 
     sub = command("report", _report, "Write the tables and figures of a campaign.")
     inputs(sub, "params")
@@ -266,17 +273,30 @@ def _cell_names(options: argparse.Namespace) -> dict[str, str | int]:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from ncfm.artifacts import read_metadata
     from ncfm.evaluate import evaluate
     from ncfm.params import EvaluateParams, read_stage_params
 
     params = read_stage_params(EvaluateParams, options.params)
-    names = {**read_metadata(options.set).get("names", {}), "arch": params.arch}
-    if options.protocol != RELEASED:
-        names["protocol"] = options.protocol
-    inputs: list[str | Path] = [options.set, options.data / "test.safetensors"]
-    with _recorded(params, options.out, names, inputs) as record:
+    names = _trained_names(options, params.arch)
+    with _recorded(params, options.out, names, [options.set, options.data / "test.safetensors"]) as record:
         evaluate(params, options.data, options.set, names, options.out, record)
+
+
+def _continual(options: argparse.Namespace) -> None:
+    from ncfm.continual import continual
+    from ncfm.params import ContinualParams, read_stage_params
+
+    params = read_stage_params(ContinualParams, options.params)
+    names = {**_trained_names(options, params.arch), "steps": params.steps}
+    with _recorded(params, options.out, names, [options.set, options.data / "test.safetensors"]) as record:
+        continual(params, options.data, options.set, names, options.out, record)
+
+
+def _trained_names(options: argparse.Namespace, arch: str) -> dict[str, str | int]:
+    from ncfm.artifacts import read_metadata
+
+    protocol = {} if options.protocol == RELEASED else {"protocol": options.protocol}
+    return {**read_metadata(options.set).get("names", {}), "arch": arch, **protocol}
 
 
 def _report(options: argparse.Namespace) -> None:

@@ -29,6 +29,7 @@ class Cell:
     extractor: str | None = None
     protocol: str | None = None
     of: str | None = None
+    steps: int | None = None
 
     @property
     def key(self) -> str:
@@ -40,6 +41,7 @@ class Cell:
             None if self.seed is None else f"seed{self.seed}",
             self.arch,
             self.protocol,
+            None if self.steps is None else f"steps{self.steps}",
         ]
         return "-".join(part for part in parts if part is not None)
 
@@ -55,6 +57,7 @@ class Cell:
             "extractor": self.extractor,
             "protocol": self.protocol,
             "of": self.of,
+            "steps": self.steps,
         }
         return {name: value for name, value in pairs.items() if value is not None}
 
@@ -71,7 +74,7 @@ def params_file(campaign: str, cell: Cell) -> PurePosixPath:
         return root / cell.stage / f"{cell.dataset}.json"
     if cell.stage in ("distill", "select", "curate"):
         return root / cell.stage / str(cell.dataset) / f"ipc{cell.ipc}" / f"{cell.method}.json"
-    if cell.stage == "evaluate":
+    if cell.stage in ("evaluate", "continual"):
         folder = root / cell.stage / str(cell.dataset) / f"ipc{cell.ipc}" / str(cell.method)
         return folder / f"{evaluation_name(cell)}.json"
     return root / "report.json"
@@ -94,12 +97,16 @@ def set_folder(campaign: str, cell: Cell) -> PurePosixPath:
 
 
 def evaluation_name(cell: Cell) -> str:
-    """Return how an evaluation's files begin: ``convnet-3``, or ``convnet-3.dm`` under the protocol ``dm``."""
-    return ".".join(name for name in (cell.arch, cell.protocol) if name is not None)
+    """Return how an evaluation's files begin: ``convnet-3``, or ``convnet-3.dm`` under the protocol ``dm``.
+
+    Continual learning in 5 steps: ``convnet-3.steps5``.
+    """
+    steps = None if cell.steps is None else f"steps{cell.steps}"
+    return ".".join(name for name in (cell.arch, cell.protocol, steps) if name is not None)
 
 
 def evaluation_file(campaign: str, cell: Cell) -> PurePosixPath:
-    """Return the JSON file of one evaluation."""
+    """Return the JSON file of one evaluation, or of continual learning."""
     folder = campaign_folder(campaign) / "evaluations" / str(cell.dataset) / f"ipc{cell.ipc}" / str(cell.method)
     return folder / f"seed{cell.seed}" / f"{evaluation_name(cell)}.json"
 

@@ -178,6 +178,13 @@ class EvaluateParams(EvaluateProtocol):
     arch: str = Field("convnet-3", description="name in ncfm/models/registry.py")
 
 
+class ContinualParams(EvaluateParams):
+    """The stage `continual`: classes that arrive in groups, and a fresh network at each step (DM's paper)."""
+
+    stage = "continual"
+    steps: Count = Field(5, description="groups of classes; must divide their number")
+
+
 class ReportParams(StageParams):
     """What the tables show."""
 
@@ -194,6 +201,7 @@ STAGES: dict[str, type[StageParams]] = {
         SelectParams,
         CurateParams,
         EvaluateParams,
+        ContinualParams,
         ReportParams,
     )
 }

@@ -23,7 +23,7 @@ FLOORS: tuple[set[str], ...] = (
     {"compute"},
     {"campaign", "training", "distilled", "runs"},
     {"extractors"},
-    {"distill", "selection", "curate", "evaluate"},
+    {"distill", "selection", "curate", "evaluate", "continual"},
     {"report", "tracking"},
     {"cli"},
 )

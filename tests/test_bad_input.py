@@ -148,6 +148,20 @@ CAMPAIGN_FAULTS: list[tuple[str, str, Any, str]] = [
     ("trial", "protocols.dm", {"distill": {}}, "protocols.dm: unknown key 'distill' (allowed: evaluate)"),
     ("trial", "protocols.dm", {"evaluate": {"epochs": 0}}, f"protocols.dm.evaluate.epochs: is 0, {AT_LEAST_1}"),
     ("trial", "protocols", ["record"], "protocols: is ['record'], but names a protocol 'record'"),
+    (
+        "trial",
+        "continual",
+        {"steps": [3], "methods": ["paper"]},
+        "continual.steps: is 3, but must divide the 10 classes",
+    ),
+    (
+        "trial",
+        "continual",
+        {"steps": [5], "methods": ["papr"]},
+        "continual.methods: unknown method of this campaign 'p",
+    ),
+    ("trial", "continual", {"steps": [5], "methods": ["paper"], "protocol": "d"}, "continual.protocol: unknown protoc"),
+    ("trial", "continual", {"steps": [5]}, "continual.methods: is missing"),
     ("trial", "methods.a/b", {"like": "paper"}, "methods.a/b: is 'a/b', but should match pattern"),
     ("trial", "methods.paper.stage", "distil", "methods.paper.stage: unknown stage … (allowed: distill, select, cu"),
     (

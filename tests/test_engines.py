@@ -26,12 +26,13 @@ SET = Path("results/tiny/sets/digits/ipc1/paper/seed0")
 EVALUATIONS = Path("results/tiny/evaluations/digits/ipc1")
 STAGES = {"prepare": 1, "pretrain": 1, "distill": 1, "select": 1, "evaluate": 2, "report": 1}
 
-# What the tiny campaign leaves out: other protocols of evaluation, curation.
+# What the tiny campaign leaves out: other protocols of evaluation, curation, continual learning.
 TRIAL = """
 architectures: [convnet-3, convnet-4]
 datasets: {digits: {ipcs: [1, 2]}}
 methods: {paper: {seeds: [0, 1]}, random: {}, paper-curated: {}}
 protocols: [released, dm]
+continual: {steps: [2, 5], methods: [paper, random], protocol: dm}
 """
 
 pytest.importorskip("snakemake")
@@ -193,6 +194,7 @@ def test_layout_is_what_the_engines_write(sources: Tree, monkeypatch: pytest.Mon
             "select": lambda c: layout.set_folder("trial", c) / "distilled.safetensors",
             "curate": lambda c: layout.set_folder("trial", c) / "distilled.safetensors",
             "evaluate": lambda c: layout.evaluation_file("trial", c),
+            "continual": lambda c: layout.evaluation_file("trial", c),
             "report": lambda c: layout.campaign_folder("trial") / "tables/metrics.json",
         }[cell.stage](cell)
         assert {str(expected), str(layout.record_file(expected))} <= outputs

@@ -60,8 +60,8 @@ def augmentation_robust_score(
 def ranking_table(rows: Sequence[Row]) -> pd.DataFrame:
     """Return the scores of every method but `random`, its curations, and `whole`, with the columns :data:`COLUMNS`.
 
-    Accuracies are means of the last epoch over all seeds and networks. Where a needed row has no evaluation the score is
-    left out and ``missing`` names the row.
+    Accuracies are means of the last epoch over all seeds and networks. Where a needed row has no evaluation, its score
+    is left out and ``missing`` names the row.
     """
     lines = []
     for dataset, ipc, arch in dict.fromkeys((row.dataset, row.ipc, row.arch) for row in rows):

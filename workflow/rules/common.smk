@@ -17,6 +17,11 @@ def any_of(names):
     return "|".join(sorted({re.escape(name) for name in names if name})) or "(?!)"
 
 
+def tests_of(stage):
+    """Return the pattern of what a stage's files are called."""
+    return any_of(layout.evaluation_name(cell) for cell in CAMPAIGN.of(stage))
+
+
 def methods_of(stage):
     """Return the pattern of the methods that a stage makes."""
     return any_of(cell.method for cell in CAMPAIGN.of(stage))
@@ -36,7 +41,7 @@ def source_of(wildcards):
 
 def protocol_of(wildcards):
     """Return the protocol of the evaluation whose files have this name."""
-    cells = {layout.evaluation_name(cell): cell for cell in CAMPAIGN.of("evaluate")}
+    cells = {layout.evaluation_name(cell): cell for cell in CAMPAIGN.of("evaluate", "continual")}
     return cells[wildcards.test].protocol or layout.RELEASED
 
 
@@ -47,6 +52,6 @@ def set_files(name, *stages):
 
 
 def evaluation_files():
-    """Return the file of every evaluation, and its record."""
-    files = [layout.evaluation_file(CAMPAIGN.name, cell) for cell in CAMPAIGN.of("evaluate")]
+    """Return the file of every evaluation, continual learning included, and its record."""
+    files = [layout.evaluation_file(CAMPAIGN.name, cell) for cell in CAMPAIGN.of("evaluate", "continual")]
     return [str(path) for file in files for path in (file, layout.record_file(file))]

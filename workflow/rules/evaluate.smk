@@ -10,6 +10,7 @@ rule evaluate:
         "results/{campaign}/logs/evaluate/{dataset}-ipc{ipc}-{method}-seed{seed}-{test}.log",
     wildcard_constraints:
         method=methods_of("evaluate"),
+        test=tests_of("evaluate"),
     threads: 1
     resources:
         gpu=GPU,
