@@ -35,7 +35,7 @@ def continual(
 ) -> None:
     """Learn the classes in ``params.steps`` groups, ``params.networks`` times, and write the accuracies of each step.
 
-    Every repeat has its own order of the classes, drawn from the set's seed: methods with one seed have the same orders.
+    Every repeat has its own order of the classes, drawn from the set's seed: methods with one seed have equal orders.
     A finished repeat is kept in a checkpoint, so that a killed run continues with the next one.
 
     Args:

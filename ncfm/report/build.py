@@ -10,12 +10,14 @@ from ncfm.params import ReportParams
 from ncfm.records import Record
 from ncfm.report import figures, tables
 from ncfm.report.collect import collect
+from ncfm.report.continual import collect_courses, continual_markdown, continual_table, write_courses
 from ncfm.report.ranking import ranking_markdown, ranking_table
 from ncfm.report.verdicts import read_reported, verdict_table
 
 OUTPUTS = (
     *("tables/results.csv", "tables/results.md", "tables/results.tex"),
     *("tables/verdicts.csv", "tables/verdicts.md", "tables/ranking.csv", "tables/ranking.md", "tables/metrics.json"),
+    *("tables/continual.csv", "tables/continual.md", "figures/continual.png", "figures/continual.svg"),
     *("figures/grid.png", "figures/accuracy.png", "figures/accuracy.svg", "figures/history.png", "figures/history.svg"),
 )
 
@@ -48,6 +50,11 @@ def report(params: ReportParams, contents: dict[str, Any], results: Path, record
     ranking = ranking_table(collected.rows)
     write_text(results / "tables/ranking.csv", tables.csv_text(ranking))
     write_text(results / "tables/ranking.md", ranking_markdown(ranking, collected.title))
+    courses = collect_courses(contents, results)
+    learnt = continual_table(courses)
+    write_courses(courses, results / "figures/continual")
+    write_text(results / "tables/continual.csv", tables.csv_text(learnt))
+    write_text(results / "tables/continual.md", continual_markdown(learnt, collected.title))
     write_json(results / "tables/metrics.json", metrics)
     outputs: list[str | Path] = [results / name for name in OUTPUTS]
     record.finish(outputs, _flat(metrics))
