@@ -16,24 +16,11 @@ NOTE = (
     "Best: the highest test accuracy over the looks at the test set, so it selects on the test set. "
     "Both are mean ± sample standard deviation (ddof = 1) over all n = seeds x networks; "
     "between seeds: deviation of the means of the seeds (last). Seconds are means over the seeds; "
-    "an evaluation trains all networks of one seed."
+    "an evaluation trains all networks of one seed. Protocols and curation: docs/evaluation.md."
 )
 COLUMNS = (
-    *(
-        "dataset",
-        "ipc",
-        "method",
-        "label",
-        "curation",
-        "arch",
-        "protocol",
-        "last",
-        "last_std",
-        "best",
-        "best_std",
-        "n",
-        "n_seeds",
-    ),
+    *("dataset", "ipc", "method", "label", "curation", "arch", "protocol"),
+    *("last", "last_std", "best", "best_std", "n", "n_seeds"),
     *("last_between_seeds", "best_between_seeds", "training_images_per_class", "distill_seconds", "evaluate_seconds"),
     *("hardware", "torch", "commit", "note"),
 )
@@ -124,10 +111,7 @@ def commit_text(record: Values) -> str:
 
 
 def metrics(table: pd.DataFrame) -> Values:
-    """Return the accuracies nested by data set, IPC, method and architecture, for `dvc metrics show`.
-
-    Those under another protocol than the released one stand under the architecture's and the protocol's name.
-    """
+    """Return the accuracies nested by data set, IPC, method and ``arch`` or ``arch.protocol``, for `dvc metrics show`."""
     tree: Values = {}
     for line in table.to_dict("records"):
         if pd.isna(line["last"]):
