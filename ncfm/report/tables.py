@@ -111,7 +111,7 @@ def commit_text(record: Values) -> str:
 
 
 def metrics(table: pd.DataFrame) -> Values:
-    """Return the accuracies nested by data set, IPC, method and ``arch`` or ``arch.protocol``, for `dvc metrics show`."""
+    """Return the accuracies by data set, IPC, method and ``arch`` or ``arch.protocol``, for `dvc metrics show`."""
     tree: Values = {}
     for line in table.to_dict("records"):
         if pd.isna(line["last"]):
