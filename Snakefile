@@ -25,7 +25,7 @@ wildcard_constraints:
     dataset=any_of(cell.dataset for cell in CAMPAIGN.of("prepare")),
     ipc=r"\d+",
     seed=r"\d+",
-    arch=any_of(cell.arch for cell in CAMPAIGN.of("pretrain", "evaluate")),
+    arch=any_of(cell.arch for cell in CAMPAIGN.of("pretrain")),
 
 
 onstart:
@@ -38,7 +38,9 @@ include: "workflow/rules/prepare.smk"
 include: "workflow/rules/pretrain.smk"
 include: "workflow/rules/distill.smk"
 include: "workflow/rules/select.smk"
+include: "workflow/rules/curate.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/continual.smk"
 include: "workflow/rules/report.smk"
 
 

@@ -54,12 +54,16 @@ def draw(strategy: str, count: int, resolution: int, generator: torch.Generator)
 
     Args:
         strategy: parts joined by "_": color, crop, cutout, flip, scale, rotate; empty for none. Where several of crop,
-            scale and rotate are named, one of them is drawn for the whole batch (method.md section 5).
+            scale and rotate are named, one of them is drawn for the whole batch (method.md section 5). Parts joined by
+            "|": one of all of them is drawn for the whole batch, as DSA and DM do (facts/baselines.md section 2).
         count: number of independent draws.
         resolution: height and width of the images.
         generator: a CPU generator.
     """
     parts = strategy.split("_") if strategy else []
+    if "|" in strategy:
+        choices = strategy.split("|")
+        parts = [choices[int(torch.randint(len(choices), (), generator=generator))]]
 
     def uniform(*shape: int) -> Tensor:
         return torch.rand(count, *shape, generator=generator)

@@ -1,43 +1,49 @@
 """Campaigns: read `params/<campaign>.yaml` over `params/base.yaml`, check them, and list what there is to run.
 
 A campaign says differences only. For one cell the values are laid over each other in this order, later ones winning:
-base: stage, data set, data set at this IPC, method; then the campaign: stage, data set, data set at this IPC, method.
+base: stage, data set, data set at this IPC, method; then the campaign: stage, data set, data set at this IPC, method;
+then, for an evaluation, its protocol in the base and in the campaign.
 The result is one small JSON file per cell under `results/<campaign>/params/`, and those files are what the stages read:
 so an engine that compares files re-runs exactly the cells whose values changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, TypeVar
 
 import yaml
 
 from ncfm import layout
 from ncfm.artifacts import storage_errors, write_json_if_changed, write_text
-from ncfm.campaign_file import CampaignFile, Section, read_yaml
+from ncfm.campaign_file import CampaignFile, ContinualEntry, read_yaml
+from ncfm.campaign_layers import Layers
 from ncfm.datasets.catalogue import DatasetFacts, facts_of
 from ncfm.errors import ParamsError, one_of
 from ncfm.layout import Cell
 from ncfm.models.registry import ARCHITECTURES, norm_of
 from ncfm.params import (
     STAGES,
+    ContinualParams,
+    CurateParams,
     DistillParams,
     EvaluateParams,
     PrepareParams,
     PretrainParams,
     ReportParams,
     SelectParams,
-    StageModel,
     StageParams,
     parse,
 )
 
 NetworkStage = TypeVar("NetworkStage", PretrainParams, EvaluateParams)
 ACTIVE = "campaign.yaml"  # the active campaign and its cells, which dvc.yaml reads
+MAKERS: dict[str, type[DistillParams | SelectParams | CurateParams]] = {  # the stages that make sets
+    "distill": DistillParams,
+    "select": SelectParams,
+    "curate": CurateParams,
+}
 RESERVED = ("base", "campaign")  # names in params/ that are not campaigns
 
 
@@ -87,12 +93,19 @@ def load(name: str, folder: str | Path = "params") -> Campaign:
     for key in ("datasets", "methods", "architectures"):
         if not getattr(own, key):
             raise ParamsError(f"{path}: {key}: is missing or empty, but a campaign needs at least one")
-    layers = _Layers(files, path, own)
-    for method, entry in own.methods.items():
-        stage = layers.told("stage", layers.ancestry(method))
-        idle = "select" if stage == "distill" else "distill"
-        if getattr(entry, idle):
-            raise ParamsError(f"{path}: methods.{method}.{idle}: is never read (allowed: {stage}, the method's stage)")
+    layers = Layers(files, path, own)
+    protocols = {layout.RELEASED} | {
+        p for file in files.values() for p, entry in file.protocols.items() if entry.evaluate
+    }
+    asked = [("protocols", protocol) for protocol in own.protocols]
+    asked += [("continual.protocol", own.continual.protocol)] if own.continual else []
+    for key, protocol in asked:
+        if protocol not in protocols:
+            raise ParamsError(one_of("protocol", protocol, sorted(protocols), f"{path}: {key}"))
+    for method in own.continual.methods if own.continual else ():
+        if method not in own.methods:
+            raise ParamsError(one_of("method of this campaign", method, own.methods, f"{path}: continual.methods"))
+    layers.check_methods()
     params: dict[Cell, StageParams] = {}
     for dataset in own.datasets:
         _add_cells(dataset, layers, params)
@@ -103,64 +116,7 @@ def load(name: str, folder: str | Path = "params") -> Campaign:
     return Campaign(name, own.title or name, cells, params, labels)
 
 
-@dataclass(frozen=True)
-class _Layers:
-    """A campaign laid over the base: ``files`` by path, the base first; ``path`` and ``own`` are the campaign's."""
-
-    files: dict[str, CampaignFile]
-    path: str
-    own: CampaignFile
-
-    def ancestry(self, method: str) -> list[str]:
-        """Return the methods that ``method`` is made from, following `like`: the most basic first, itself last."""
-        known = {name for file in self.files.values() for name, m in file.methods.items() if m.stage or m.like}
-        names: list[str] = []
-        name: str | None = method
-        where = f"{self.path}: methods"
-        while name:
-            if name not in known:
-                raise ParamsError(one_of("method", name, sorted(known), where))
-            if name in names:
-                raise ParamsError(f"{where}: leads back to {name!r}, but must end at a method with a stage")
-            names.insert(0, name)
-            where = f"{self.path}: methods.{name}.like"
-            name = self.told("like", [name])
-        return names
-
-    def told(self, field: str, methods: Sequence[str]) -> Any:
-        """Return the field of the last of ``methods`` that has it, the campaign before the base; else None."""
-        entries = [file.methods[name] for name in methods for file in self.files.values() if name in file.methods]
-        return next((value for entry in reversed(entries) if (value := getattr(entry, field)) is not None), None)
-
-    def merged(
-        self,
-        model: type[StageModel],
-        dataset: str = "",
-        ipc: int = 0,
-        method: str = "",
-        names: Mapping[str, str] = MappingProxyType({}),
-    ) -> tuple[StageModel, dict[str, str]]:
-        """Return one cell's params, and for each key the place where its value stands."""
-        stage = model.stage
-        values: dict[str, Any] = dict(names)
-        places = {key: f"{self.path}: {stage}.{key}" for key in model.model_fields}
-        for path, file in self.files.items():
-            sections: list[tuple[str, Section]] = [("", file)]
-            if entry := file.datasets.get(dataset):
-                sections.append((f"datasets.{dataset}.", entry))
-                if ipc in entry.by_ipc:
-                    sections.append((f"datasets.{dataset}.by_ipc.{ipc}.", entry.by_ipc[ipc]))
-            for name in self.ancestry(method) if method else ():
-                if name in file.methods:
-                    sections.append((f"methods.{name}.", file.methods[name]))
-            for prefix, section in sections:
-                told = section.told(stage)
-                values |= told
-                places |= {key: f"{path}: {prefix}{stage}.{key}" for key in told}
-        return parse(model, values, self.path), places
-
-
-def _add_cells(dataset: str, layers: _Layers, params: dict[Cell, StageParams]) -> None:
+def _add_cells(dataset: str, layers: Layers, params: dict[Cell, StageParams]) -> None:
     """Add every cell of one data set to ``params``, each checked against the facts about it."""
     own, where = layers.own, f"{layers.path}: datasets"
     facts, ipcs = facts_of(dataset, where), own.datasets[dataset].ipcs
@@ -183,28 +139,58 @@ def _add_cells(dataset: str, layers: _Layers, params: dict[Cell, StageParams]) -
         _check_architecture(arch, facts, f"{layers.path}: architectures")
     for ipc in ipcs:
         for method in own.methods:
-            ancestry = layers.ancestry(method)
-            stage = layers.told("stage", ancestry)
-            model: type[DistillParams | SelectParams] = DistillParams if stage == "distill" else SelectParams
-            values, places = layers.merged(model, dataset, ipc, method)
+            stage, source = layers.stage(method), layers.told("of", layers.ancestry(method))
+            values, places = layers.merged(MAKERS[stage], dataset, ipc, method)
             stored = ipc
             if isinstance(values, SelectParams) and values.rule == "all":
                 # One set per data set, the same at every IPC of the campaign: its IPC is what it holds.
                 stored = facts.smallest_class
-                values, places = layers.merged(model, dataset, stored, method)
-            _check_set(values, facts, stored, places)
+                values, places = layers.merged(SelectParams, dataset, stored, method)
+            if isinstance(values, DistillParams | SelectParams):
+                _check_set(values, facts, stored, places)
             extractor = None
-            if isinstance(values, DistillParams) or values.reads_extractors:
+            if not isinstance(values, SelectParams) or values.reads_extractors:
                 extractor = pretrain.arch
                 params[Cell("pretrain", dataset, arch=extractor)] = pretrain
             evaluations = {
-                arch: _with_own_norm(*layers.merged(EvaluateParams, dataset, stored, method, {"arch": arch}))
+                (arch, protocol): _evaluation(layers, dataset, stored, method, protocol, arch)
                 for arch in own.architectures
+                for protocol in own.protocols or (layout.RELEASED,)
             }
-            for seed in layers.told("seeds", ancestry) or (0,):
-                params[Cell(stage, dataset, stored, method, seed, extractor=extractor)] = values
-                for arch, evaluation in evaluations.items():
-                    params[Cell("evaluate", dataset, stored, method, seed, arch)] = evaluation
+            for seed in layers.seeds(method):
+                params[Cell(stage, dataset, stored, method, seed, extractor=extractor, of=source)] = values
+                for (arch, protocol), evaluation in evaluations.items():
+                    cell = Cell("evaluate", dataset, stored, method, seed, arch, protocol=_named(protocol))
+                    params[cell] = evaluation
+            if own.continual and method in own.continual.methods:
+                _add_continual(dataset, stored, method, own.continual, layers, params)
+
+
+def _evaluation(layers: Layers, dataset: str, ipc: int, method: str, protocol: str, arch: str) -> EvaluateParams:
+    return _with_own_norm(*layers.merged(EvaluateParams, dataset, ipc, method, protocol, {"arch": arch}))
+
+
+def _named(protocol: str) -> str | None:
+    """Return a protocol's name as cells have it: the default has none."""
+    return None if protocol == layout.RELEASED else protocol
+
+
+def _add_continual(
+    dataset: str, ipc: int, method: str, entry: ContinualEntry, layers: Layers, params: dict[Cell, StageParams]
+) -> None:
+    """Add the cells of continual learning on one method's sets; they train as evaluations of the protocol do."""
+    classes = facts_of(dataset, f"{layers.path}: datasets").classes
+    protocol = _named(entry.protocol)
+    for steps in entry.steps:
+        if classes % steps:
+            raise ParamsError(
+                f"{layers.path}: continual.steps: is {steps}, but must divide the {classes} classes of {dataset}"
+            )
+        for arch in layers.own.architectures:
+            evaluation = _evaluation(layers, dataset, ipc, method, entry.protocol, arch)
+            values = ContinualParams(**evaluation.model_dump(), steps=steps)
+            for seed in layers.seeds(method):
+                params[Cell("continual", dataset, ipc, method, seed, arch, protocol=protocol, steps=steps)] = values
 
 
 def _check_architecture(arch: str, facts: DatasetFacts, where: str) -> None:
@@ -263,7 +249,8 @@ def report_contents(campaign: Campaign) -> dict[str, Any]:
         "title": campaign.title,
         "labels": campaign.labels,
         "evaluations": [cell.names for cell in campaign.of("evaluate")],
-        "sets": [{"stage": cell.stage, **cell.names} for cell in campaign.of("distill", "select")],
+        "continual": [cell.names for cell in campaign.of("continual")],
+        "sets": [{"stage": cell.stage, **cell.names} for cell in campaign.of(*MAKERS)],
     }
 
 
@@ -272,9 +259,16 @@ def active_text(campaign: Campaign) -> str:
     cells: dict[str, dict[str, Any]] = {group: {} for group in (*STAGES, "select-with-extractors") if group != "report"}
     for cell in campaign.cells:
         if cell.stage != "report":
-            cells[cell.group][cell.key] = cell.names
+            cells[cell.group][cell.key] = _item(cell)
     head = "# Written by `ncfm use NAME`; dvc.yaml runs these cells. Edit params/<campaign>.yaml, then run it again.\n"
     return head + yaml.safe_dump({"campaign": campaign.name, "cells": cells}, sort_keys=False, width=120)
+
+
+def _item(cell: Cell) -> dict[str, str | int]:
+    """Return what dvc.yaml needs to know of a cell: its names and, of an evaluation, what its files are called."""
+    if cell.stage not in ("evaluate", "continual"):
+        return cell.names
+    return {**cell.names, "protocol": cell.protocol or layout.RELEASED, "file": layout.evaluation_name(cell)}
 
 
 def use(campaign: Campaign, folder: str | Path = "params") -> None:

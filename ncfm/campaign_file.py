@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from ncfm.errors import ParamsError
+from ncfm.layout import RELEASED
 from ncfm.params import (
     Count,
+    CurateParams,
     DistillParams,
     EvaluateProtocol,
     PrepareSource,
@@ -39,6 +41,7 @@ class Section(BaseModel):
 
     distill: DistillParams | None = None
     select: SelectParams | None = None
+    curate: CurateParams | None = None
     evaluate: EvaluateProtocol | None = None
 
     def told(self, stage: str) -> dict[str, Any]:
@@ -63,9 +66,42 @@ class MethodEntry(Section):
     """A method of a campaign: its stage, its seeds, and what differs for it. `like` starts from another method."""
 
     like: str | None = None
-    stage: Literal["distill", "select"] | None = None
+    stage: Literal["distill", "select", "curate"] | None = None
+    of: str | None = Field(None, description="with stage: curate, the method whose sets it curates")
     label: str | None = Field(None, description="name in the tables; not taken over by `like`")
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Once] | None = None
+
+
+class ProtocolEntry(BaseModel):
+    """A protocol of evaluation: where it differs from what the rest of the file and the defaults say."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    evaluate: EvaluateProtocol | None = None
+
+
+def _named(protocols: Any) -> Any:
+    """Turn a list of names into the mapping that it is short for."""
+    if not isinstance(protocols, list):
+        return protocols
+    return {name: {} for name in _each_once(tuple(map(str, protocols)))}
+
+
+def _free(protocols: dict[str, ProtocolEntry]) -> dict[str, ProtocolEntry]:
+    for name in protocols:  # files are called <arch>.<protocol>.json
+        if name == "record" or name.startswith("steps"):
+            raise ValueError(f"names a protocol {name!r}, whose files would be taken for others")
+    return protocols
+
+
+class ContinualEntry(BaseModel):
+    """Continual learning: in how many steps, on the sets of which methods, trained under which protocol."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: Annotated[tuple[Count, ...], Once]
+    methods: Annotated[tuple[str, ...], Once]
+    protocol: str = RELEASED
 
 
 class CampaignFile(_DatasetSection):
@@ -74,6 +110,8 @@ class CampaignFile(_DatasetSection):
     title: str = ""
     report: ReportParams | None = None
     architectures: Annotated[tuple[str, ...], Once] = ()
+    protocols: Annotated[dict[Name, ProtocolEntry], BeforeValidator(_named), AfterValidator(_free)] = {}
+    continual: ContinualEntry | None = None
     datasets: dict[str, DatasetEntry] = {}
     methods: dict[Name, MethodEntry] = {}
 

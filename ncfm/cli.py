@@ -11,6 +11,7 @@ from types import FrameType
 
 from ncfm import cli_sets
 from ncfm.errors import NcfmError, ParamsError
+from ncfm.layout import RELEASED
 from ncfm.recording import recorded as _recorded
 
 PATHS = "results/digits"
@@ -33,14 +34,31 @@ EXAMPLES = {
         f"ncfm select --params {PATHS}/params/select/digits/ipc1/random.json --data {PATHS}/datasets/digits "
         f"--ipc 1 --method random --seed 0 --out {PATHS}/sets/digits/ipc1/random/seed0"
     ),
+    "curate": (
+        f"ncfm curate --params {PATHS}/params/curate/digits/ipc1/paper-curated.json --data {PATHS}/datasets/digits "
+        f"--extractors {PATHS}/extractors/digits/convnet-3.safetensors "
+        f"--set {PATHS}/sets/digits/ipc1/paper/seed0/distilled.safetensors --method paper-curated "
+        f"--out {PATHS}/sets/digits/ipc1/paper-curated/seed0"
+    ),
     "evaluate": (
         f"ncfm evaluate --params {PATHS}/params/evaluate/digits/ipc1/paper/convnet-3.json "
         f"--data {PATHS}/datasets/digits --set {PATHS}/sets/digits/ipc1/paper/seed0/distilled.safetensors "
         f"--out {PATHS}/evaluations/digits/ipc1/paper/seed0/convnet-3.json"
     ),
+    "continual": (
+        f"ncfm continual --params {PATHS}/params/continual/digits/ipc1/paper/convnet-3.steps5.json "
+        f"--data {PATHS}/datasets/digits --set {PATHS}/sets/digits/ipc1/paper/seed0/distilled.safetensors "
+        f"--out {PATHS}/evaluations/digits/ipc1/paper/seed0/convnet-3.steps5.json"
+    ),
     "report": f"ncfm report --params {PATHS}/params/report.json --results {PATHS}",
     "track": "ncfm track import results",
     **cli_sets.EXAMPLES,
+}
+
+INPUTS = {
+    "params": "params of the stage (JSON)",
+    "data": "folder that `ncfm prepare` wrote",
+    "extractors": "file that `ncfm pretrain` wrote",
 }
 
 
@@ -88,26 +106,29 @@ def _parser() -> argparse.ArgumentParser:
     def path(sub: argparse.ArgumentParser, name: str, text: str, required: bool = True) -> None:
         sub.add_argument(f"--{name}", type=Path, required=required, metavar="PATH", help=text)
 
+    def inputs(sub: argparse.ArgumentParser, *names: str) -> None:
+        for name in names:
+            path(sub, name, INPUTS[name])
+
     def cell(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--ipc", type=int, required=True, help="images per class to store")
         sub.add_argument("--method", required=True, help="name of the method, kept in the set's metadata")
         sub.add_argument("--seed", type=int, default=0, help="every random draw derives from it (default 0)")
 
-    sub = command("use", _use, "Make a campaign the active one, for snakemake and dvc.")
-    sub.add_argument("campaign", help="a campaign: params/<campaign>.yaml")
-    sub = command("params", _params, "Check a campaign and write the params file of each of its cells.")
-    sub.add_argument("campaign", help="a campaign: params/<campaign>.yaml")
-
+    for name, run, text in (
+        ("use", _use, "Make a campaign the active one, for snakemake and dvc."),
+        ("params", _params, "Check a campaign and write the params file of each of its cells."),
+    ):
+        command(name, run, text).add_argument("campaign", help="a campaign: params/<campaign>.yaml")
     sub = command("plan", _plan, "Print a campaign's cells, and estimates of its device hours and disk; runs nothing.")
     sub.add_argument("campaign", nargs="?", help="a campaign: params/<campaign>.yaml (default: the active one)")
 
     sub = command("prepare", _prepare, "Fetch a data set, check it and write it as tensors.")
-    path(sub, "params", "params of the stage (JSON)")
+    inputs(sub, "params")
     path(sub, "out", "folder for train.safetensors, test.safetensors and card.json")
 
     sub = command("pretrain", _pretrain, "Train the pool of extractors; keep each network's start and end.")
-    path(sub, "params", "params of the stage (JSON)")
-    path(sub, "data", "folder that `ncfm prepare` wrote")
+    inputs(sub, "params", "data")
     path(sub, "out", "the pool's .safetensors file")
 
     sub = command("distill", _distill, "Distill a data set, or your own folder of images, into a few images per class.")
@@ -117,22 +138,31 @@ def _parser() -> argparse.ArgumentParser:
     cli_sets.add_distill_options(sub)
 
     sub = command("select", _select, "Select real images as a coreset of equal storage.")
-    path(sub, "params", "params of the stage (JSON)")
-    path(sub, "data", "folder that `ncfm prepare` wrote")
+    inputs(sub, "params", "data")
     path(sub, "extractors", "file that `ncfm pretrain` wrote, for the rules that need it", required=False)
     cell(sub)
     path(sub, "out", "folder for distilled.safetensors and grid.png")
 
-    sub = command("evaluate", _evaluate, "Train fresh networks on a distilled set and test them on real images.")
-    path(sub, "params", "params of the stage (JSON)")
-    path(sub, "data", "folder that `ncfm prepare` wrote")
-    path(sub, "set", "distilled.safetensors")
-    path(sub, "out", "the evaluation's .json file")
+    sub = command("curate", _curate, "Label the images of a set by the extractors, and fine-tune them.")
+    inputs(sub, "params", "data", "extractors")
+    path(sub, "set", "distilled.safetensors to start from")
+    sub.add_argument("--method", required=True, help="name of the new method, kept in the set's metadata")
+    path(sub, "out", "folder for distilled.safetensors and grid.png")
+
+    for name, run, text in (
+        ("evaluate", _evaluate, "Train fresh networks on a distilled set and test them on real images."),
+        ("continual", _continual, "Train fresh networks as classes arrive in groups, each time on all seen so far."),
+    ):
+        sub = command(name, run, text)
+        inputs(sub, "params", "data")
+        path(sub, "set", "distilled.safetensors")
+        sub.add_argument("--protocol", default=RELEASED, help="name of the protocol, kept with the result")
+        path(sub, "out", "the .json file with the accuracies")
 
     cli_sets.add_commands(command, cell)
 
     sub = command("report", _report, "Write the tables and figures of a campaign.")
-    path(sub, "params", "params of the stage (JSON)")
+    inputs(sub, "params")
     path(sub, "results", "folder of the campaign's results")
 
     sub = command("track", _track, "Send records of finished stages to MLflow.")
@@ -218,6 +248,18 @@ def _select(options: argparse.Namespace) -> None:
         select(params, options.data, options.extractors, names, options.out, record)
 
 
+def _curate(options: argparse.Namespace) -> None:
+    from ncfm.artifacts import read_metadata
+    from ncfm.curate import curate
+    from ncfm.params import CurateParams, read_stage_params
+
+    params = read_stage_params(CurateParams, options.params)
+    names = {**read_metadata(options.set).get("names", {}), "method": options.method}
+    inputs: list[str | Path] = [options.data / "train.safetensors", options.extractors, options.set]
+    with _recorded(params, options.out / "distilled.safetensors", names, inputs) as record:
+        curate(params, options.data, options.extractors, options.set, names, options.out, record)
+
+
 def _cell_names(options: argparse.Namespace) -> dict[str, str | int]:
     if options.ipc < 1:
         raise ParamsError(f"--ipc: is {options.ipc}, but must be at least 1")
@@ -225,15 +267,30 @@ def _cell_names(options: argparse.Namespace) -> dict[str, str | int]:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from ncfm.artifacts import read_metadata
     from ncfm.evaluate import evaluate
     from ncfm.params import EvaluateParams, read_stage_params
 
     params = read_stage_params(EvaluateParams, options.params)
-    names = {**read_metadata(options.set).get("names", {}), "arch": params.arch}
-    inputs: list[str | Path] = [options.set, options.data / "test.safetensors"]
-    with _recorded(params, options.out, names, inputs) as record:
+    names = _trained_names(options, params.arch)
+    with _recorded(params, options.out, names, [options.set, options.data / "test.safetensors"]) as record:
         evaluate(params, options.data, options.set, names, options.out, record)
+
+
+def _continual(options: argparse.Namespace) -> None:
+    from ncfm.continual import continual
+    from ncfm.params import ContinualParams, read_stage_params
+
+    params = read_stage_params(ContinualParams, options.params)
+    names = {**_trained_names(options, params.arch), "steps": params.steps}
+    with _recorded(params, options.out, names, [options.set, options.data / "test.safetensors"]) as record:
+        continual(params, options.data, options.set, names, options.out, record)
+
+
+def _trained_names(options: argparse.Namespace, arch: str) -> dict[str, str | int]:
+    from ncfm.artifacts import read_metadata
+
+    protocol = {} if options.protocol == RELEASED else {"protocol": options.protocol}
+    return {**read_metadata(options.set).get("names", {}), "arch": arch, **protocol}
 
 
 def _report(options: argparse.Namespace) -> None:

@@ -67,7 +67,7 @@ def network_work(arch: str, facts: DatasetFacts, width: int, norm: str) -> Netwo
         return None
     convolutions, activations, parameters = [], 0, 0
     channels, resolution = facts.channels, facts.resolution
-    for _ in range(ARCHITECTURES[arch].blocks):
+    for _ in range(ARCHITECTURES[arch].options["depth"]):
         convolutions.append(2 * 9 * channels * width * resolution**2)
         activations += width * resolution**2
         parameters += 9 * channels * width + width + (0 if norm == "none" else 2 * width)
@@ -87,7 +87,7 @@ def distillation(params: DistillParams, facts: DatasetFacts, network: NetworkWor
     ascends, to the frequencies; psi is three D x D layers on F / 16 rows.
     """
     classes, frequencies = facts.classes, params.num_frequencies
-    real = classes * min(params.batch_real, ceil(facts.train_images / classes))
+    real = classes * min(params.batch_real, ceil(facts.images("train") / classes))
     synthetic = classes * ipc * params.factor**2
     passes = 3 if params.recompute else 2
     flop = real * network.body + synthetic * passes * network.body
@@ -122,12 +122,12 @@ def testing(network: NetworkWork, images: int) -> Work:
 
 def pretraining(params: PretrainParams, facts: DatasetFacts, network: NetworkWork) -> Work:
     """Return the work of the whole extractor pool."""
-    return (training(params, network, facts.train_images) + testing(network, facts.test_images)) * params.pool
+    return (training(params, network, facts.images("train")) + testing(network, facts.images("test"))) * params.pool
 
 
 def evaluation(params: EvaluateProtocol, facts: DatasetFacts, network: NetworkWork, images: int) -> Work:
     """Return the work of one evaluation: ``params.networks`` networks trained on ``images`` decoded images."""
-    one = training(params, network, images) + testing(network, facts.test_images) * min(params.looks, params.epochs)
+    one = training(params, network, images) + testing(network, facts.images("test")) * min(params.looks, params.epochs)
     return one * params.networks
 
 

@@ -17,7 +17,12 @@ from ncfm.multiformation import decode
 
 
 def save_set(
-    path: Path, images: Tensor | Sequence[Tensor], split: Split, factor: int, names: Mapping[str, Any]
+    path: Path,
+    images: Tensor | Sequence[Tensor],
+    split: Split,
+    factor: int,
+    names: Mapping[str, Any],
+    soft_labels: Tensor | None = None,
 ) -> None:
     """Write a distilled or selected set.
 
@@ -27,6 +32,7 @@ def save_set(
         split: the training split that the set stands for.
         factor: tiles per side of each stored image.
         names: dataset, ipc, method, seed.
+        soft_labels: class probabilities (factor^2 * classes * k, classes), a row per decoded image; none by default.
     """
     labels = torch.arange(split.classes).repeat_interleave(torch.tensor([len(one) for one in images]))
     facts = {
@@ -38,7 +44,10 @@ def save_set(
         "mean": split.normalisation.mean.flatten().tolist(),
         "std": split.normalisation.std.flatten().tolist(),
     }
-    save_tensors(path, {"images": torch.cat(list(images)), "labels": labels}, facts)
+    tensors = {"images": torch.cat(list(images)), "labels": labels}
+    if soft_labels is not None:
+        tensors["soft_labels"] = soft_labels
+    save_tensors(path, tensors, facts)
 
 
 class DistilledSet(Dataset[tuple[Tensor, int]]):
@@ -49,10 +58,13 @@ class DistilledSet(Dataset[tuple[Tensor, int]]):
         pixels: the decoded training images (factor^2 * N, C, H, W), pixels in [0, 1].
         images: the same, normalised with the data set's statistics: what a network trains on.
         labels: (factor^2 * N,), int64.
+        soft_labels: class probabilities (factor^2 * N, classes) of a curated set, else None.
         classes, label_names, names, factor: what the set is.
     """
 
-    def __init__(self, stored: Tensor, labels: Tensor, facts: Mapping[str, Any]) -> None:
+    def __init__(
+        self, stored: Tensor, labels: Tensor, facts: Mapping[str, Any], soft_labels: Tensor | None = None
+    ) -> None:
         self.stored = stored.float().div_(255) if stored.dtype == torch.uint8 else stored
         self.factor = int(facts["factor"])
         self.classes = int(facts["classes"])
@@ -61,12 +73,18 @@ class DistilledSet(Dataset[tuple[Tensor, int]]):
         self.dataset = str(facts["dataset"])
         self.pixels = decode(self.stored, self.factor)
         self.labels = labels.repeat(self.factor**2)
+        self.soft_labels = soft_labels
 
         def statistics(name: str) -> Tensor:
             return torch.tensor(facts[name], dtype=torch.float32, device=stored.device).view(1, -1, 1, 1)
 
         self.normalisation = Normalisation(statistics("mean"), statistics("std"))
         self.images = self.normalisation(self.pixels)
+
+    @property
+    def targets(self) -> Tensor:
+        """What a network trains on: the soft labels where there are any, else the hard ones."""
+        return self.labels if self.soft_labels is None else self.soft_labels
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -90,4 +108,8 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> DistilledSet:
     missing = {"images", "labels"} - tensors.keys() | known - facts.keys()
     if missing:
         raise DataError(f"{path}: is not a distilled set ({', '.join(sorted(missing))} missing)")
-    return DistilledSet(tensors["images"], tensors["labels"], facts)
+    found = DistilledSet(tensors["images"], tensors["labels"], facts, tensors.get("soft_labels"))
+    if found.soft_labels is not None and found.soft_labels.shape != (len(found), found.classes):
+        shape = tuple(found.soft_labels.shape)
+        raise DataError(f"{path}: holds soft labels {shape}, but {(len(found), found.classes)} are wanted")
+    return found

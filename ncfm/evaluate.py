@@ -41,7 +41,7 @@ def evaluate(
         params: the protocol.
         data: folder of the prepared data set; only its test split is read.
         distilled: the set.
-        names: dataset, ipc, method, seed, arch.
+        names: dataset, ipc, method, seed, arch, and the protocol where it is not the released one.
         out: the JSON file.
         record: takes the curves and the summary.
 
@@ -128,7 +128,7 @@ def _train_one(
     def normalised(index: Tensor) -> Tensor:
         return images.images[index]
 
-    train(network, normalised, images.labels, params, names, after_epoch, forward_of(network), check)
+    train(network, normalised, images.targets, params, names, after_epoch, forward_of(network), check)
     best = max(curve, key=lambda look: look[1])
     return {"network": repeat, "last": curve[-1][1], "best": best[1], "best_epoch": best[0], "curve": curve}
 

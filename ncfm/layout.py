@@ -8,12 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+RELEASED = "released"  # the protocol of evaluation that is meant where none is named
+
 
 @dataclass(frozen=True)
 class Cell:
     """One stage on one choice of names; names that the stage does not have stay None.
 
-    ``extractor`` is the architecture of the pool that a distillation or selection reads; it is no part of the key.
+    ``extractor`` is the architecture of the pool that a distillation, selection or curation reads, ``of`` the method
+    whose set a curation starts from; they are no part of the key. ``protocol`` is how an evaluation trains, None for
+    :data:`RELEASED`.
     """
 
     stage: str
@@ -23,6 +27,9 @@ class Cell:
     seed: int | None = None
     arch: str | None = None
     extractor: str | None = None
+    protocol: str | None = None
+    of: str | None = None
+    steps: int | None = None
 
     @property
     def key(self) -> str:
@@ -33,6 +40,8 @@ class Cell:
             self.method,
             None if self.seed is None else f"seed{self.seed}",
             self.arch,
+            self.protocol,
+            None if self.steps is None else f"steps{self.steps}",
         ]
         return "-".join(part for part in parts if part is not None)
 
@@ -51,6 +60,9 @@ class Cell:
             "seed": self.seed,
             "arch": self.arch,
             "extractor": self.extractor,
+            "protocol": self.protocol,
+            "of": self.of,
+            "steps": self.steps,
         }
         return {name: value for name, value in pairs.items() if value is not None}
 
@@ -65,10 +77,11 @@ def params_file(campaign: str, cell: Cell) -> PurePosixPath:
     root = campaign_folder(campaign) / "params"
     if cell.stage in ("prepare", "pretrain"):
         return root / cell.stage / f"{cell.dataset}.json"
-    if cell.stage in ("distill", "select"):
+    if cell.stage in ("distill", "select", "curate"):
         return root / cell.stage / str(cell.dataset) / f"ipc{cell.ipc}" / f"{cell.method}.json"
-    if cell.stage == "evaluate":
-        return root / cell.stage / str(cell.dataset) / f"ipc{cell.ipc}" / str(cell.method) / f"{cell.arch}.json"
+    if cell.stage in ("evaluate", "continual"):
+        folder = root / cell.stage / str(cell.dataset) / f"ipc{cell.ipc}" / str(cell.method)
+        return folder / f"{evaluation_name(cell)}.json"
     return root / "report.json"
 
 
@@ -83,15 +96,24 @@ def extractor_file(campaign: str, dataset: str, arch: str) -> PurePosixPath:
 
 
 def set_folder(campaign: str, cell: Cell) -> PurePosixPath:
-    """Return the folder of one distilled or selected set."""
+    """Return the folder of one distilled, selected or curated set."""
     folder = campaign_folder(campaign) / "sets" / str(cell.dataset) / f"ipc{cell.ipc}" / str(cell.method)
     return folder / f"seed{cell.seed}"
 
 
+def evaluation_name(cell: Cell) -> str:
+    """Return how an evaluation's files begin: ``convnet-3``, or ``convnet-3.dm`` under the protocol ``dm``.
+
+    Continual learning in 5 steps: ``convnet-3.steps5``.
+    """
+    steps = None if cell.steps is None else f"steps{cell.steps}"
+    return ".".join(name for name in (cell.arch, cell.protocol, steps) if name is not None)
+
+
 def evaluation_file(campaign: str, cell: Cell) -> PurePosixPath:
-    """Return the JSON file of one evaluation."""
+    """Return the JSON file of one evaluation, or of continual learning."""
     folder = campaign_folder(campaign) / "evaluations" / str(cell.dataset) / f"ipc{cell.ipc}" / str(cell.method)
-    return folder / f"seed{cell.seed}" / f"{cell.arch}.json"
+    return folder / f"seed{cell.seed}" / f"{evaluation_name(cell)}.json"
 
 
 def record_file(output: PurePosixPath) -> PurePosixPath:

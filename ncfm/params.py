@@ -21,11 +21,11 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 
-AUGMENTATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")  # parts of a strategy, joined by "_"
+AUGMENTATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")  # parts of a strategy, joined by "_" or "|"
 
 
 def _known_parts(strategy: str) -> str:
-    for part in strategy.split("_") if strategy else []:
+    for part in strategy.split("|" if "|" in strategy else "_") if strategy else []:
         if part not in AUGMENTATIONS:
             raise ValueError(f"has an {one_of('part', part, AUGMENTATIONS)}")
     return strategy
@@ -81,7 +81,9 @@ class NetworkParams(ComputeParams):
     weight_decay: NonNegative = 5e-4
     milestones: tuple[Share, ...] = Field((2 / 3, 5 / 6), description="shares of the epochs where the rate decays")
     decay: Positive = Field(0.2, description="factor of the learning rate at each milestone")
-    augmentation: Strategy = Field("color_crop", description="strategy, one draw per image")
+    augmentation: Strategy = Field(
+        "color_crop", description="strategy, one draw per image; parts joined by | instead of _: one of them per batch"
+    )
     cutmix_probability: Share = Field(0.5, description="share of batches that CutMix mixes, with Beta(1, 1)")
 
 
@@ -155,6 +157,22 @@ class SelectParams(StageParams):
         return self.rule in ("herding", "k-center", "forgetting")
 
 
+class CurateParams(ComputeParams):
+    """Curation of a finished set: labels from the pool, fine-tuning of the images (method.md section 6)."""
+
+    stage = "curate"
+    labels: Literal["hard", "soft", "released"] = Field(
+        "soft", description="released: as the released program, which takes 0/1 for logits where a network errs"
+    )
+    teachers: Annotated[int, Field(ge=0)] = Field(
+        0, description="pool networks whose probabilities soft labels average; 0: all"
+    )
+    finetune: Annotated[int, Field(ge=0)] = Field(0, description="steps of the images down the pool's cross-entropy")
+    learning_rate: Positive = Field(0.001, description="Adam rate of fine-tuning")
+    augmentation: Strategy = Field("color_crop_cutout", description="strategy of fine-tuning, one draw per image")
+    checkpoint_every: Count = Field(100, description="steps of fine-tuning between checkpoints")
+
+
 class EvaluateProtocol(NetworkParams):
     """Training fresh networks on a distilled set (method.md section 6; defaults: released CIFAR protocol)."""
 
@@ -176,6 +194,13 @@ class EvaluateParams(EvaluateProtocol):
     arch: str = Field("convnet-3", description="name in ncfm/models/registry.py")
 
 
+class ContinualParams(EvaluateParams):
+    """The stage `continual`: classes that arrive in groups, and a fresh network at each step (DM's paper)."""
+
+    stage = "continual"
+    steps: Count = Field(5, description="groups of classes; must divide their number")
+
+
 class ReportParams(StageParams):
     """What the tables show."""
 
@@ -185,7 +210,16 @@ class ReportParams(StageParams):
 
 STAGES: dict[str, type[StageParams]] = {
     model.stage: model
-    for model in (PrepareParams, PretrainParams, DistillParams, SelectParams, EvaluateParams, ReportParams)
+    for model in (
+        PrepareParams,
+        PretrainParams,
+        DistillParams,
+        SelectParams,
+        CurateParams,
+        EvaluateParams,
+        ContinualParams,
+        ReportParams,
+    )
 }
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -89,7 +89,7 @@ def disk_of(cell: Cell, campaign: Campaign) -> float:
         return facts.classes * int(cell.ipc or 0) * pixels * FLOAT_BYTES + rows * ROW_BYTES
     if isinstance(params, EvaluateParams):
         return 2 * params.networks * min(params.looks, params.epochs) * ROW_BYTES  # in the result and in its record
-    return (facts.train_images + facts.test_images) * (pixels + LABEL_BYTES)
+    return (facts.images("train") + facts.images("test")) * (pixels + LABEL_BYTES)
 
 
 def _pool(cell: Cell, campaign: Campaign) -> PretrainParams:

@@ -93,7 +93,15 @@ def artifacts_of(record: Content) -> list[tuple[Path, str | None]]:
 
 def title_of(names: Mapping[str, Any]) -> str:
     """Return names as a person writes them, e.g. ``digits ipc1 paper seed0 convnet-3``."""
-    order = (("dataset", ""), ("ipc", "ipc"), ("method", ""), ("seed", "seed"), ("arch", ""))
+    order = (
+        ("dataset", ""),
+        ("ipc", "ipc"),
+        ("method", ""),
+        ("seed", "seed"),
+        ("arch", ""),
+        ("protocol", ""),
+        ("steps", "steps"),
+    )
     return " ".join(f"{prefix}{names[name]}" for name, prefix in order if name in names)
 
 

@@ -36,7 +36,7 @@ def train(
     Args:
         network: on the device of the data.
         normalised: gives the normalised images (B, C, H, W) at an index (B,).
-        labels: (N,), int64.
+        labels: (N,), int64, or class probabilities (N, classes).
         params: epochs, batch, optimiser, schedule, augmentation.
         names: names that every random draw derives from.
         after_epoch: called with the number of epochs done and their mean loss; the network is in evaluation mode.

@@ -9,10 +9,20 @@ from typing import Any
 import torch
 
 from ncfm.artifacts import save_tensors
+from ncfm.continual import continual
+from ncfm.curate import curate
 from ncfm.distill import distill
 from ncfm.evaluate import evaluate
 from ncfm.extractors import pretrain
-from ncfm.params import DistillParams, EvaluateParams, PretrainParams, SelectParams, StageParams
+from ncfm.params import (
+    ContinualParams,
+    CurateParams,
+    DistillParams,
+    EvaluateParams,
+    PretrainParams,
+    SelectParams,
+    StageParams,
+)
 from ncfm.records import Record
 from ncfm.seeding import generator
 from ncfm.selection import select
@@ -104,10 +114,25 @@ def run_select(data: Path, out: Path, ipc: int = 2, seed: int = 0, pool: Path | 
     return out / "distilled.safetensors"
 
 
+def run_curate(data: Path, pool: Path, stored: Path, out: Path, kill_at: int | None = None, **changes: Any) -> Path:
+    """Curate a set; return the new set's file."""
+    params = CurateParams(**changes)
+    names = {"dataset": "made", "ipc": 2, "method": "curated", "seed": 0}
+    curate(params, data, pool, stored, names, out, record_of("curate", out / "d.safetensors", params, kill_at))
+    return out / "distilled.safetensors"
+
+
 def run_evaluate(data: Path, stored: Path, out: Path, kill_at: int | None = None, **changes: Any) -> Path:
     """Evaluate with two networks of four epochs unless changed; return the JSON file."""
     params = EvaluateParams(**{**NETWORK, "networks": 2, "epochs": 4, "looks": 2, **changes})
     evaluate(params, data, stored, {"arch": params.arch}, out, record_of("evaluate", out, params, kill_at))
+    return out
+
+
+def run_continual(data: Path, stored: Path, out: Path, kill_at: int | None = None, **changes: Any) -> Path:
+    """Learn continually in three steps with two networks of four epochs unless changed; return the JSON file."""
+    params = ContinualParams(**{**NETWORK, "networks": 2, "epochs": 4, "steps": 3, **changes})
+    continual(params, data, stored, {"arch": params.arch}, out, record_of("continual", out, params, kill_at))
     return out
 
 

@@ -12,7 +12,14 @@ from ncfm.params import AUGMENTATIONS
 from ncfm.seeding import generator
 
 SIZE = 8
-STRATEGIES = [*AUGMENTATIONS, "_".join(AUGMENTATIONS), "color_crop_cutout", "color_crop_flip_scale_rotate", ""]
+STRATEGIES = [
+    *AUGMENTATIONS,
+    "_".join(AUGMENTATIONS),
+    "color_crop_cutout",
+    "color_crop_flip_scale_rotate",
+    "",
+    "|".join(AUGMENTATIONS),
+]
 
 
 def images(count: int = 6, channels: int = 3, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -58,6 +65,18 @@ def test_every_part_changes_images_and_differs_between_draws(part):
 
 def test_empty_strategy_is_the_identity():
     assert torch.equal(apply(images(), draw("", 6, SIZE, generator(0))), images())
+
+
+def test_one_of_all_parts_is_drawn_for_a_batch():
+    steps = {"color": "brightness", "crop": "shift", "cutout": "corner", "flip": "flip"}
+    seen = set()
+    for seed in range(60):
+        drawn = draw("|".join(AUGMENTATIONS), 3, SIZE, generator(seed))
+        parts = {part for part, step in steps.items() if getattr(drawn, step) is not None}
+        parts |= {drawn.geometry} - {"none"}
+        assert len(parts) == 1 and (drawn.matrix is None) == (not parts & {"scale", "rotate"})
+        seen |= parts
+    assert seen == set(AUGMENTATIONS)
 
 
 def test_one_of_crop_scale_rotate_is_drawn():

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+import torch
 import yaml
 
 from ncfm import cli
@@ -22,7 +23,11 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 TRIAL: dict[str, Any] = {
     "architectures": ["convnet-3"],
     "datasets": {"digits": {"ipcs": [1, 2]}},
-    "methods": {"paper": {"seeds": [0]}, "random": {"seeds": [0]}},
+    "methods": {
+        "paper": {"seeds": [0]},
+        "random": {"seeds": [0]},
+        "random-curated": {"stage": "curate", "of": "random"},
+    },
     "pretrain": {"width": 4, "pool": 1, "epochs": 1},
     "distill": {"iterations": 2, "batch_real": 8, "num_frequencies": 16},
     "evaluate": {"width": 4, "epochs": 1, "networks": 1, "looks": 1},
@@ -48,6 +53,14 @@ STAGES: dict[str, dict[str, str]] = {  # by stage the good arguments; outputs go
         "ipc": "1",
         "method": "random",
         "out": "results/new/random",
+    },
+    "curate": {
+        "params": f"{PARAMS}/curate/digits/ipc1/random-curated.json",
+        "data": DATA,
+        "extractors": POOL,
+        "set": f"{SET}/distilled.safetensors",
+        "method": "random-curated",
+        "out": "results/new/curated",
     },
     "evaluate": {
         "params": f"{PARAMS}/evaluate/digits/ipc1/random/convnet-3.json",
@@ -129,8 +142,50 @@ CAMPAIGN_FAULTS: list[tuple[str, str, Any, str]] = [
     ("trial", "methods.papr", {}, "methods: unknown method 'papr'; did you mean 'paper'? (allowed: … random-tiles"),
     ("trial", "methods.a", {"like": "papper"}, "methods.a.like: unknown method 'papper'; did you mean 'paper'?"),
     ("trial", "methods.a", {"like": "a"}, "methods.a.like: leads back to 'a', but must end at"),
+    ("trial", "protocols", ["dmm"], "protocols: unknown protocol 'dmm'; did you mean 'dm'? (allowed: dm, plain, rel"),
+    ("trial", "protocols", ["dm", "dm"], "protocols: is ['dm', 'dm'], but must name at least one, and each once"),
+    ("trial", "protocols", "dm", "protocols: is 'dm', but must be a mapping"),
+    ("trial", "protocols.dm", {"distill": {}}, "protocols.dm: unknown key 'distill' (allowed: evaluate)"),
+    ("trial", "protocols.dm", {"evaluate": {"epochs": 0}}, f"protocols.dm.evaluate.epochs: is 0, {AT_LEAST_1}"),
+    ("trial", "protocols", ["record"], "protocols: is ['record'], but names a protocol 'record'"),
+    (
+        "trial",
+        "continual",
+        {"steps": [3], "methods": ["paper"]},
+        "continual.steps: is 3, but must divide the 10 classes",
+    ),
+    (
+        "trial",
+        "continual",
+        {"steps": [5], "methods": ["papr"]},
+        "continual.methods: unknown method of this campaign 'p",
+    ),
+    ("trial", "continual", {"steps": [5], "methods": ["paper"], "protocol": "d"}, "continual.protocol: unknown protoc"),
+    ("trial", "continual", {"steps": [5]}, "continual.methods: is missing"),
     ("trial", "methods.a/b", {"like": "paper"}, "methods.a/b: is 'a/b', but should match pattern"),
-    ("trial", "methods.paper.stage", "distil", "methods.paper.stage: unknown stage … (allowed: distill, select)"),
+    ("trial", "methods.paper.stage", "distil", "methods.paper.stage: unknown stage … (allowed: distill, select, cu"),
+    (
+        "trial",
+        "methods.c",
+        {"like": "paper-curated", "of": "papr"},
+        "methods.c.of: … 'paper'? (allowed: paper, random)",
+    ),
+    (
+        "trial",
+        "methods.c",
+        {"stage": "curate"},
+        "methods.c.of: unknown method of this campaign None (allowed: paper, r",
+    ),
+    ("trial", "methods.released-curated", {}, "methods.released-curated.of: unknown method of … (allowed: paper, ra"),
+    (
+        "trial",
+        "methods.paper.of",
+        "random",
+        "methods.paper.of: is never read (allowed: in a method with stage: curate)",
+    ),
+    ("trial", "methods.random.curate", {"finetune": 1}, "methods.random.curate: is never read (allowed: select, the"),
+    ("trial", "methods.paper-curated", {"seeds": [0, 3]}, "methods.paper-curated.seeds: has 3, of which paper has no "),
+    ("trial", "curate.labels", "sotf", "curate.labels: unknown labels 'sotf'; did you mean 'soft'? (allowed: hard, s"),
     ("trial", "architectures", ["convnet3"], "architectures: unknown architecture … 'convnet-3'? (allowed: convnet-3,"),
     ("trial", "pretrain.arch", "convnet-33", "pretrain.arch: unknown architecture … 'convnet-3'? … convnet-4"),
     (
@@ -328,6 +383,17 @@ STAGE_FAULTS: list[tuple[str, dict[str, str], Callable[[], object] | None, str]]
         change(DISTILL_PARAMS, initialisation="load", load=DISTILLED),
         f"{DISTILLED}: holds images (10, 1, 16, 16), but (10, 2, 1, 16, 16) are wanted",
     ),
+    ("curate", {"set": "no.safetensors"}, None, "no.safetensors: no such file; run the stage that writes it first"),
+    ("curate", {"data": "other"}, rename_dataset, f"{POOL}: was made from digits, but other holds other"),
+    ("curate", {"extractors": TEST}, None, f"{TEST}: is not an extractor pool; run `ncfm pretrain` again"),
+    (
+        "evaluate",
+        {},
+        lambda: save_tensors(
+            DISTILLED, {**load_tensors(DISTILLED)[0], "soft_labels": torch.ones(3, 10)}, load_tensors(DISTILLED)[1]
+        ),
+        f"{DISTILLED}: holds soft labels (3, 10), but (10, 10) are wanted",
+    ),
     # places that cannot be written: a file where a folder should be, the reverse, a system folder
     ("select", {"out": f"{DATA}/card.json/set"}, None, f"{DATA}/card.json/set/distilled.safetensors: {IN_THE_WAY}"),
     ("prepare", {"out": f"{DATA}/card.json"}, None, f"{DATA}/card.json/card.json: {IN_THE_WAY}"),
@@ -378,6 +444,7 @@ def test_a_disk_that_refuses(stage, place, capsys, monkeypatch):
 def place_of(stage: str) -> str:
     out = STAGES[stage]["out"]
     names = {"prepare": "/card.json", "distill": "/distilled.safetensors", "select": "/distilled.safetensors"}
+    names["curate"] = names["select"]
     return out + names.get(stage, "")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import typing
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,25 @@ def test_the_params_name_the_norm_that_default_stands_for():
     assert norms == {"convnet-3": "instance", "alexnet": "none"}
     chosen = resolve(own={**OWN, "evaluate": {"norm": "batch"}}).params
     assert {params.norm for cell, params in chosen.items() if cell.stage == "evaluate"} == {"batch"}
+
+
+def test_a_protocol_wins_over_every_other_layer():
+    contents = {"base": BASE, "own": OWN}
+    for file, keys in LAYERS:
+        contents[file] = put(contents[file], keys, 100)
+    base = put(contents["base"], ("protocols", "dm", "evaluate"), {"epochs": 7, "batch": 8})
+    own = put(contents["own"], ("protocols",), ["released", "dm"])
+    cell = Cell("evaluate", "digits", 1, "paper", 5, "convnet-4")
+    other = dataclasses.replace(cell, protocol="dm")
+    chosen = resolve(base, own)
+    assert chosen.params[cell] == EvaluateParams(arch="convnet-4", epochs=100)
+    assert chosen.params[other] == EvaluateParams(arch="convnet-4", epochs=7, batch=8)
+    assert (cell.key, other.key) == ("digits-ipc1-paper-seed5-convnet-4", "digits-ipc1-paper-seed5-convnet-4-dm")
+    assert str(layout.evaluation_file("trial", other)).endswith("evaluations/digits/ipc1/paper/seed5/convnet-4.dm.json")
+    own = put(contents["own"], ("protocols",), {"dm": {"evaluate": {"batch": 9}}})  # a mapping: with changes of its own
+    chosen = resolve(base, own)
+    assert cell not in chosen.params
+    assert chosen.params[other] == EvaluateParams(arch="convnet-4", epochs=7, batch=9)
 
 
 def test_a_layer_reaches_its_own_cells_only():
@@ -227,8 +247,8 @@ def test_committed_campaigns(name):
     chosen = campaign.load(name, COMMITTED)
     for stage in STAGES:
         keys = [cell.key for cell in chosen.of(stage)]
-        assert len(set(keys)) == len(keys) and (keys or stage == "select")
-    outputs = [layout.set_folder(name, cell) for cell in chosen.of("distill", "select")]
+        assert len(set(keys)) == len(keys) and (keys or stage in ("select", "curate", "continual"))
+    outputs = [layout.set_folder(name, cell) for cell in chosen.of(*campaign.MAKERS)]
     outputs += [layout.evaluation_file(name, cell) for cell in chosen.of("evaluate")]
     assert len(set(outputs)) == len(outputs)
     assert len(set(chosen.labels.values())) == len(chosen.labels)
@@ -284,6 +304,29 @@ def test_defaults_are_those_of_the_paper_and_the_released_program():
     }
     for model, expected in ((PretrainParams, pretrain), (EvaluateParams, evaluate), (DistillParams, distill)):
         assert expected.items() <= model().model_dump().items()
+
+
+def test_protocols_of_the_base(here):
+    """The numbers of facts/baselines.md section 2, row DSA, DM."""
+    write_text("params/base.yaml", (COMMITTED / "base.yaml").read_text(encoding="utf-8"))
+    write_text("params/trial.yaml", yaml.safe_dump({**OWN, "protocols": ["released", "dm", "plain"]}))
+    chosen = campaign.load("trial")
+    found = {cell.protocol: chosen.params[cell] for cell in chosen.of("evaluate") if cell.arch == "convnet-3"}
+    dm = {
+        "optimizer": "sgd",
+        "learning_rate": 0.01,
+        "momentum": 0.9,
+        "weight_decay": 5e-4,
+        "epochs": 1000,
+        "batch": 256,
+        "milestones": (0.5,),
+        "decay": 0.1,
+        "augmentation": "color|crop|cutout|flip|scale|rotate",
+        "cutmix_probability": 0,
+    }
+    assert found[None] == EvaluateParams()
+    assert found["dm"] == EvaluateParams(**dm)
+    assert found["plain"] == EvaluateParams(**{**dm, "augmentation": ""})
 
 
 def test_selection_rules_are_those_of_the_params():

@@ -32,6 +32,15 @@ methods: {random: {}, herding: {seeds: [0, 1]}, forgetting-tiles: {}, whole: {}}
 """
 STAGES = {"prepare": 1, "pretrain": 1, "distill": 1, "select": 1, "evaluate": 2, "report": 1}
 
+# What the tiny campaign leaves out: other protocols of evaluation, curation, continual learning.
+TRIAL = """
+architectures: [convnet-3, convnet-4]
+datasets: {digits: {ipcs: [1, 2]}}
+methods: {paper: {seeds: [0, 1]}, random: {}, paper-curated: {}}
+protocols: [released, dm]
+continual: {steps: [2, 5], methods: [paper, random], protocol: dm}
+"""
+
 pytest.importorskip("snakemake")
 pytest.importorskip("dvc")
 
@@ -118,6 +127,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     """A checkout that nothing is computed in."""
     tree = Tree(tmp_path_factory.mktemp("sources") / "ncfm", git=True)
     (tree.folder / "params/coresets.yaml").write_text(CORESETS)
+    (tree.folder / "params/trial.yaml").write_text(TRIAL)
     return tree
 
 
@@ -158,7 +168,7 @@ def of_dvc(name: str) -> dict[str, tuple[str, set[str], set[str]]]:
         }
 
 
-@pytest.mark.parametrize("name", [*campaign.available(ROOT / "params"), "coresets"])
+@pytest.mark.parametrize("name", [*campaign.available(ROOT / "params"), "coresets", "trial"])
 def test_both_engines_have_the_same_stages(name: str, sources: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(sources.folder)
     snakemake, dvc = of_snakemake(name), of_dvc(name)
@@ -180,17 +190,19 @@ def test_both_engines_have_the_same_stages(name: str, sources: Tree, monkeypatch
 
 def test_layout_is_what_the_engines_write(sources: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(sources.folder)
-    stages = of_dvc("digits")
-    for cell in campaign.load("digits").cells:
+    stages = of_dvc("trial")
+    for cell in campaign.load("trial").cells:
         _, dependencies, outputs = stages[f"{cell.group}@{cell.key}" if cell.key else cell.group]
-        assert str(layout.params_file("digits", cell)) in dependencies
+        assert str(layout.params_file("trial", cell)) in dependencies
         expected = {
-            "prepare": lambda c: layout.dataset_folder("digits", c.dataset) / "card.json",
-            "pretrain": lambda c: layout.extractor_file("digits", c.dataset, c.arch),
-            "distill": lambda c: layout.set_folder("digits", c) / "distilled.safetensors",
-            "select": lambda c: layout.set_folder("digits", c) / "distilled.safetensors",
-            "evaluate": lambda c: layout.evaluation_file("digits", c),
-            "report": lambda c: layout.campaign_folder("digits") / "tables/metrics.json",
+            "prepare": lambda c: layout.dataset_folder("trial", c.dataset) / "card.json",
+            "pretrain": lambda c: layout.extractor_file("trial", c.dataset, c.arch),
+            "distill": lambda c: layout.set_folder("trial", c) / "distilled.safetensors",
+            "select": lambda c: layout.set_folder("trial", c) / "distilled.safetensors",
+            "curate": lambda c: layout.set_folder("trial", c) / "distilled.safetensors",
+            "evaluate": lambda c: layout.evaluation_file("trial", c),
+            "continual": lambda c: layout.evaluation_file("trial", c),
+            "report": lambda c: layout.campaign_folder("trial") / "tables/metrics.json",
         }[cell.stage](cell)
         assert {str(expected), str(layout.record_file(expected))} <= outputs
 

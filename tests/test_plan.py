@@ -30,9 +30,7 @@ MADE = replace(
     classes=CLASSES,
     channels=CHANNELS,
     resolution=RESOLUTION,
-    smallest_class=PER_CLASS,
-    train_images=CLASSES * PER_CLASS,
-    test_images=CLASSES * PER_CLASS,
+    sizes={split: (range(PER_CLASS, PER_CLASS + 1),) * CLASSES for split in ("train", "test")},
 )
 
 

@@ -43,7 +43,7 @@ def make(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> campaign.C
     monkeypatch.setenv("NCFM_TRACKING", "off")
     chosen = campaign.load("made-up")
     campaign.write_params(chosen)
-    for cell in chosen.of("distill", "select"):
+    for cell in chosen.of(*campaign.MAKERS):
         generator = torch.Generator().manual_seed(int(cell.seed or 0))
         images = torch.rand(10 * int(cell.ipc or 0), 1, 16, 16, generator=generator)
         labels = torch.arange(10).repeat_interleave(int(cell.ipc or 0))
@@ -121,6 +121,19 @@ def test_numbers_are_those_computed_by_hand(tmp_path, monkeypatch):
     assert "touches none" in read("tables/paper.md")
     record = read_json("results/made-up/tables/metrics.record.json")
     assert record["metrics"]["digits/ipc1/paper/convnet-3/last"] == 64 and len(record["inputs"]) == 2
+
+
+def test_protocols_are_told_apart(tmp_path, monkeypatch):
+    chosen = make(tmp_path, monkeypatch, DIGITS.replace("[0, 1]", "[0]") + "protocols: [released, dm]\n")
+    for cell in chosen.of("evaluate"):
+        value = {None: 60.0, "dm": 40.0}[cell.protocol]
+        evaluate(chosen, cell, [value], [value + 1])
+    assert run() == 0
+    rows = list(csv.DictReader(read("tables/results.csv").splitlines()))
+    expected = [("paper", "released", 60), ("paper", "dm", 40), ("random", "released", 60), ("random", "dm", 40)]
+    assert [(row["method"], row["protocol"], float(row["last"])) for row in rows] == expected
+    leaves = read_json("results/made-up/tables/metrics.json")["digits"]["ipc1"]["paper"]
+    assert {name: leaf["best"] for name, leaf in leaves.items()} == {"convnet-3": 61, "convnet-3.dm": 41}
 
 
 CIFAR = """

@@ -42,6 +42,10 @@ class DatasetFacts:
         """Training images that the smallest class has at least: the largest possible IPC."""
         return min(allowed[0] for allowed in self.sizes["train"])
 
+    def images(self, split: str) -> int:
+        """Return the images of a split: the most it can hold, where copies of the data set differ."""
+        return sum(allowed[-1] for allowed in self.sizes[split])
+
 
 def _exactly(*counts: int) -> tuple[range, ...]:
     return tuple(range(count, count + 1) for count in counts)

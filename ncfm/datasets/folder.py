@@ -172,12 +172,14 @@ def facts_of_folder(listing: Listing, loaded: Loaded) -> DatasetFacts:
         classes=len(listing.label_names),
         channels=images.shape[1],
         resolution=images.shape[2],
-        smallest_class=listing.smallest_class,
-        train_images=len(images),
-        test_images=len(loaded.splits["test"][1]),
+        sizes={
+            split: tuple(range(n, n + 1) for n in labels.bincount(minlength=len(listing.label_names)).tolist())
+            for split, (_, labels) in loaded.splits.items()
+        },
         mean=tuple(mean),
         std=tuple(max(value, SMALLEST_DEVIATION) for value in deviation),
         sources=("folder",),
         label_names=listing.label_names,
         content={},
+        reader="folder",
     )

@@ -10,14 +10,17 @@ from ncfm.params import ReportParams
 from ncfm.records import Record
 from ncfm.report import artefacts, figures, tables
 from ncfm.report.collect import collect
+from ncfm.report.continual import collect_courses, continual_markdown, continual_table, write_courses
 from ncfm.report.page import page
+from ncfm.report.ranking import ranking_markdown, ranking_table
 from ncfm.report.verdict_text import verdicts_markdown
 from ncfm.report.verdicts import read_reported, touches, verdict_table
 
 OUTPUTS = (
     *("tables/results.csv", "tables/results.md", "tables/results.tex"),
-    *("tables/verdicts.csv", "tables/verdicts.md", "tables/metrics.json"),
+    *("tables/verdicts.csv", "tables/verdicts.md", "tables/ranking.csv", "tables/ranking.md", "tables/metrics.json"),
     *("tables/paper.csv", "tables/paper.md", "tables/paper.tex"),
+    *("tables/continual.csv", "tables/continual.md", "figures/continual.png", "figures/continual.svg"),
     "report.html",
     *("figures/grid.png", "figures/accuracy.png", "figures/accuracy.svg", "figures/history.png", "figures/history.svg"),
 )
@@ -52,6 +55,14 @@ def report(params: ReportParams, contents: dict[str, Any], results: Path, record
     write_text(results / "tables/paper.csv", artefacts.artefacts_csv(verdicts))
     write_text(results / "tables/paper.md", artefacts.artefacts_markdown(verdicts, collected.title))
     write_text(results / "tables/paper.tex", artefacts.artefacts_latex(verdicts, collected.title))
+    ranking = ranking_table(collected.rows)
+    write_text(results / "tables/ranking.csv", tables.csv_text(ranking))
+    write_text(results / "tables/ranking.md", ranking_markdown(ranking, collected.title))
+    courses = collect_courses(contents, results)
+    learnt = continual_table(courses)
+    write_courses(courses, results / "figures/continual")
+    write_text(results / "tables/continual.csv", tables.csv_text(learnt))
+    write_text(results / "tables/continual.md", continual_markdown(learnt, collected.title))
     write_json(results / "tables/metrics.json", metrics)
     write_text(results / "report.html", page(collected, table, verdicts, touched, results / "figures"))
     outputs: list[str | Path] = [results / name for name in OUTPUTS]

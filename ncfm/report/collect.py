@@ -17,7 +17,7 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True)
 class StoredSet:
-    """A distilled or selected set. ``params`` are those it was made with; ``metadata`` is None where it is missing."""
+    """A set, however made. ``params`` are those it was made with; ``metadata`` is None where it is missing."""
 
     cell: Cell
     folder: Path
@@ -41,7 +41,10 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the tables: a method on a data set at an IPC, tested with an architecture, over all its seeds."""
+    """One line of the tables: a method on a data set at an IPC, tested with an architecture under a protocol.
+
+    Its evaluations are those of all its seeds.
+    """
 
     dataset: str
     ipc: int
@@ -51,6 +54,7 @@ class Row:
     evaluations: tuple[Evaluation, ...]
     missing: tuple[str, ...]
     sets: tuple[StoredSet, ...]
+    protocol: str = layout.RELEASED
 
     @property
     def reason(self) -> str:
@@ -59,6 +63,15 @@ class Row:
             return ""
         more = f" (and {len(self.missing) - 1} more)" if len(self.missing) > 1 else ""
         return f"not run: {self.missing[0]} is missing{more}"
+
+    @property
+    def curation(self) -> str:
+        """Say how the sets were curated; empty where they were not."""
+        params = next((stored.params for stored in self.sets if stored.cell.stage == "curate"), None)
+        if params is None:
+            return ""
+        labels = {"hard": [], "soft": ["soft labels"], "released": ["soft labels (released)"]}[params["labels"]]
+        return ", ".join([*labels, *([f"fine-tuned ({params['finetune']} steps)"] if params["finetune"] else [])])
 
 
 @dataclass(frozen=True)
@@ -83,13 +96,13 @@ def collect(contents: Values, results: Path) -> Collected:
     """
     files = _Files(contents["campaign"], results)
     sets = tuple(files.stored_set(names) for names in contents["sets"])
-    groups: dict[tuple[str, int, str, str], list[int]] = {}
+    groups: dict[tuple[str, int, str, str, str | None], list[int]] = {}
     for names in contents["evaluations"]:
-        key = (names["dataset"], names["ipc"], names["method"], names["arch"])
+        key = (names["dataset"], names["ipc"], names["method"], names["arch"], names.get("protocol"))
         groups.setdefault(key, []).append(names["seed"])
     rows = []
-    for (dataset, ipc, method, arch), seeds in groups.items():
-        cells = [Cell("evaluate", dataset, ipc, method, seed, arch) for seed in seeds]
+    for (dataset, ipc, method, arch, protocol), seeds in groups.items():
+        cells = [Cell("evaluate", dataset, ipc, method, seed, arch, protocol=protocol) for seed in seeds]
         found = [(files.place(layout.evaluation_file(files.campaign, cell)), cell) for cell in cells]
         own_sets = [s for s in sets if (s.cell.dataset, s.cell.ipc, s.cell.method) == (dataset, ipc, method)]
         rows.append(
@@ -102,6 +115,7 @@ def collect(contents: Values, results: Path) -> Collected:
                 tuple(files.evaluation(path, cell) for path, cell in found if path.is_file()),
                 tuple(path.as_posix() for path, _ in found if not path.is_file()),
                 tuple(own_sets),
+                protocol or layout.RELEASED,
             )
         )
     return Collected(contents["title"], tuple(rows), sets, contents["labels"])
@@ -119,7 +133,7 @@ def read_contents(path: Path) -> Values:
 def evaluation_files(contents: Values, results: Path) -> list[str | Path]:
     """Return the evaluation files that are there, of those that ``contents`` lists."""
     files = _Files(contents["campaign"], results)
-    cells = [Cell("evaluate", **names) for names in contents["evaluations"]]
+    cells = [Cell("evaluate", **names) for names in [*contents["evaluations"], *contents.get("continual", [])]]
     paths = [files.place(layout.evaluation_file(files.campaign, cell)) for cell in cells]
     return [path for path in paths if path.is_file()]
 

@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ncfm.artifacts import load_tensors, replacing, write_with
 from ncfm.errors import DataError
+from ncfm.layout import RELEASED
 from ncfm.pictures import tile
 from ncfm.report.collect import Collected, Row, StoredSet
 
@@ -114,20 +115,20 @@ def _blank(text: str) -> np.ndarray:
 def write_accuracies(collected: Collected, folder: Path) -> None:
     """Write accuracy.png and .svg: last accuracy per method and IPC with every network, and the mean best beside it."""
     with matplotlib.rc_context(STYLE):
-        panels = list(dict.fromkeys((row.dataset, row.arch) for row in collected.rows))
-        groups = max(
-            (len({r.ipc for r in collected.rows if (r.dataset, r.arch) == panel}) for panel in panels), default=1
-        )
+        panels: dict[tuple[str, str, str], list[Row]] = {}
+        for row in collected.rows:
+            panels.setdefault((row.dataset, row.arch, row.protocol), []).append(row)
+        groups = max((len({row.ipc for row in rows}) for rows in panels.values()), default=1)
         methods = list(dict.fromkeys(row.method for row in collected.rows))
         width = max(6.0, 1.2 + 0.55 * groups * (len(methods) + 1))
         figure = Figure(figsize=(min(width, 14.0), 3.9 * max(len(panels), 1)), layout="constrained")
         axes = figure.subplots(max(len(panels), 1), 1, squeeze=False)[:, 0]
-        for axis, (dataset, arch) in zip(axes, panels, strict=False):
-            rows = [row for row in collected.rows if (row.dataset, row.arch) == (dataset, arch)]
+        for axis, ((dataset, arch, protocol), rows) in zip(axes, panels.items(), strict=False):
             _accuracy_panel(axis, rows, methods)
-            axis.set_title(f"{dataset}, tested with {arch}", loc="left", fontsize=11)
+            how = "" if protocol == RELEASED else f" (protocol {protocol})"
+            axis.set_title(f"{dataset}, tested with {arch}{how}", loc="left", fontsize=11)
         handles: list[Artist] = [
-            Patch(color=_colour(i), alpha=0.75, label=collected.labels.get(method, method))
+            Patch(color=colour(i), alpha=0.75, label=collected.labels.get(method, method))
             for i, method in enumerate(methods)
         ]
         handles += [
@@ -138,7 +139,7 @@ def write_accuracies(collected: Collected, folder: Path) -> None:
         ]
         columns = 4 if figure.get_figwidth() > 7.5 else 3
         figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
-        _save(figure, folder / "accuracy")
+        save(figure, folder / "accuracy")
 
 
 def _accuracy_panel(axis: Axes, rows: Sequence[Row], methods: Sequence[str]) -> None:
@@ -152,7 +153,7 @@ def _accuracy_panel(axis: Axes, rows: Sequence[Row], methods: Sequence[str]) -> 
         last = np.concatenate([evaluation.last for evaluation in row.evaluations])
         best = np.concatenate([evaluation.best for evaluation in row.evaluations])
         deviation = last.std(ddof=1) if len(last) > 1 else 0.0
-        axis.bar(place, last.mean(), 0.85, color=_colour(index), alpha=0.75, yerr=deviation, ecolor="black", capsize=3)
+        axis.bar(place, last.mean(), 0.85, color=colour(index), alpha=0.75, yerr=deviation, ecolor="black", capsize=3)
         spread = np.linspace(-0.28, 0.2, len(last)) if len(last) > 1 else np.zeros(1)
         axis.scatter(place + spread, last, s=9, color="black", alpha=0.35, linewidths=0, zorder=3)
         axis.plot(place + 0.33, best.mean(), markersize=6, zorder=5, **BEST)
@@ -183,7 +184,7 @@ def write_histories(collected: Collected, folder: Path) -> None:
         for axis, panel in zip(axes, panels, strict=False):
             for stored, history in histories:
                 if (stored.cell.dataset, stored.cell.ipc) == panel:
-                    _history_line(axis, history, _colour(methods.index(str(stored.cell.method))))
+                    _history_line(axis, history, colour(methods.index(str(stored.cell.method))))
             axis.set_title(f"{panel[0]}, IPC {panel[1]}", loc="left", fontsize=11)
             axis.set_xlabel("iteration")
             axis.set_ylabel("loss (mean over classes)")
@@ -196,7 +197,7 @@ def write_histories(collected: Collected, folder: Path) -> None:
         if not panels:
             axes[0].text(0.5, 0.5, "no distillation in this campaign", ha="center", transform=axes[0].transAxes)
         handles = [
-            Line2D([], [], color=_colour(i), label=collected.labels.get(method, method))
+            Line2D([], [], color=colour(i), label=collected.labels.get(method, method))
             for i, method in enumerate(methods)
         ]
         note = "one line per seed (running mean); discrepancies differ in scale"
@@ -209,7 +210,7 @@ def write_histories(collected: Collected, folder: Path) -> None:
             title=note,
             title_fontsize=9,
         )
-        _save(figure, folder / "history")
+        save(figure, folder / "history")
 
 
 def read_history(path: Path) -> pd.DataFrame:
@@ -230,11 +231,13 @@ def _history_line(axis: Axes, history: pd.DataFrame, colour: str) -> None:
     axis.plot(history["step"][::stride], smooth[::stride], color=colour, linewidth=1.6)
 
 
-def _colour(index: int) -> str:
+def colour(index: int) -> str:
+    """Return the colour of the ``index``-th method of a figure."""
     return COLOURS[index % len(COLOURS)]
 
 
-def _save(figure: Figure, stem: Path) -> None:
+def save(figure: Figure, stem: Path) -> None:
+    """Write ``stem``.png and ``stem``.svg, equal bytes for equal figures."""
     with replacing(stem.with_suffix(".png")) as path:
         figure.savefig(path, dpi=150, metadata={"Software": None})
     with replacing(stem.with_suffix(".svg")) as path:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ncfm.layout import RELEASED
 from ncfm.report.collect import Row, StoredSet, Values
 
 NOTE = (
@@ -15,10 +16,11 @@ NOTE = (
     "Best: the highest test accuracy over the looks at the test set, so it selects on the test set. "
     "Both are mean ± sample standard deviation (ddof = 1) over all n = seeds x networks; "
     "between seeds: deviation of the means of the seeds (last). Seconds are means over the seeds; "
-    "an evaluation trains all networks of one seed."
+    "an evaluation trains all networks of one seed. Protocols and curation: docs/evaluation.md."
 )
 COLUMNS = (
-    *("dataset", "ipc", "method", "label", "arch", "last", "last_std", "best", "best_std", "n", "n_seeds"),
+    *("dataset", "ipc", "method", "label", "curation", "arch", "protocol"),
+    *("last", "last_std", "best", "best_std", "n", "n_seeds"),
     *("last_between_seeds", "best_between_seeds", "training_images_per_class", "distill_seconds", "evaluate_seconds"),
     *("hardware", "torch", "commit", "note"),
 )
@@ -26,7 +28,9 @@ HEADS = {
     "dataset": "data set",
     "ipc": "IPC",
     "label": "method",
+    "curation": "curation",
     "arch": "test network",
+    "protocol": "protocol",
     "last": "last",
     "best": "best (test-selected)",
     "n": "n",
@@ -46,13 +50,13 @@ ESCAPES = {
 
 
 def results_table(rows: Sequence[Row]) -> pd.DataFrame:
-    """Return one line per data set, IPC, method and architecture, with the columns :data:`COLUMNS`."""
+    """Return one line per data set, IPC, method, architecture and protocol, with the columns :data:`COLUMNS`."""
     return pd.DataFrame([_line(row) for row in rows], columns=list(COLUMNS))
 
 
 def _line(row: Row) -> Values:
     line: Values = {"dataset": row.dataset, "ipc": row.ipc, "method": row.method, "label": row.label, "arch": row.arch}
-    line["note"] = row.reason
+    line |= {"curation": row.curation, "protocol": row.protocol, "note": row.reason}
     if not row.evaluations:
         return line
     for name in ("last", "best"):
@@ -107,7 +111,7 @@ def commit_text(record: Values) -> str:
 
 
 def metrics(table: pd.DataFrame) -> Values:
-    """Return the accuracies nested by data set, IPC, method and architecture, for `dvc metrics show`."""
+    """Return the accuracies by data set, IPC, method and ``arch`` or ``arch.protocol``, for `dvc metrics show`."""
     tree: Values = {}
     for line in table.to_dict("records"):
         if pd.isna(line["last"]):
@@ -116,7 +120,8 @@ def metrics(table: pd.DataFrame) -> Values:
         leaf = {name: round(float(line[name]), 4) for name in names if not pd.isna(line[name])}
         leaf["n"] = int(leaf["n"])
         methods = tree.setdefault(line["dataset"], {}).setdefault(f"ipc{line['ipc']}", {})
-        methods.setdefault(line["method"], {})[line["arch"]] = leaf
+        name = line["arch"] if line["protocol"] == RELEASED else f"{line['arch']}.{line['protocol']}"
+        methods.setdefault(line["method"], {})[name] = leaf
     return tree
 
 
@@ -167,14 +172,17 @@ def rounded(table: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
     notes: list[str] = []
     lines = []
     for line in table.to_dict("records"):
-        shown: dict[str, str] = {name: str(line[name]) for name in ("dataset", "ipc", "label", "arch")}
+        shown: dict[str, str] = {
+            name: str(line[name]) for name in ("dataset", "ipc", "label", "curation", "arch", "protocol")
+        }
         if pd.isna(line["last"]):
             shown |= {"last": line["note"]}
         else:
             place = f"{line['hardware']}; torch {line['torch']}; commit {line['commit']}" if line["hardware"] else ""
             letter = places.setdefault(place, _letter(len(places))) if place else ""
             if line["note"]:
-                notes.append(f"{line['dataset']}, IPC {line['ipc']}, {line['label']}, {line['arch']}: {line['note']}")
+                place = f"{line['dataset']}, IPC {line['ipc']}, {line['label']}, {line['arch']}, {line['protocol']}"
+                notes.append(f"{place}: {line['note']}")
             shown |= {
                 "last": plus_minus(line["last"], line["last_std"]) + (" *" if line["note"] else ""),
                 "best": plus_minus(line["best"], line["best_std"]),

@@ -17,25 +17,42 @@ def any_of(names):
     return "|".join(sorted({re.escape(name) for name in names if name})) or "(?!)"
 
 
+def tests_of(stage):
+    """Return the pattern of what a stage's files are called."""
+    return any_of(layout.evaluation_name(cell) for cell in CAMPAIGN.of(stage))
+
+
 def methods_of(stage):
     """Return the pattern of the methods that a stage makes."""
     return any_of(cell.method for cell in CAMPAIGN.of(stage))
 
 
 def extractors_of(wildcards):
-    """Return the extractor pool that a set is made with: always in distillation, in selection where the rule needs it."""
-    cells = {(cell.dataset, str(cell.ipc), cell.method): cell for cell in CAMPAIGN.of("distill", "select")}
+    """Return the extractor pool that a set is made with: all but selections by a rule that needs none."""
+    cells = {(cell.dataset, str(cell.ipc), cell.method): cell for cell in CAMPAIGN.of("distill", "select", "curate")}
     cell = cells[wildcards.dataset, wildcards.ipc, wildcards.method]
     return str(layout.extractor_file(CAMPAIGN.name, cell.dataset, cell.extractor)) if cell.extractor else []
 
 
+def source_of(wildcards):
+    """Return the method whose set a curation starts from."""
+    sources = {cell.method: cell.of for cell in CAMPAIGN.of("curate")}
+    return sources[wildcards.method]
+
+
+def protocol_of(wildcards):
+    """Return the protocol of the evaluation whose files have this name."""
+    cells = {layout.evaluation_name(cell): cell for cell in CAMPAIGN.of("evaluate", "continual")}
+    return cells[wildcards.test].protocol or layout.RELEASED
+
+
 def set_files(name, *stages):
-    """Return one file of every set that the stages (all: distill and select) make."""
-    cells = CAMPAIGN.of(*(stages or ("distill", "select")))
+    """Return one file of every set that the stages (where none is named, all) make."""
+    cells = CAMPAIGN.of(*(stages or campaigns.MAKERS))
     return [str(layout.set_folder(CAMPAIGN.name, cell) / name) for cell in cells]
 
 
 def evaluation_files():
-    """Return the file of every evaluation, and its record."""
-    files = [layout.evaluation_file(CAMPAIGN.name, cell) for cell in CAMPAIGN.of("evaluate")]
+    """Return the file of every evaluation, continual learning included, and its record."""
+    files = [layout.evaluation_file(CAMPAIGN.name, cell) for cell in CAMPAIGN.of("evaluate", "continual")]
     return [str(path) for file in files for path in (file, layout.record_file(file))]

@@ -9,6 +9,7 @@ rule report:
         page="results/{campaign}/report.html",
         results=report("results/{campaign}/tables/results.csv", caption="../report/results.rst", category="Tables"),
         verdicts=report("results/{campaign}/tables/verdicts.csv", caption="../report/verdicts.rst", category="Tables"),
+        ranking=report("results/{campaign}/tables/ranking.csv", caption="../report/ranking.rst", category="Tables"),
         texts=[
             "results/{campaign}/tables/results.md",
             "results/{campaign}/tables/results.tex",
@@ -16,13 +17,23 @@ rule report:
             "results/{campaign}/tables/paper.csv",
             "results/{campaign}/tables/paper.md",
             "results/{campaign}/tables/paper.tex",
+            "results/{campaign}/tables/ranking.md",
+            "results/{campaign}/tables/continual.csv",
+            "results/{campaign}/tables/continual.md",
         ],
         metrics="results/{campaign}/tables/metrics.json",
         record="results/{campaign}/tables/metrics.record.json",
         grid=report("results/{campaign}/figures/grid.png", caption="../report/grid.rst", category="Figures"),
         accuracy=report("results/{campaign}/figures/accuracy.svg", caption="../report/accuracy.rst", category="Figures"),
         history=report("results/{campaign}/figures/history.svg", caption="../report/history.rst", category="Figures"),
-        pictures=["results/{campaign}/figures/accuracy.png", "results/{campaign}/figures/history.png"],
+        continual=report(
+            "results/{campaign}/figures/continual.svg", caption="../report/continual.rst", category="Figures"
+        ),
+        pictures=[
+            "results/{campaign}/figures/accuracy.png",
+            "results/{campaign}/figures/history.png",
+            "results/{campaign}/figures/continual.png",
+        ],
     log:
         "results/{campaign}/logs/report.log",
     threads: 1
