@@ -89,14 +89,14 @@ def test_a_protocol_wins_over_every_other_layer():
     cell = Cell("evaluate", "digits", 1, "paper", 5, "convnet-4")
     other = dataclasses.replace(cell, protocol="dm")
     chosen = resolve(base, own)
-    assert chosen.params[cell] == EvaluateParams(arch="convnet-4", epochs=100)
-    assert chosen.params[other] == EvaluateParams(arch="convnet-4", epochs=7, batch=8)
+    assert chosen.params[cell] == EvaluateParams(arch="convnet-4", norm="instance", epochs=100)
+    assert chosen.params[other] == EvaluateParams(arch="convnet-4", norm="instance", epochs=7, batch=8)
     assert (cell.key, other.key) == ("digits-ipc1-paper-seed5-convnet-4", "digits-ipc1-paper-seed5-convnet-4-dm")
     assert str(layout.evaluation_file("trial", other)).endswith("evaluations/digits/ipc1/paper/seed5/convnet-4.dm.json")
     own = put(contents["own"], ("protocols",), {"dm": {"evaluate": {"batch": 9}}})  # a mapping: with changes of its own
     chosen = resolve(base, own)
     assert cell not in chosen.params
-    assert chosen.params[other] == EvaluateParams(arch="convnet-4", epochs=7, batch=9)
+    assert chosen.params[other] == EvaluateParams(arch="convnet-4", norm="instance", epochs=7, batch=9)
 
 
 def test_a_layer_reaches_its_own_cells_only():
@@ -180,7 +180,7 @@ def test_the_whole_training_set_is_one_cell_at_its_own_ipc():
     chosen = resolve(base, own)
     assert [cell.key for cell in chosen.of("select") if cell.method == "whole"] == ["digits-ipc139-whole-seed0"]
     found = [params for cell, params in chosen.params.items() if (cell.stage, cell.method) == ("evaluate", "whole")]
-    assert found == [EvaluateParams(arch=arch, epochs=60, networks=3) for arch in own["architectures"]]
+    assert found == [EvaluateParams(arch=arch, norm="instance", epochs=60, networks=3) for arch in own["architectures"]]
     with pytest.raises(ParamsError, match=r"methods.whole.select.factor: is 2, which at IPC 139 takes 556 real images"):
         resolve(base, put(own, ("methods", "whole", "select"), {"factor": 2}))
 
@@ -324,9 +324,9 @@ def test_protocols_of_the_base(here):
         "augmentation": "color|crop|cutout|flip|scale|rotate",
         "cutmix_probability": 0,
     }
-    assert found[None] == EvaluateParams()
-    assert found["dm"] == EvaluateParams(**dm)
-    assert found["plain"] == EvaluateParams(**{**dm, "augmentation": ""})
+    assert found[None] == EvaluateParams(norm="instance")
+    assert found["dm"] == EvaluateParams(**dm, norm="instance")
+    assert found["plain"] == EvaluateParams(**{**dm, "augmentation": "", "norm": "instance"})
 
 
 def test_selection_rules_are_those_of_the_params():

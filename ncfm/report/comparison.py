@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ncfm.models.registry import ARCHITECTURES, norm_of
 from ncfm.params import DistillParams, EvaluateParams, PretrainParams, SelectParams, StageParams
 from ncfm.report.collect import Row, StoredSet
 
@@ -110,8 +111,8 @@ def differences(row: Row, stored: StoredSet, recipe: Mapping[str, Any], note: st
 
     Extractors are of the network that tests, unless the reported row's ``note`` names another.
     """
-    full_pool = {**_defaults(PretrainParams), "arch": _extractor(note) or row.arch}
-    full_evaluate = {**_defaults(EvaluateParams), "arch": row.arch}
+    full_pool = _network(PretrainParams, _extractor(note) or row.arch)
+    full_evaluate = _network(EvaluateParams, row.arch)
     distillation = {**_defaults(DistillParams), **recipe}
     return [
         *_differing("extractors", stored.pool or {}, full_pool),
@@ -122,7 +123,7 @@ def differences(row: Row, stored: StoredSet, recipe: Mapping[str, Any], note: st
 
 def timing_differences(row: Row, stored: StoredSet, recipe: Mapping[str, Any]) -> list[str]:
     """List the params that make an iteration of another size than the full protocol's, as :func:`differences` does."""
-    full_pool = {key: value for key, value in _defaults(PretrainParams).items() if key in ("width", "norm")}
+    full_pool = {key: value for key, value in _network(PretrainParams, row.arch).items() if key in ("width", "norm")}
     distillation = {**_defaults(DistillParams), **recipe}
     for field in ("iterations", "learning_rate", "schedule", "load"):
         del distillation[field]
@@ -149,6 +150,13 @@ def _differing(stage: str, ours: Mapping[str, Any], full: Mapping[str, Any]) -> 
 
 def _defaults(model: type[StageParams]) -> dict[str, Any]:
     return model.model_validate({}).model_dump(mode="json")
+
+
+def _network(model: type[PretrainParams] | type[EvaluateParams], arch: str) -> dict[str, Any]:
+    """Return the defaults of a stage on networks, with the architecture's own normalisation."""
+    values = {**_defaults(model), "arch": arch}
+    norm = norm_of(arch, values["norm"], values["width"]) if arch in ARCHITECTURES else values["norm"]
+    return {**values, "norm": norm}
 
 
 def _matters(key: str, ours: Mapping[str, Any]) -> bool:
