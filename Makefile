@@ -8,7 +8,7 @@ FIT := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3 python; do \
 	$$name -c '$(FIT)' 2>/dev/null && echo $$name && break; done)
 
-.PHONY: help setup demo test lint format publish ui unlock clean clean-results clean-all
+.PHONY: help setup demo test bench lint format publish ui unlock clean clean-results clean-all
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -36,6 +36,10 @@ demo: $(READY)  ## run the default campaign (another: CAMPAIGN=NAME) and print i
 
 test: lint  ## run the linters, the type checker and the tests
 	@$(BIN)/pytest
+
+bench: $(READY)  ## time this machine: distillation, training, memory, scaling, Table 3 (half an hour on two cores)
+	@for name in distillation training profiling scaling memory table3 report; do \
+	echo "== benchmarks/$$name.py"; $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 lint: $(READY)  ## run the linters and the type checker
 	@$(BIN)/ruff check .
