@@ -52,11 +52,9 @@ def markdown(table: pd.DataFrame, measured: dict[str, Any]) -> str:
     lines += ["| " + " | ".join(table.columns) + " |", "|" + " --- |" * len(table.columns)]
     lines += ["| " + " | ".join(map(str, row)) + " |" for row in table.itertuples(index=False)]
     hardware, share = measured["hardware"], min(row["share_of_classes"] for row in measured["rows"])
-    lines += [
-        "",
-        f"Ours: `{measured['command']}`, {hardware['cpu']}, {hardware['threads']} threads, GPU {hardware['gpu']}, ",
-    ]
-    lines[-1] += f"torch {measured['versions']['torch']}, commit {str(measured['commit'])[:7]}; {measured['settings']}."
+    machine = f"{hardware['cpu']}, {hardware['threads']} threads, GPU: {hardware['gpu'] or 'none'}"
+    made = f"torch {measured['versions']['torch']}, commit {str(measured['commit'])[:7]}; {measured['settings']}"
+    lines += ["", f"Ours: `{measured['command']}`, {machine}, {made}."]
     if share < 1:
         lines += [f"Tiny ImageNet: a share of {share} of the classes was run and the seconds scaled up."]
     return "\n".join(lines) + "\n"
