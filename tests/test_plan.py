@@ -137,12 +137,12 @@ def test_a_network_without_a_formula_is_said_to_have_none(monkeypatch):
     text = plan_text(chosen)
     assert "Without an estimate, and not in the sums: 4 cells" in text
     assert [line.split()[-1] for line in text.splitlines() if line.startswith(("pretrain", "evaluate"))] == ["?", "?"]
-    assert reported_seconds(CIFAR, "convnet-3", 1, None) is None
+    assert reported_seconds(CIFAR, 1, None, EvaluateParams()) is None
 
 
 def test_a_reported_number_costs_more_with_more_images_and_with_distillation():
     random, one, ten = (
-        reported_seconds(CIFAR, "convnet-3", ipc, params)[0]
+        reported_seconds(CIFAR, ipc, params, EvaluateParams())[0]
         for ipc, params in ((1, None), (1, DistillParams()), (10, DistillParams()))
     )
     assert random < one < ten
