@@ -158,7 +158,7 @@ def plan_text(campaign: Campaign) -> str:
     text += ["Hours are those of the whole device, idle else; DVC's cache may hold the disk's amount a second time."]
     if unknown := sum(line.unknown for line in lines):
         text.append(
-            f"Without an estimate, and not in the sums: {unknown} cells of networks that have no formula there."
+            f"Without an estimate, and not in the sums: {unknown} cells of networks or stages that have no formula."
         )
     return "\n".join(text) + "\n"
 

@@ -18,7 +18,7 @@ from ncfm.distill import Distillation
 from ncfm.extractors import Pool
 from ncfm.models.registry import build
 from ncfm.params import DistillParams, EvaluateParams, PretrainParams
-from ncfm.plan import plan, plan_text, reported_seconds
+from ncfm.plan import plan, plan_text, reported_seconds, seconds_of
 from ncfm.seeding import generator
 from ncfm.training import train
 
@@ -128,6 +128,16 @@ def test_a_plan_counts_every_cell_once(monkeypatch, capsys):
     assert pool.hours == pytest.approx(tuple(device.seconds(work, params) / 3600 for device in costs.DEVICES))
     assert cli.main(["plan", "cifar10-cpu"]) == 0
     assert capsys.readouterr().out == plan_text(chosen)
+
+
+def test_curated_sets_are_evaluated_at_their_sources_factor(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    chosen = campaign.load("protocols")
+    hours = {cell.method: seconds_of(cell, chosen)[0] for cell in chosen.of("evaluate") if cell.protocol == "dm"}
+    assert hours["paper-curated"] == hours["paper"] > hours["random"] == hours["random-curated"]
+    assert hours["whole"] > 10 * hours["paper"]
+    lines = {line.stage: line for line in plan(chosen)}
+    assert lines["curate"].unknown == lines["curate"].cells == 8 and not lines["evaluate"].unknown
 
 
 def test_a_network_without_a_formula_is_said_to_have_none(monkeypatch):

@@ -156,7 +156,7 @@ def _compare_curated(reported: Mapping[str, str], stored: StoredSet) -> Comparis
 
 def _compare_dm(source: str, params: Mapping[str, Any]) -> Comparison:
     if params.get("extractor", "pool") != "random" or params.get("normalise_features", True):
-        return Comparison("last", obstacle="our MMD is not DM, which has random extractors and does not scale features")
+        return Comparison("last", obstacle="our MMD is not DM, which has random extractors")
     obstacle = {
         "NCFM Table 2": "not of DM's paper: its protocol is unknown",
         "NCFM Table 4": "DM's program tests these networks with batch-norm",
