@@ -238,6 +238,7 @@ def test_sweeps_are_matched_by_params(tmp_path, monkeypatch):
     figure6 = held.loc["NCFM Fig 6 (digitised)"]
     assert list(figure6.index) == ["num_freqs=16", "num_freqs=1024", "num_freqs=4096"]
     assert figure6.loc["num_freqs=16", "method"] == "frequencies-16" and set(figure6["verdict"]) == {"protocol differs"}
+    assert figure6.loc["num_freqs=16", "params_that_differ"] == ""
     told = held.loc[("NCFM Table 5", "with psi"), ["method", "verdict", "params_that_differ"]]
     assert list(told) == ["NCFM, amplitude only", "protocol differs", "distillation: alpha 1.0 (0.5)"]
 
