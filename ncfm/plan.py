@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ncfm import costs
-from ncfm.campaign import Campaign
+from ncfm.campaign import MAKERS, Campaign
 from ncfm.costs import DEVICES, Device, Work, network_work
 from ncfm.datasets.catalogue import DatasetFacts, facts_of
 from ncfm.layout import Cell
@@ -101,7 +101,9 @@ def _pool(cell: Cell, campaign: Campaign) -> PretrainParams:
 def _factor(cell: Cell, campaign: Campaign) -> int:
     """Return the factor of the set that an evaluation reads."""
     wanted = (cell.dataset, cell.ipc, cell.method, cell.seed)
-    made = next(c for c in campaign.of("distill", "select") if (c.dataset, c.ipc, c.method, c.seed) == wanted)
+    made = next(c for c in campaign.of(*MAKERS) if (c.dataset, c.ipc, c.method, c.seed) == wanted)
+    if made.of:
+        return _factor(replace(cell, method=made.of), campaign)
     params = campaign.params[made]
     assert isinstance(params, DistillParams | SelectParams)
     return params.factor
@@ -109,24 +111,25 @@ def _factor(cell: Cell, campaign: Campaign) -> int:
 
 def reported_seconds(
     facts: DatasetFacts,
-    arch: str,
     ipc: int,
     distill: DistillParams | None,
+    evaluate: EvaluateParams,
     devices: Sequence[Device] = DEVICES,
 ) -> tuple[float, ...] | None:
     """Return what one reported accuracy costs from nothing at the full protocol, by device, or None without a formula.
 
-    That is the extractor pool and one distillation (none for a coreset: ``distill`` is None), and the evaluation of
-    one set; the defaults of ncfm/params.py are the full protocol. Numbers of one data set share the pool.
+    That is the extractor pool by its defaults, where the distillation reads one, the distillation (none for a coreset:
+    ``distill`` is None), and the evaluation of one set. Numbers of one data set share the pool.
     """
-    pool, evaluate = PretrainParams.model_validate({"arch": arch}), EvaluateParams.model_validate({"arch": arch})
-    network = network_work(arch, facts, evaluate.width, evaluate.norm)
+    pool = PretrainParams.model_validate({"arch": evaluate.arch})
+    network = network_work(evaluate.arch, facts, evaluate.width, evaluate.norm)
     if network is None:
         return None
     images = facts.classes * ipc * (distill.factor if distill else 1) ** 2
     parts: list[tuple[ComputeParams, Work]] = [(evaluate, costs.evaluation(evaluate, facts, network, images))]
-    if distill:
+    if distill and distill.extractor == "pool":
         parts += [(pool, costs.pretraining(pool, facts, network))]
+    if distill:
         parts += [(distill, costs.distillation(distill, facts, network, ipc))]
     return tuple(sum(device.seconds(work, params) for params, work in parts) for device in devices)
 
@@ -155,7 +158,7 @@ def plan_text(campaign: Campaign) -> str:
     text += ["Hours are those of the whole device, idle else; DVC's cache may hold the disk's amount a second time."]
     if unknown := sum(line.unknown for line in lines):
         text.append(
-            f"Without an estimate, and not in the sums: {unknown} cells of networks that have no formula there."
+            f"Without an estimate, and not in the sums: {unknown} cells of networks or stages that have no formula."
         )
     return "\n".join(text) + "\n"
 

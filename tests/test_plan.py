@@ -18,7 +18,7 @@ from ncfm.distill import Distillation
 from ncfm.extractors import Pool
 from ncfm.models.registry import build
 from ncfm.params import DistillParams, EvaluateParams, PretrainParams
-from ncfm.plan import plan, plan_text, reported_seconds
+from ncfm.plan import plan, plan_text, reported_seconds, seconds_of
 from ncfm.seeding import generator
 from ncfm.training import train
 
@@ -130,6 +130,16 @@ def test_a_plan_counts_every_cell_once(monkeypatch, capsys):
     assert capsys.readouterr().out == plan_text(chosen)
 
 
+def test_curated_sets_are_evaluated_at_their_sources_factor(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    chosen = campaign.load("protocols")
+    hours = {cell.method: seconds_of(cell, chosen)[0] for cell in chosen.of("evaluate") if cell.protocol == "dm"}
+    assert hours["paper-curated"] == hours["paper"] > hours["random"] == hours["random-curated"]
+    assert hours["whole"] > 10 * hours["paper"]
+    lines = {line.stage: line for line in plan(chosen)}
+    assert lines["curate"].unknown == lines["curate"].cells == 8 and not lines["evaluate"].unknown
+
+
 def test_a_network_without_a_formula_is_said_to_have_none(monkeypatch):
     monkeypatch.chdir(ROOT)
     chosen = campaign.load("tiny")
@@ -137,12 +147,12 @@ def test_a_network_without_a_formula_is_said_to_have_none(monkeypatch):
     text = plan_text(chosen)
     assert "Without an estimate, and not in the sums: 4 cells" in text
     assert [line.split()[-1] for line in text.splitlines() if line.startswith(("pretrain", "evaluate"))] == ["?", "?"]
-    assert reported_seconds(CIFAR, "convnet-3", 1, None) is None
+    assert reported_seconds(CIFAR, 1, None, EvaluateParams()) is None
 
 
 def test_a_reported_number_costs_more_with_more_images_and_with_distillation():
     random, one, ten = (
-        reported_seconds(CIFAR, "convnet-3", ipc, params)[0]
+        reported_seconds(CIFAR, ipc, params, EvaluateParams())[0]
         for ipc, params in ((1, None), (1, DistillParams()), (10, DistillParams()))
     )
     assert random < one < ten

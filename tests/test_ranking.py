@@ -17,7 +17,7 @@ datasets: {digits: {ipcs: [1]}}
 methods:
   paper: {seeds: [0, 1]}
   random: {}
-  whole: {stage: select}
+  whole: {}
   paper-curated: {}
   random-curated: {stage: curate, of: random, label: random curated}
   paper-tuned: {stage: curate, of: paper, label: tuned, curate: {finetune: 3}}

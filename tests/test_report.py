@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,9 @@ import yaml
 from ncfm import campaign, cli, layout
 from ncfm.artifacts import read_json, save_tensors, write_json, write_text
 from ncfm.layout import Cell
-from ncfm.params import DistillParams
+from ncfm.params import DistillParams, EvaluateParams
 from ncfm.report.build import OUTPUTS
-from ncfm.report.comparison import RECIPES
+from ncfm.report.comparison import PROTOCOLS, RECIPES
 from ncfm.report.intervals import interval, judge, margin
 from ncfm.report.tables import latex_escape
 
@@ -187,13 +188,19 @@ def test_a_cut_budget_is_another_protocol_and_says_how(tmp_path, monkeypatch):
     params = "extractors: pool 4 (20); distillation: iterations 100 (20000); evaluation: width 64 (128)"
     assert verdicts()["Table 5", "10", "with psi", "NCFM (paper)"] == ("protocol differs", "", params)
     assert verdicts()["Table 1", "10", "with psi", "NCFM (paper)"] == ("protocol differs", "no curation here", params)
-    assert f"- **params 1**: {params}" in read("tables/verdicts.md")
+    assert re.search(rf"- \*\*params \d+\*\*: {re.escape(params)}\n", read("tables/verdicts.md"))
 
 
 def test_recipes_are_those_of_the_base_params():
     methods = yaml.safe_load((REPOSITORY / "params/base.yaml").read_text())["methods"]
-    for variant, method in (("with psi", "paper"), ("w/o psi", "released")):
+    for variant, method in (("with psi", "paper"), ("w/o psi", "released"), ("dm", "dm")):
         assert DistillParams(**methods[method]["distill"]) == DistillParams(**RECIPES[variant])
+
+
+def test_protocols_are_those_of_the_base_params():
+    told = yaml.safe_load((REPOSITORY / "params/base.yaml").read_text())["protocols"]
+    for name in ("dm", "dc"):
+        assert EvaluateParams(**told[name]["evaluate"]) == EvaluateParams(**PROTOCOLS[name])
 
 
 def test_interval_covers_both_levels():

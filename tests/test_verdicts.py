@@ -136,7 +136,8 @@ def test_absence_is_explained_by_what_this_project_lacks():
     assert why(method="MTT") == why(method="MTT", metric="gpu_mem_gb", value="OOM") == QUOTED
     assert why(dataset="imagined") == "the data set imagined is not part of this project"
     assert why(arch="Imagined-9") == "the network Imagined-9 is not part of this project"
-    assert why(metric="gpu_mem_gb") == "no stage records the memory of a GPU"
+    assert why(metric="gpu_mem_gb").startswith("no stage records the memory of a GPU; measured by benchmarks/table3.py")
+    assert why() == why(method="DM") == why(method="Forgetting") == why(method="Whole Dataset", ipc="full")
     assert why() == "not in this campaign"
 
 

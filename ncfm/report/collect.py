@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,7 +17,10 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True)
 class StoredSet:
-    """A set, however made. ``params`` are those it was made with; ``metadata`` is None where it is missing."""
+    """A set, however made. ``params`` are those it was made with; ``metadata`` is None where it is missing.
+
+    ``source`` is the set that a curated one was made from, None for others.
+    """
 
     cell: Cell
     folder: Path
@@ -25,6 +28,7 @@ class StoredSet:
     pool: Values | None
     metadata: Values | None
     record: Values | None
+    source: StoredSet | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ def collect(contents: Values, results: Path) -> Collected:
         DataError: where a file is torn or is not what its place says. A missing evaluation is no error.
     """
     files = _Files(contents["campaign"], results)
-    sets = tuple(files.stored_set(names) for names in contents["sets"])
+    sets = _with_sources([files.stored_set(names) for names in contents["sets"]])
     groups: dict[tuple[str, int, str, str, str | None], list[int]] = {}
     for names in contents["evaluations"]:
         key = (names["dataset"], names["ipc"], names["method"], names["arch"], names.get("protocol"))
@@ -119,6 +123,15 @@ def collect(contents: Values, results: Path) -> Collected:
             )
         )
     return Collected(contents["title"], tuple(rows), sets, contents["labels"])
+
+
+def _with_sources(sets: Sequence[StoredSet]) -> tuple[StoredSet, ...]:
+    """Return the sets, the curated ones with the sets that they were made from."""
+    by_name = {(s.cell.dataset, s.cell.ipc, s.cell.method, s.cell.seed): s for s in sets}
+    return tuple(
+        replace(s, source=by_name.get((s.cell.dataset, s.cell.ipc, s.cell.of, s.cell.seed))) if s.cell.of else s
+        for s in sets
+    )
 
 
 def read_contents(path: Path) -> Values:

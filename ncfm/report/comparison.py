@@ -6,8 +6,10 @@ import re
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
+from ncfm.layout import RELEASED
 from ncfm.models.registry import ARCHITECTURES, norm_of
 from ncfm.params import DistillParams, EvaluateParams, PretrainParams, SelectParams, StageParams
 from ncfm.report.collect import Row, StoredSet
@@ -23,9 +25,34 @@ RECIPES: dict[str, dict[str, Any]] = {
         "update": "per-class",
         "schedule": "plateau",
     },
+    "dm": {
+        "extractor": "random",
+        "discrepancy": "mmd",
+        "normalise_features": False,
+        "loss_scale": 1.0,
+        "calibration": 0.0,
+        "factor": 1,
+        "initialisation": "random",
+        "batch_real": 256,
+        "optimizer": "sgd",
+        "learning_rate": 0.04,
+        "weight_decay": 0.0,
+        "schedule": "constant",
+        "augmentation": "color_crop_cutout_flip_scale_rotate",
+    },
+}
+_SGD = {"batch": 256, "optimizer": "sgd", "weight_decay": 5e-4, "learning_rate": 0.01, "cutmix_probability": 0.0}
+_SGD |= {"milestones": (0.5,), "decay": 0.1}
+# How networks were trained behind the reported rows: protocols of params/base.yaml, where they are not the defaults.
+PROTOCOLS: dict[str, dict[str, Any]] = {
+    RELEASED: {},
+    "dm": {**_SGD, "epochs": 1000, "augmentation": "color|crop|cutout|flip|scale|rotate"},
+    "dc": {**_SGD, "epochs": 300, "augmentation": ""},
 }
 PSI_PAIR = "psi vs no psi"  # how the note of a reported gain begins that is Table 5 with psi minus without
 CURATED = ("NCFM Table 1", "NCFM Table 2", "NCFM Table 4", "NCFM Fig 3 (digitised)")
+WHOLE = "Whole Dataset"
+SHAPE = ("arch", "width", "norm")  # params of extractors that matter where they are not trained
 # Fields that change nothing unless another field has a certain value; None: they never do.
 CONDITIONS: dict[str, tuple[str, object] | None] = {
     "checkpoint_every": None,
@@ -33,7 +60,11 @@ CONDITIONS: dict[str, tuple[str, object] | None] = {
     "recompute": None,
     "compile": None,
     "load": ("initialisation", "load"),
+    "shrink": ("initialisation", "mix"),
     "momentum": ("optimizer", "sgd"),
+    "alpha": ("discrepancy", "ncfd"),
+    "frequencies": ("discrepancy", "ncfd"),
+    "num_frequencies": ("discrepancy", "ncfd"),
     "sampler_learning_rate": ("frequencies", "mixture"),
     "plateau_patience": ("schedule", "plateau"),
     "plateau_factor": ("schedule", "plateau"),
@@ -46,52 +77,56 @@ class Comparison:
 
     Attributes:
         accuracy: which of ours is compared, ``best`` or ``last``.
-        recipe: values of DistillParams behind the reported number besides the defaults; None where none is known.
+        recipe: params behind the reported set besides the defaults of its stage; None where nothing is known.
         obstacle: why no verdict is possible whatever the params; empty where one is.
+        remark: what a reader must know of a verdict that is possible.
+        protocol: how networks were trained behind the reported number: a name in :data:`PROTOCOLS`.
     """
 
     accuracy: str
     recipe: Mapping[str, Any] | None = None
     obstacle: str = ""
+    remark: str = ""
+    protocol: str = RELEASED
 
 
 def is_ours(method: str) -> bool:
-    """Say whether a method of the reported rows can be run by this project: NCFM, DM's kin, and coresets by name."""
-    names = {"ncfm", "dm"}
-    for model, field in ((SelectParams, "rule"), (DistillParams, "discrepancy")):
-        names |= set(typing.get_args(model.model_fields[field].annotation))
-    return method.lower() in names
+    """Say whether this project can run a method of the reported rows: NCFM, DM, coresets, the whole training set."""
+    rules = typing.get_args(SelectParams.model_fields["rule"].annotation)
+    return method in ("NCFM", "DM", WHOLE) or method.lower() in rules
 
 
 def compare(reported: Mapping[str, str], stored: StoredSet) -> Comparison | None:
     """Say how a reported row is held against a set's method, or None where it is another method."""
-    method, kind = reported["method"], stored.params.get("rule" if stored.cell.stage == "select" else "discrepancy")
-    if kind == "ncfd" and method == "NCFM":
-        return _compare_ncfm(reported["source"], reported["variant"], stored.params)
-    if kind == "mmd" and method == "DM":
-        return Comparison("last", obstacle="our MMD is not DM (pretrained extractors), and DM's training is another")
-    if kind == method.lower() and (stored.cell.stage != "select" or stored.params["factor"] == 1):
-        return Comparison("last", obstacle="the row is from prior work, trained by another protocol, last epoch")
+    method, params = reported["method"], stored.params
+    if stored.cell.stage == "curate":
+        return _compare_curated(reported, stored)
+    if stored.cell.stage == "select":
+        return _compare_coreset(reported, params)
+    if params["discrepancy"] == "ncfd" and method == "NCFM":
+        return _compare_ncfm(reported["source"], reported["variant"], params)
+    if params["discrepancy"] == "mmd" and method == "DM":
+        return _compare_dm(reported["source"], params)
     return None
 
 
-def full_distillation(reported: Mapping[str, str]) -> DistillParams | None:
-    """Return the distillation behind a reported row at the full protocol, as far as is known; None for a coreset."""
-    if reported["method"] == "DM":
-        return DistillParams.model_validate({"discrepancy": "mmd"})
-    if reported["method"] != "NCFM":
-        return None
-    variant = reported["variant"]
+def full_protocol(reported: Mapping[str, str]) -> tuple[DistillParams | None, EvaluateParams]:
+    """Return the distillation (None for a coreset) and the evaluation behind a row of ours, as far as is known."""
+    method, variant = reported["method"], reported["variant"]
+    protocol = {"NCFM": RELEASED, "DM": "dm"}.get(method, "dc")
+    evaluate = EvaluateParams.model_validate({**PROTOCOLS[protocol], "arch": reported["arch"].lower()})
+    if protocol == "dc":
+        return None, evaluate
     bare = variant == "w/o psi" or variant.startswith("alpha=")
-    values = dict(RECIPES["w/o psi" if bare else "with psi"])
+    values = dict(RECIPES["dm" if protocol == "dm" else "w/o psi" if bare else "with psi"])
     for key, field in (("alpha", "alpha"), ("num_freqs", "num_frequencies")):
         if variant.startswith(f"{key}="):
             values[field] = variant.removeprefix(f"{key}=")
-    return DistillParams.model_validate(values)
+    return DistillParams.model_validate(values), evaluate
 
 
 def _compare_ncfm(source: str, variant: str, params: Mapping[str, Any]) -> Comparison | None:
-    psi = "w/o psi" if params["frequencies"] == "gaussian" else "with psi"
+    psi = _psi(params)
     recipe, alpha, number = RECIPES[psi], params["alpha"], params["num_frequencies"]
     if source == "NCFM Table 5" and variant == psi:
         return Comparison("best", recipe)
@@ -106,18 +141,70 @@ def _compare_ncfm(source: str, variant: str, params: Mapping[str, Any]) -> Compa
     return Comparison("best", recipe, "no curation here") if source in CURATED and psi == "with psi" else None
 
 
-def differences(row: Row, stored: StoredSet, recipe: Mapping[str, Any], note: str = "") -> list[str]:
+def _compare_curated(reported: Mapping[str, str], stored: StoredSet) -> Comparison | None:
+    params = stored.source.params if stored.source else {}
+    if params.get("discrepancy") != "ncfd" or _psi(params) != "with psi":
+        return None
+    if reported["method"] != "NCFM" or reported["source"] not in CURATED:
+        return None
+    hard = stored.params["labels"] == "hard"
+    remark = "the paper does not say how it curated"
+    if reported["source"] == "NCFM Table 4" and reported["arch"] != "ConvNet-3":
+        remark += ", nor which normalisation that network has"
+    return Comparison("best", RECIPES["with psi"], "curated without soft labels" if hard else "", remark)
+
+
+def _compare_dm(source: str, params: Mapping[str, Any]) -> Comparison:
+    if params.get("extractor", "pool") != "random" or params.get("normalise_features", True):
+        return Comparison("last", obstacle="our MMD is not DM, which has random extractors")
+    obstacle = {
+        "NCFM Table 2": "not of DM's paper: its protocol is unknown",
+        "NCFM Table 4": "DM's program tests these networks with batch-norm",
+    }.get(source, "")
+    remark = "by DM's protocol; what our DM does otherwise stands in docs/method.md"
+    return Comparison("last", RECIPES["dm"], obstacle, remark, "dm")
+
+
+def _compare_coreset(reported: Mapping[str, str], params: Mapping[str, Any]) -> Comparison | None:
+    rule, method = params["rule"], reported["method"]
+    if rule == "all" and method == WHOLE:
+        return Comparison("last", obstacle="the paper does not say how it trained on the whole data set")
+    if rule != method.lower() or params["factor"] != 1:
+        return None
+    # DC's paper has CIFAR alone; who trained the coresets of the other data sets, and how, is not known.
+    obstacle = "" if reported["dataset"].startswith("cifar") else "not of DC's paper: its protocol is unknown"
+    return Comparison("last", {"rule": rule}, obstacle, "by DC's protocol", "dc")
+
+
+def _psi(params: Mapping[str, Any]) -> str:
+    return "w/o psi" if params["frequencies"] == "gaussian" else "with psi"
+
+
+def differences(row: Row, comparison: Comparison, note: str = "") -> list[str]:
     """List where a cell's params differ from the full protocol, as ``stage: field ours (full), ...``.
 
-    Extractors are of the network that tests, unless the reported row's ``note`` names another.
+    A curated set's are those of the set that it was made from. Extractors are of the network that tests, unless the
+    reported row's ``note`` names another. How often the test set is looked at changes nothing of the last epoch.
     """
-    full_pool = _network(PretrainParams, _extractor(note) or row.arch)
-    full_evaluate = _network(EvaluateParams, row.arch)
-    distillation = {**_defaults(DistillParams), **recipe}
+    if comparison.recipe is None:
+        return []
+    made = row.sets[0].source or row.sets[0]
+    select = made.cell.stage == "select"
+    full = {**_defaults(SelectParams if select else DistillParams), **comparison.recipe}
+    if select and made.params["rule"] != "forgetting":
+        del full["epochs"]
+    pool = _network(PretrainParams, _extractor(note) or row.arch)
+    if made.params.get("extractor") == "random" or made.params.get("rule") == "forgetting":
+        pool = {name: pool[name] for name in SHAPE}
+    elif select:
+        del pool["pool"]  # one network of the pool is used
+    evaluate = _network(EvaluateParams, row.arch, PROTOCOLS[comparison.protocol])
+    if comparison.accuracy == "last":
+        del evaluate["looks"]
     return [
-        *_differing("extractors", stored.pool or {}, full_pool),
-        *_differing("distillation", stored.params, distillation),
-        *_differing("evaluation", row.evaluations[0].params, full_evaluate),
+        *(_differing("extractors", made.pool, pool) if made.pool else []),
+        *_differing("selection" if select else "distillation", made.params, full),
+        *_differing("evaluation", row.evaluations[0].params, evaluate),
     ]
 
 
@@ -152,9 +239,11 @@ def _defaults(model: type[StageParams]) -> dict[str, Any]:
     return model.model_validate({}).model_dump(mode="json")
 
 
-def _network(model: type[PretrainParams] | type[EvaluateParams], arch: str) -> dict[str, Any]:
-    """Return the defaults of a stage on networks, with the architecture's own normalisation."""
-    values = {**_defaults(model), "arch": arch}
+def _network(
+    model: type[PretrainParams] | type[EvaluateParams], arch: str, told: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
+    """Return the defaults of a stage on networks but for what is told, with the architecture's own normalisation."""
+    values = {**model.model_validate(dict(told)).model_dump(mode="json"), "arch": arch}
     norm = norm_of(arch, values["norm"], values["width"]) if arch in ARCHITECTURES else values["norm"]
     return {**values, "norm": norm}
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from ncfm.costs import DEVICES
 from ncfm.datasets.catalogue import CATALOGUE
+from ncfm.layout import RELEASED
 from ncfm.models.registry import ARCHITECTURES
 from ncfm.plan import reported_seconds
 from ncfm.report.collect import Row
@@ -19,7 +20,7 @@ from ncfm.report.comparison import (
     Comparison,
     compare,
     differences,
-    full_distillation,
+    full_protocol,
     is_ours,
     timing_differences,
 )
@@ -36,9 +37,10 @@ COLUMNS = (
     *("verdict", "reason", "params_that_differ", *COSTS),
 )
 QUOTED = "the method is not part of this project; the number is quoted"
+BENCHMARK = "measured by benchmarks/table3.py, see benchmarks/results/<machine>/table3.md"
 # Metrics that no stage measures or that follow from other rows, and why.
 UNMEASURED = {
-    "gpu_mem_gb": "no stage records the memory of a GPU",
+    "gpu_mem_gb": f"no stage records the memory of a GPU; {BENCHMARK}",
     "speed_reduction_x": "a ratio to a method that is not part of this project",
     "mem_reduction_x": "a ratio to a method that is not part of this project",
     "accuracy_gain_pp": "a difference of reported numbers, each of which has its own line",
@@ -95,8 +97,6 @@ def _line(number: int, entry: Mapping[str, str], rows: Sequence[Row]) -> Line:
 
 def _absence(entry: Mapping[str, str]) -> str:
     """Say why no cell of the campaign answers a reported row."""
-    if entry["method"] == "Whole Dataset":
-        return "training on the whole data set is no stage of this project; the number is quoted"
     if not is_ours(entry["method"]):
         return QUOTED
     if entry["metric"] in UNMEASURED:
@@ -105,7 +105,7 @@ def _absence(entry: Mapping[str, str]) -> str:
         return f"the data set {entry['dataset']} is not part of this project"
     if entry["arch"].lower() not in ARCHITECTURES:
         return f"the network {entry['arch']} is not part of this project"
-    needs = f"; needs {entry['hardware']}" if entry["metric"] == "speed_s_per_iter" else ""
+    needs = f"; needs {entry['hardware']}; {BENCHMARK}" if entry["metric"] == "speed_s_per_iter" else ""
     return f"not in this campaign{needs}"
 
 
@@ -116,8 +116,7 @@ def _cost(entry: Mapping[str, str], found: Line | None) -> Line:
         return {}
     if found is not None and found["verdict"] != "not run":
         return {}
-    facts, arch = CATALOGUE[entry["dataset"]], entry["arch"].lower()
-    seconds = reported_seconds(facts, arch, int(entry["ipc"]), full_distillation(entry))
+    seconds = reported_seconds(CATALOGUE[entry["dataset"]], int(entry["ipc"]), *full_protocol(entry))
     return {name: one / 3600 for name, one in zip(COSTS, seconds, strict=True)} if seconds else {}
 
 
@@ -129,11 +128,12 @@ def _candidates(entry: Mapping[str, str], rows: Sequence[Row]) -> list[tuple[Row
     """
     found: list[tuple[tuple[bool, bool, int], Row, Comparison]] = []
     for row in rows:
-        if (row.dataset, str(row.ipc), row.arch) != (entry["dataset"], entry["ipc"], entry["arch"].lower()):
+        ipc = "full" if row.sets[0].params.get("rule") == "all" else str(row.ipc)
+        if (row.dataset, ipc, row.arch) != (entry["dataset"], entry["ipc"], entry["arch"].lower()):
             continue
         comparison = compare(entry, row.sets[0])
         if comparison is not None:
-            params = _params(entry, row, comparison) if row.evaluations else []
+            params = differences(row, comparison, entry["note"]) if row.evaluations else []
             found.append(((not row.evaluations, bool(comparison.obstacle), _fields(params)), row, comparison))
     return [(row, comparison) for _, row, comparison in sorted(found, key=lambda item: item[0])]
 
@@ -142,26 +142,23 @@ def _fields(params: Sequence[str]) -> int:
     return sum(stage.count(",") + 1 for stage in params)
 
 
-def _params(entry: Mapping[str, str], row: Row, comparison: Comparison) -> list[str]:
-    if comparison.recipe is None:
-        return []
-    return differences(row, row.sets[0], comparison.recipe, entry["note"])
-
-
 def _accuracy(entry: Mapping[str, str], rows: Sequence[Row]) -> Line | None:
     candidates = _candidates(entry, rows)
     if not candidates:
         return None
     row, comparison = candidates[0]
-    line: Line = {"method": row.label, "compared": comparison.accuracy}
+    name = row.label if row.protocol == RELEASED else f"{row.label} ({row.protocol})"
+    line: Line = {"method": name, "compared": comparison.accuracy}
     if not row.evaluations:
         return {**line, "verdict": "not run", "reason": row.reason.removeprefix("not run: ")}
     ours = [getattr(evaluation, comparison.accuracy) for evaluation in row.evaluations]
     reasons = [comparison.obstacle] if comparison.obstacle else []
-    params = _params(entry, row, comparison)
+    params = differences(row, comparison, entry["note"])
     line |= {name: mean_of([getattr(evaluation, name) for evaluation in row.evaluations]) for name in ("last", "best")}
     line |= held(entry, ours, reasons, params)
-    line["reason"] = "; ".join([reason for reason in (line["reason"], row.reason) if reason])
+    ours_is = f"ours: {row.curation}" if row.curation else ""
+    told = (line["reason"], comparison.remark, ours_is, row.reason)
+    line["reason"] = "; ".join([reason for reason in told if reason])
     return line
 
 
@@ -213,14 +210,16 @@ def _gain(entry: Mapping[str, str], rows: Sequence[Row]) -> Line | None:
     """Hold the difference of Table 5, with psi minus without, against a gain that the text claims."""
     values, params = [], []
     for variant in ("with psi", "w/o psi"):
-        arch = next((row.arch for row in rows if (row.dataset, str(row.ipc)) == (entry["dataset"], entry["ipc"])), "")
+        place = (entry["dataset"], entry["ipc"])
+        pools = [row.sets[0].pool for row in rows if (row.dataset, str(row.ipc)) == place]
+        arch = next((pool["arch"] for pool in pools if pool), "")
         cell = {**entry, "source": "NCFM Table 5", "variant": variant, "arch": arch}
         candidates = [(row, c) for row, c in _candidates(cell, rows) if row.evaluations]
         if not candidates:
             return None
         row, comparison = candidates[0]
         values.append([evaluation.best for evaluation in row.evaluations])
-        params += [f"{variant}, {one}" for one in _params(cell, row, comparison)]
+        params += [f"{variant}, {one}" for one in differences(row, comparison)]
     drawn = bootstrap(values[0], 0) - bootstrap(values[1], 1)
     low, high = (float(bound) for bound in np.percentile(drawn, [2.5, 97.5]))
     ours = mean_of(values[0]) - mean_of(values[1])
