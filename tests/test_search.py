@@ -44,13 +44,14 @@ def test_it_trains_every_network_of_the_grid_and_they_learn(data, stored, tmp_pa
 
 
 def test_it_continues_after_a_kill_and_repeats_its_bytes(data, stored, tmp_path, capfd):
-    whole = helpers.run_search(data, stored, tmp_path / "whole.json")
+    settings = {"epochs": 12, "cutmix_probability": 0, "augmentation": ""}
+    whole = helpers.run_search(data, stored, tmp_path / "whole.json", **settings)
     runs = [one for network in read_json(whole)["networks"] for one in network["accuracies"]]
     assert len(runs) == 8 and len(set(runs)) > 2  # repeats and networks are not one and the same
     with pytest.raises(helpers.Killed):
-        helpers.run_search(data, stored, tmp_path / "killed.json", kill_at=6)
+        helpers.run_search(data, stored, tmp_path / "killed.json", kill_at=6, **settings)
     capfd.readouterr()
-    killed = helpers.run_search(data, stored, tmp_path / "killed.json")
+    killed = helpers.run_search(data, stored, tmp_path / "killed.json", **settings)
     assert "search: continuing from" in capfd.readouterr().err
     assert killed.read_bytes() == whole.read_bytes()
     assert not (tmp_path / "killed.checkpoint.safetensors").exists()

@@ -17,7 +17,7 @@ from ncfm.artifacts import read_json
 from ncfm.errors import DataError
 from ncfm.layout import Cell
 from ncfm.report.figures import STYLE, colour, save
-from ncfm.report.tables import deviation, markdown, number, plus_minus
+from ncfm.report.tables import deviation, markdown, plus_minus
 
 WHOLE = "whole"
 COLUMNS = (
@@ -100,13 +100,13 @@ def search_table(searches: Sequence[Search]) -> pd.DataFrame:
     for search, whole in compared(searches):
         line: dict[str, Any] = {name: search.names[name] for name in ("dataset", "ipc", "method")}
         line |= {"label": search.label, "protocol": search.names.get("protocol", layout.RELEASED)}
-        line |= {"n": len(search.accuracies), "missing": ", ".join((*search.missing, *whole.missing))}
+        line |= {"networks": len(search.networks), "n": len(search.accuracies)}
+        line |= {"missing": ", ".join((*search.missing, *whole.missing))}
         if _comparable(search, whole):
             truth = whole.accuracies.mean(0)
             correlations = np.array([rank_correlation(row, truth) for row in search.accuracies])
             chosen = search.accuracies.argmax(1)
             line |= {
-                "networks": len(truth),
                 "spearman": float(correlations.mean()),
                 "spearman_std": deviation(correlations),
                 "chosen": " / ".join(dict.fromkeys(_text(search.networks[index]) for index in chosen)),
@@ -135,7 +135,7 @@ def search_markdown(table: pd.DataFrame, title: str) -> str:
             "IPC": str(line["ipc"]),
             "method": line["label"],
             "protocol": line["protocol"],
-            "networks": number(line["networks"], 0),
+            "networks": str(line["networks"]),
             "Spearman": plus_minus(line["spearman"], line["spearman_std"], 2),
             "n": str(line["n"]),
             "chosen": line["chosen"] if isinstance(line["chosen"], str) else "-",
