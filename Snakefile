@@ -41,6 +41,7 @@ include: "workflow/rules/select.smk"
 include: "workflow/rules/curate.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/continual.smk"
+include: "workflow/rules/search.smk"
 include: "workflow/rules/report.smk"
 
 

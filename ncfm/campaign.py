@@ -11,18 +11,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 
 from ncfm import layout
 from ncfm.artifacts import storage_errors, write_json_if_changed, write_text
+from ncfm.campaign_checks import check_architecture, check_set, grid, with_own_norm
 from ncfm.campaign_file import CampaignFile, ContinualEntry, read_yaml
 from ncfm.campaign_layers import Layers
-from ncfm.datasets.catalogue import DatasetFacts, facts_of
+from ncfm.datasets.catalogue import facts_of
 from ncfm.errors import ParamsError, one_of
 from ncfm.layout import Cell
-from ncfm.models.registry import ARCHITECTURES, norm_of
 from ncfm.params import (
     STAGES,
     ContinualParams,
@@ -32,18 +32,19 @@ from ncfm.params import (
     PrepareParams,
     PretrainParams,
     ReportParams,
+    SearchParams,
     SelectParams,
     StageParams,
     parse,
 )
 
-NetworkStage = TypeVar("NetworkStage", PretrainParams, EvaluateParams)
 ACTIVE = "campaign.yaml"  # the active campaign and its cells, which dvc.yaml reads
 MAKERS: dict[str, type[DistillParams | SelectParams | CurateParams]] = {  # the stages that make sets
     "distill": DistillParams,
     "select": SelectParams,
     "curate": CurateParams,
 }
+WHOLE = "whole"  # the method of all training images, which a search compares with
 RESERVED = ("base", "campaign")  # names in params/ that are not campaigns
 
 
@@ -98,13 +99,17 @@ def load(name: str, folder: str | Path = "params") -> Campaign:
         p for file in files.values() for p, entry in file.protocols.items() if entry.evaluate
     }
     asked = [("protocols", protocol) for protocol in own.protocols]
-    asked += [("continual.protocol", own.continual.protocol)] if own.continual else []
+    tests = [(key, entry) for key in ("continual", "search") if (entry := getattr(own, key))]
+    asked += [(f"{key}.protocol", entry.protocol) for key, entry in tests]
     for key, protocol in asked:
         if protocol not in protocols:
             raise ParamsError(one_of("protocol", protocol, sorted(protocols), f"{path}: {key}"))
-    for method in own.continual.methods if own.continual else ():
-        if method not in own.methods:
-            raise ParamsError(one_of("method of this campaign", method, own.methods, f"{path}: continual.methods"))
+    for key, entry in tests:
+        for method in entry.methods:
+            if method not in own.methods:
+                raise ParamsError(one_of("method of this campaign", method, own.methods, f"{path}: {key}.methods"))
+    if own.search and WHOLE not in own.methods:
+        raise ParamsError(f"{path}: search: needs the method {WHOLE!r} in methods, to compare with")
     layers.check_methods()
     params: dict[Cell, StageParams] = {}
     for dataset in own.datasets:
@@ -133,10 +138,10 @@ def _add_cells(dataset: str, layers: Layers, params: dict[Cell, StageParams]) ->
         raise ParamsError(one_of(f"source of {dataset}", prepare.source, allowed, places["source"]))
     params[Cell("prepare", dataset)] = prepare
     pretrain, places = layers.merged(PretrainParams, dataset)
-    _check_architecture(pretrain.arch, facts, places["arch"])
-    pretrain = _with_own_norm(pretrain, places)
+    check_architecture(pretrain.arch, facts, places["arch"])
+    pretrain = with_own_norm(pretrain, places)
     for arch in own.architectures:
-        _check_architecture(arch, facts, f"{layers.path}: architectures")
+        check_architecture(arch, facts, f"{layers.path}: architectures")
     for ipc in ipcs:
         for method in own.methods:
             stage, source = layers.stage(method), layers.told("of", layers.ancestry(method))
@@ -147,7 +152,7 @@ def _add_cells(dataset: str, layers: Layers, params: dict[Cell, StageParams]) ->
                 stored = facts.smallest_class
                 values, places = layers.merged(SelectParams, dataset, stored, method)
             if isinstance(values, DistillParams | SelectParams):
-                _check_set(values, facts, stored, places)
+                check_set(values, facts, stored, places)
             extractor = None
             if not isinstance(values, SelectParams) or values.reads_extractors:
                 extractor = pretrain.arch
@@ -164,10 +169,11 @@ def _add_cells(dataset: str, layers: Layers, params: dict[Cell, StageParams]) ->
                     params[cell] = evaluation
             if own.continual and method in own.continual.methods:
                 _add_continual(dataset, stored, method, own.continual, layers, params)
+            _add_search(dataset, stored, method, layers, params)
 
 
 def _evaluation(layers: Layers, dataset: str, ipc: int, method: str, protocol: str, arch: str) -> EvaluateParams:
-    return _with_own_norm(*layers.merged(EvaluateParams, dataset, ipc, method, protocol, {"arch": arch}))
+    return with_own_norm(*layers.merged(EvaluateParams, dataset, ipc, method, protocol, {"arch": arch}))
 
 
 def _named(protocol: str) -> str | None:
@@ -193,36 +199,18 @@ def _add_continual(
                 params[Cell("continual", dataset, ipc, method, seed, arch, protocol=protocol, steps=steps)] = values
 
 
-def _check_architecture(arch: str, facts: DatasetFacts, where: str) -> None:
-    if arch not in ARCHITECTURES:
-        raise ParamsError(one_of("architecture", arch, ARCHITECTURES, where))
-    architecture = ARCHITECTURES[arch]
-    if not architecture.takes(facts.resolution):
-        raise ParamsError(
-            f"{where}: {arch} cannot take {facts.name}, whose resolution is {facts.resolution} "
-            f"(allowed: {architecture.resolutions})"
-        )
-
-
-def _with_own_norm(params: NetworkStage, places: dict[str, str]) -> NetworkStage:
-    """Return ``params`` with ``norm: default`` replaced by the architecture's own, so that results say what it was."""
-    return params.model_copy(update={"norm": norm_of(params.arch, params.norm, params.width, places["norm"])})
-
-
-def _check_set(values: DistillParams | SelectParams, facts: DatasetFacts, ipc: int, places: dict[str, str]) -> None:
-    where, factor, tiles = places["factor"], values.factor, ipc * values.factor**2
-    if facts.resolution % factor:
-        fits = [f for f in range(1, facts.resolution + 1) if facts.resolution % f == 0]
-        raise ParamsError(
-            f"{where}: is {factor}, but must divide the resolution {facts.resolution} of {facts.name} (allowed: {fits})"
-        )
-    if (isinstance(values, SelectParams) or values.initialisation == "mix") and tiles > facts.smallest_class:
-        raise ParamsError(
-            f"{where}: is {factor}, which at IPC {ipc} takes {tiles} real images per class, but the smallest class of "
-            f"{facts.name} has {facts.smallest_class} (allowed: IPC times factor squared up to {facts.smallest_class})"
-        )
-    if isinstance(values, DistillParams) and values.initialisation == "load" and not values.load:
-        raise ParamsError(f"{places['load']}: is missing, but initialisation: load needs the file to start from")
+def _add_search(dataset: str, ipc: int, method: str, layers: Layers, params: dict[Cell, StageParams]) -> None:
+    """Add the cells of a search on one method's sets, if there is one; it trains as evaluations of the protocol do."""
+    entry, where = layers.own.search, f"{layers.path}: search"
+    if not entry or method not in (*entry.methods, WHOLE):
+        return
+    networks = grid(entry, facts_of(dataset, where), where)
+    evaluation = layers.merged(EvaluateParams, dataset, ipc, method, entry.protocol)[0]
+    # What a search does not read stays as it is, so that changing it re-runs nothing.
+    training = evaluation.model_dump(exclude={"arch", "width", "norm", "looks"})
+    for seed in layers.seeds(method):
+        cell = Cell("search", dataset, ipc, method, seed, protocol=_named(entry.protocol))
+        params[cell] = SearchParams.model_validate({**training, **networks})
 
 
 def write_params(campaign: Campaign) -> None:
@@ -250,6 +238,7 @@ def report_contents(campaign: Campaign) -> dict[str, Any]:
         "labels": campaign.labels,
         "evaluations": [cell.names for cell in campaign.of("evaluate")],
         "continual": [cell.names for cell in campaign.of("continual")],
+        "search": [cell.names for cell in campaign.of("search")],
         "sets": [{"stage": cell.stage, **cell.names} for cell in campaign.of(*MAKERS)],
     }
 
@@ -266,7 +255,7 @@ def active_text(campaign: Campaign) -> str:
 
 def _item(cell: Cell) -> dict[str, str | int]:
     """Return what dvc.yaml needs to know of a cell: its names and, of an evaluation, what its files are called."""
-    if cell.stage not in ("evaluate", "continual"):
+    if cell.stage not in layout.TESTS:
         return cell.names
     return {**cell.names, "protocol": cell.protocol or layout.RELEASED, "file": layout.evaluation_name(cell)}
 

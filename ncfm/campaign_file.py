@@ -104,6 +104,18 @@ class ContinualEntry(BaseModel):
     protocol: str = RELEASED
 
 
+class SearchEntry(BaseModel):
+    """Architecture search: a grid of ConvNets, on the sets of which methods, trained under which protocol."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    depths: Annotated[tuple[Count, ...], Once]
+    widths: Annotated[tuple[Count, ...], Once]
+    norms: Annotated[tuple[str, ...], Once]
+    methods: Annotated[tuple[str, ...], Once]
+    protocol: str = RELEASED
+
+
 class CampaignFile(_DatasetSection):
     """The whole of one params file."""
 
@@ -112,6 +124,7 @@ class CampaignFile(_DatasetSection):
     architectures: Annotated[tuple[str, ...], Once] = ()
     protocols: Annotated[dict[Name, ProtocolEntry], BeforeValidator(_named), AfterValidator(_free)] = {}
     continual: ContinualEntry | None = None
+    search: SearchEntry | None = None
     datasets: dict[str, DatasetEntry] = {}
     methods: dict[Name, MethodEntry] = {}
 

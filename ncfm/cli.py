@@ -50,6 +50,11 @@ EXAMPLES = {
         f"--data {PATHS}/datasets/digits --set {PATHS}/sets/digits/ipc1/paper/seed0/distilled.safetensors "
         f"--out {PATHS}/evaluations/digits/ipc1/paper/seed0/convnet-3.steps5.json"
     ),
+    "search": (
+        f"ncfm search --params {PATHS}/params/search/digits/ipc1/paper/search.json "
+        f"--data {PATHS}/datasets/digits --set {PATHS}/sets/digits/ipc1/paper/seed0/distilled.safetensors "
+        f"--out {PATHS}/evaluations/digits/ipc1/paper/seed0/search.json"
+    ),
     "report": f"ncfm report --params {PATHS}/params/report.json --results {PATHS}",
     "track": "ncfm track import results",
     **cli_sets.EXAMPLES,
@@ -152,6 +157,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, run, text in (
         ("evaluate", _evaluate, "Train fresh networks on a distilled set and test them on real images."),
         ("continual", _continual, "Train fresh networks as classes arrive in groups, each time on all seen so far."),
+        ("search", _search, "Train a grid of networks on a set, to see which architectures it finds best."),
     ):
         sub = command(name, run, text)
         inputs(sub, "params", "data")
@@ -271,7 +277,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from ncfm.params import EvaluateParams, read_stage_params
 
     params = read_stage_params(EvaluateParams, options.params)
-    names = _trained_names(options, params.arch)
+    names = _trained_names(options, arch=params.arch)
     with _recorded(params, options.out, names, [options.set, options.data / "test.safetensors"]) as record:
         evaluate(params, options.data, options.set, names, options.out, record)
 
@@ -281,16 +287,26 @@ def _continual(options: argparse.Namespace) -> None:
     from ncfm.params import ContinualParams, read_stage_params
 
     params = read_stage_params(ContinualParams, options.params)
-    names = {**_trained_names(options, params.arch), "steps": params.steps}
+    names = _trained_names(options, arch=params.arch, steps=params.steps)
     with _recorded(params, options.out, names, [options.set, options.data / "test.safetensors"]) as record:
         continual(params, options.data, options.set, names, options.out, record)
 
 
-def _trained_names(options: argparse.Namespace, arch: str) -> dict[str, str | int]:
+def _search(options: argparse.Namespace) -> None:
+    from ncfm.params import SearchParams, read_stage_params
+    from ncfm.search import search
+
+    params = read_stage_params(SearchParams, options.params)
+    names = _trained_names(options)
+    with _recorded(params, options.out, names, [options.set, options.data / "test.safetensors"]) as record:
+        search(params, options.data, options.set, names, options.out, record)
+
+
+def _trained_names(options: argparse.Namespace, **own: str | int) -> dict[str, str | int]:
     from ncfm.artifacts import read_metadata
 
     protocol = {} if options.protocol == RELEASED else {"protocol": options.protocol}
-    return {**read_metadata(options.set).get("names", {}), "arch": arch, **protocol}
+    return {**read_metadata(options.set).get("names", {}), **own, **protocol}
 
 
 def _report(options: argparse.Namespace) -> None:

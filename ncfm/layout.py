@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+TESTS = ("evaluate", "continual", "search")  # the stages that train networks on one set and test them
 RELEASED = "released"  # the protocol of evaluation that is meant where none is named
 
 
@@ -79,7 +80,7 @@ def params_file(campaign: str, cell: Cell) -> PurePosixPath:
         return root / cell.stage / f"{cell.dataset}.json"
     if cell.stage in ("distill", "select", "curate"):
         return root / cell.stage / str(cell.dataset) / f"ipc{cell.ipc}" / f"{cell.method}.json"
-    if cell.stage in ("evaluate", "continual"):
+    if cell.stage in TESTS:
         folder = root / cell.stage / str(cell.dataset) / f"ipc{cell.ipc}" / str(cell.method)
         return folder / f"{evaluation_name(cell)}.json"
     return root / "report.json"
@@ -104,14 +105,14 @@ def set_folder(campaign: str, cell: Cell) -> PurePosixPath:
 def evaluation_name(cell: Cell) -> str:
     """Return how an evaluation's files begin: ``convnet-3``, or ``convnet-3.dm`` under the protocol ``dm``.
 
-    Continual learning in 5 steps: ``convnet-3.steps5``.
+    Continual learning in 5 steps: ``convnet-3.steps5``. A search, which has many architectures: ``search``.
     """
     steps = None if cell.steps is None else f"steps{cell.steps}"
-    return ".".join(name for name in (cell.arch, cell.protocol, steps) if name is not None)
+    return ".".join(name for name in (cell.arch or cell.stage, cell.protocol, steps) if name is not None)
 
 
 def evaluation_file(campaign: str, cell: Cell) -> PurePosixPath:
-    """Return the JSON file of one evaluation, or of continual learning."""
+    """Return the JSON file of one evaluation, of continual learning or of a search."""
     folder = campaign_folder(campaign) / "evaluations" / str(cell.dataset) / f"ipc{cell.ipc}" / str(cell.method)
     return folder / f"seed{cell.seed}" / f"{evaluation_name(cell)}.json"
 

@@ -201,6 +201,20 @@ class ContinualParams(EvaluateParams):
     steps: Count = Field(5, description="groups of classes; must divide their number")
 
 
+class SearchParams(EvaluateProtocol):
+    """The stage `search`: a grid of ConvNets trained on one set, in place of one of ``width`` and ``norm``."""
+
+    stage = "search"
+    depths: tuple[Count, ...] = Field((3,), description="blocks of the ConvNets")
+    widths: tuple[Count, ...] = Field((128,), description="channels per block")
+    norms: tuple[str, ...] = Field(("instance",), description="normalisations")
+
+    @property
+    def candidates(self) -> list[tuple[str, int, str]]:
+        """Architecture, width and normalisation of every network of the grid."""
+        return [(f"convnet-{d}", w, n) for d in self.depths for w in self.widths for n in self.norms]
+
+
 class ReportParams(StageParams):
     """What the tables show."""
 
@@ -218,6 +232,7 @@ STAGES: dict[str, type[StageParams]] = {
         CurateParams,
         EvaluateParams,
         ContinualParams,
+        SearchParams,
         ReportParams,
     )
 }

@@ -10,7 +10,7 @@ from ncfm.campaign import MAKERS, Campaign
 from ncfm.costs import DEVICES, Device, Work, network_work
 from ncfm.datasets.catalogue import DatasetFacts, facts_of
 from ncfm.layout import Cell
-from ncfm.params import ComputeParams, DistillParams, EvaluateParams, PretrainParams, SelectParams
+from ncfm.params import ComputeParams, DistillParams, EvaluateParams, PretrainParams, SearchParams, SelectParams
 
 LABEL_BYTES, FLOAT_BYTES = 8, 4
 ROW_BYTES = 120  # of a history or of one look at the test set
@@ -61,6 +61,8 @@ def seconds_of(cell: Cell, campaign: Campaign, devices: Sequence[Device] = DEVIC
     params, facts = campaign.params[cell], facts_of(str(cell.dataset))
     if cell.stage in ("prepare", "select"):  # downloads and copies, minutes at most
         return tuple(0.0 for _ in devices)
+    if isinstance(params, SearchParams):
+        return _searching(cell, params, campaign, devices)
     pool = params if isinstance(params, PretrainParams | EvaluateParams) else _pool(cell, campaign)
     network = network_work(pool.arch, facts, pool.width, pool.norm)
     if network is None:
@@ -70,11 +72,25 @@ def seconds_of(cell: Cell, campaign: Campaign, devices: Sequence[Device] = DEVIC
     elif isinstance(params, DistillParams):
         work = costs.distillation(params, facts, network, int(cell.ipc or 0))
     elif isinstance(params, EvaluateParams):
-        images = facts.classes * int(cell.ipc or 0) * _factor(cell, campaign) ** 2
+        images = _images(cell, campaign)
         work = costs.evaluation(params, facts, network, images)
     else:
         return None
     return tuple(device.seconds(work, params) for device in devices)
+
+
+def _searching(
+    cell: Cell, params: SearchParams, campaign: Campaign, devices: Sequence[Device]
+) -> tuple[float, ...] | None:
+    facts, once = facts_of(str(cell.dataset)), params.model_copy(update={"looks": 1})
+    total = [0.0] * len(devices)
+    for arch, width, norm in params.candidates:
+        network = network_work(arch, facts, width, norm)
+        if network is None:
+            return None
+        work = costs.evaluation(once, facts, network, _images(cell, campaign))
+        total = [before + device.seconds(work, params) for before, device in zip(total, devices, strict=True)]
+    return tuple(total)
 
 
 def disk_of(cell: Cell, campaign: Campaign) -> float:
@@ -89,6 +105,8 @@ def disk_of(cell: Cell, campaign: Campaign) -> float:
         return facts.classes * int(cell.ipc or 0) * pixels * FLOAT_BYTES + rows * ROW_BYTES
     if isinstance(params, EvaluateParams):
         return 2 * params.networks * min(params.looks, params.epochs) * ROW_BYTES  # in the result and in its record
+    if isinstance(params, SearchParams):
+        return 2 * len(params.candidates) * params.networks * ROW_BYTES
     return (facts.images("train") + facts.images("test")) * (pixels + LABEL_BYTES)
 
 
@@ -98,15 +116,15 @@ def _pool(cell: Cell, campaign: Campaign) -> PretrainParams:
     return params
 
 
-def _factor(cell: Cell, campaign: Campaign) -> int:
-    """Return the factor of the set that an evaluation reads."""
+def _images(cell: Cell, campaign: Campaign) -> int:
+    """Return how many decoded images a network is trained on."""
     wanted = (cell.dataset, cell.ipc, cell.method, cell.seed)
     made = next(c for c in campaign.of(*MAKERS) if (c.dataset, c.ipc, c.method, c.seed) == wanted)
     if made.of:
-        return _factor(replace(cell, method=made.of), campaign)
+        return _images(replace(cell, method=made.of), campaign)
     params = campaign.params[made]
     assert isinstance(params, DistillParams | SelectParams)
-    return params.factor
+    return facts_of(str(cell.dataset)).classes * int(cell.ipc or 0) * params.factor**2
 
 
 def reported_seconds(

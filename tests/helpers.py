@@ -20,10 +20,12 @@ from ncfm.params import (
     DistillParams,
     EvaluateParams,
     PretrainParams,
+    SearchParams,
     SelectParams,
     StageParams,
 )
 from ncfm.records import Record
+from ncfm.search import search
 from ncfm.seeding import generator
 from ncfm.selection import select
 
@@ -133,6 +135,14 @@ def run_continual(data: Path, stored: Path, out: Path, kill_at: int | None = Non
     """Learn continually in three steps with two networks of four epochs unless changed; return the JSON file."""
     params = ContinualParams(**{**NETWORK, "networks": 2, "epochs": 4, "steps": 3, **changes})
     continual(params, data, stored, {"arch": params.arch}, out, record_of("continual", out, params, kill_at))
+    return out
+
+
+def run_search(data: Path, stored: Path, out: Path, kill_at: int | None = None, **changes: Any) -> Path:
+    """Train ConvNet-3 of two widths and two normalisations twice, four epochs, unless changed; return the JSON file."""
+    grid = {"widths": (4, 8), "norms": ("none", "batch")}
+    params = SearchParams(**{"batch": 8, "networks": 2, "epochs": 4, "learning_rate": 0.02, **grid, **changes})
+    search(params, data, stored, {}, out, record_of("search", out, params, kill_at))
     return out
 
 

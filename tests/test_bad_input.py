@@ -125,6 +125,7 @@ def refuses(arguments: list[str], expected: str, capsys: pytest.CaptureFixture[s
     assert after.keys() == before.keys() and after == before
 
 
+GRID: dict[str, Any] = {"depths": [3], "widths": [8], "norms": ["none"], "methods": ["paper"]}
 AT_LEAST_1 = "but should be greater than or equal to 1"
 # what is put where, and what the line must say after the name of the file
 CAMPAIGN_FAULTS: list[tuple[str, str, Any, str]] = [
@@ -162,6 +163,9 @@ CAMPAIGN_FAULTS: list[tuple[str, str, Any, str]] = [
     ),
     ("trial", "continual", {"steps": [5], "methods": ["paper"], "protocol": "d"}, "continual.protocol: unknown protoc"),
     ("trial", "continual", {"steps": [5]}, "continual.methods: is missing"),
+    ("trial", "search", GRID, "search: needs the method 'whole' in methods, to compare with"),
+    ("trial", "search", {**GRID, "methods": ["papr"]}, "search.methods: unknown method of this campaign 'papr'; did "),
+    ("trial", "search", {**GRID, "protocol": "d"}, "search.protocol: unknown protocol 'd'"),
     ("trial", "methods.a/b", {"like": "paper"}, "methods.a/b: is 'a/b', but should match pattern"),
     ("trial", "methods.paper.stage", "distil", "methods.paper.stage: unknown stage … (allowed: distill, select, cu"),
     (

@@ -247,9 +247,9 @@ def test_committed_campaigns(name):
     chosen = campaign.load(name, COMMITTED)
     for stage in STAGES:
         keys = [cell.key for cell in chosen.of(stage)]
-        assert len(set(keys)) == len(keys) and (keys or stage in ("select", "curate", "continual"))
+        assert len(set(keys)) == len(keys) and (keys or stage in ("select", "curate", "continual", "search"))
     outputs = [layout.set_folder(name, cell) for cell in chosen.of(*campaign.MAKERS)]
-    outputs += [layout.evaluation_file(name, cell) for cell in chosen.of("evaluate")]
+    outputs += [layout.evaluation_file(name, cell) for cell in chosen.of(*layout.TESTS)]
     assert len(set(outputs)) == len(outputs)
     assert len(set(chosen.labels.values())) == len(chosen.labels)
     head = (COMMITTED / f"{name}.yaml").read_text(encoding="utf-8")

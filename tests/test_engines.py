@@ -32,13 +32,14 @@ methods: {random: {}, herding: {seeds: [0, 1]}, forgetting-tiles: {}, whole: {}}
 """
 STAGES = {"prepare": 1, "pretrain": 1, "distill": 1, "select": 1, "evaluate": 2, "report": 1}
 
-# What the tiny campaign leaves out: other protocols of evaluation, curation, continual learning.
+# What the tiny campaign leaves out: other protocols of evaluation, curation, continual learning, search.
 TRIAL = """
 architectures: [convnet-3, convnet-4]
 datasets: {digits: {ipcs: [1, 2]}}
-methods: {paper: {seeds: [0, 1]}, random: {}, paper-curated: {}}
+methods: {paper: {seeds: [0, 1]}, random: {}, paper-curated: {}, whole: {}}
 protocols: [released, dm]
 continual: {steps: [2, 5], methods: [paper, random], protocol: dm}
+search: {depths: [3, 4], widths: [8], norms: [none], methods: [paper], protocol: dm}
 """
 
 pytest.importorskip("snakemake")
@@ -202,6 +203,7 @@ def test_layout_is_what_the_engines_write(sources: Tree, monkeypatch: pytest.Mon
             "curate": lambda c: layout.set_folder("trial", c) / "distilled.safetensors",
             "evaluate": lambda c: layout.evaluation_file("trial", c),
             "continual": lambda c: layout.evaluation_file("trial", c),
+            "search": lambda c: layout.evaluation_file("trial", c),
             "report": lambda c: layout.campaign_folder("trial") / "tables/metrics.json",
         }[cell.stage](cell)
         assert {str(expected), str(layout.record_file(expected))} <= outputs

@@ -13,6 +13,7 @@ from ncfm.report.collect import collect
 from ncfm.report.continual import collect_courses, continual_markdown, continual_table, write_courses
 from ncfm.report.page import page
 from ncfm.report.ranking import ranking_markdown, ranking_table
+from ncfm.report.search import collect_searches, search_markdown, search_table, write_searches
 from ncfm.report.verdict_text import verdicts_markdown
 from ncfm.report.verdicts import read_reported, touches, verdict_table
 
@@ -21,6 +22,7 @@ OUTPUTS = (
     *("tables/verdicts.csv", "tables/verdicts.md", "tables/ranking.csv", "tables/ranking.md", "tables/metrics.json"),
     *("tables/paper.csv", "tables/paper.md", "tables/paper.tex"),
     *("tables/continual.csv", "tables/continual.md", "figures/continual.png", "figures/continual.svg"),
+    *("tables/search.csv", "tables/search.md", "figures/search.png", "figures/search.svg"),
     "report.html",
     *("figures/grid.png", "figures/accuracy.png", "figures/accuracy.svg", "figures/history.png", "figures/history.svg"),
 )
@@ -63,6 +65,11 @@ def report(params: ReportParams, contents: dict[str, Any], results: Path, record
     write_courses(courses, results / "figures/continual")
     write_text(results / "tables/continual.csv", tables.csv_text(learnt))
     write_text(results / "tables/continual.md", continual_markdown(learnt, collected.title))
+    searches = collect_searches(contents, results)
+    searched = search_table(searches)
+    write_searches(searches, results / "figures/search")
+    write_text(results / "tables/search.csv", tables.csv_text(searched))
+    write_text(results / "tables/search.md", search_markdown(searched, collected.title))
     write_json(results / "tables/metrics.json", metrics)
     write_text(results / "report.html", page(collected, table, verdicts, touched, results / "figures"))
     outputs: list[str | Path] = [results / name for name in OUTPUTS]

@@ -146,7 +146,8 @@ def read_contents(path: Path) -> Values:
 def evaluation_files(contents: Values, results: Path) -> list[str | Path]:
     """Return the evaluation files that are there, of those that ``contents`` lists."""
     files = _Files(contents["campaign"], results)
-    cells = [Cell("evaluate", **names) for names in [*contents["evaluations"], *contents.get("continual", [])]]
+    listed = {"evaluate": contents["evaluations"], **{stage: contents.get(stage, []) for stage in layout.TESTS[1:]}}
+    cells = [Cell(stage, **names) for stage, cells in listed.items() for names in cells]
     paths = [files.place(layout.evaluation_file(files.campaign, cell)) for cell in cells]
     return [path for path in paths if path.is_file()]
 

@@ -214,9 +214,9 @@ def number(value: Any, decimals: int) -> str:
     return "-" if value is None or pd.isna(value) else f"{value:.{decimals}f}"
 
 
-def plus_minus(mean: Any, std: Any) -> str:
-    """Return ``mean ± deviation`` with one decimal, or the mean alone where there is no deviation."""
-    return number(mean, 1) + ("" if std is None or pd.isna(std) else f" ± {std:.1f}")
+def plus_minus(mean: Any, std: Any, decimals: int = 1) -> str:
+    """Return ``mean ± deviation`` with fixed decimals, or the mean alone where there is no deviation."""
+    return number(mean, decimals) + ("" if std is None or pd.isna(std) else f" ± {std:.{decimals}f}")
 
 
 def markdown(table: pd.DataFrame) -> str:

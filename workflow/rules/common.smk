@@ -42,7 +42,7 @@ def source_of(wildcards):
 
 def protocol_of(wildcards):
     """Return the protocol of the evaluation whose files have this name."""
-    cells = {layout.evaluation_name(cell): cell for cell in CAMPAIGN.of("evaluate", "continual")}
+    cells = {layout.evaluation_name(cell): cell for cell in CAMPAIGN.of(*layout.TESTS)}
     return cells[wildcards.test].protocol or layout.RELEASED
 
 
@@ -53,6 +53,6 @@ def set_files(name, *stages):
 
 
 def evaluation_files():
-    """Return the file of every evaluation, continual learning included, and its record."""
-    files = [layout.evaluation_file(CAMPAIGN.name, cell) for cell in CAMPAIGN.of("evaluate", "continual")]
+    """Return the file of every evaluation, continual learning and searches included, and its record."""
+    files = [layout.evaluation_file(CAMPAIGN.name, cell) for cell in CAMPAIGN.of(*layout.TESTS)]
     return [str(path) for file in files for path in (file, layout.record_file(file))]

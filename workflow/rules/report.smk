@@ -20,6 +20,8 @@ rule report:
             "results/{campaign}/tables/ranking.md",
             "results/{campaign}/tables/continual.csv",
             "results/{campaign}/tables/continual.md",
+            "results/{campaign}/tables/search.csv",
+            "results/{campaign}/tables/search.md",
         ],
         metrics="results/{campaign}/tables/metrics.json",
         record="results/{campaign}/tables/metrics.record.json",
@@ -29,10 +31,12 @@ rule report:
         continual=report(
             "results/{campaign}/figures/continual.svg", caption="../report/continual.rst", category="Figures"
         ),
+        search=report("results/{campaign}/figures/search.svg", caption="../report/search.rst", category="Figures"),
         pictures=[
             "results/{campaign}/figures/accuracy.png",
             "results/{campaign}/figures/history.png",
             "results/{campaign}/figures/continual.png",
+            "results/{campaign}/figures/search.png",
         ],
     log:
         "results/{campaign}/logs/report.log",
