@@ -15,6 +15,7 @@ import yaml
 import ncfm
 from ncfm import campaign
 from ncfm.augmentation import Draw
+from ncfm.curate import curate
 from ncfm.datasets.split import load_split
 from ncfm.distill import Distillation, distill
 from ncfm.errors import DivergenceError, NcfmError
@@ -103,16 +104,18 @@ def test_every_method_of_the_base_gives_a_set(data, pool, tmp_path):
     (tmp_path / "all.yaml").write_text(yaml.safe_dump({**own, "distill": tiny, "select": {"epochs": 3}}))
     resolved = campaign.load("all", tmp_path)
     seen = set()
-    for cell in resolved.of("distill", "select"):
+    for cell in resolved.of(*campaign.MAKERS):
         params, out = resolved.params[cell], tmp_path / cell.method
         ipc = helpers.PER_CLASS if cell.method == "whole" else 1
         names = {"dataset": "made", "ipc": ipc, "method": cell.method, "seed": 0}
         record = helpers.record_of(cell.stage, out / "distilled.safetensors", params, **names)
         if cell.stage == "distill":
             distill(params, data, pool, names, out, record)
-        else:
+        elif cell.stage == "select":
             select(params, data, pool if params.reads_extractors else None, names, out, record)
-        check_set(out / "distilled.safetensors", ipc=ipc, factor=params.factor)
+        else:
+            curate(params, data, pool, tmp_path / cell.of / "distilled.safetensors", names, out, record)
+        check_set(out / "distilled.safetensors", ipc=ipc, factor=2 if cell.stage == "curate" else params.factor)
         assert ncfm.load(out / "distilled.safetensors").names == names
         seen.add(cell.method)
     assert seen == set(methods)
