@@ -228,7 +228,7 @@ def test_classes_over_processes_equal_one_process(processes, data, pool, tmp_pat
         arguments = [sys.executable, *launcher, *command, str(tmp_path / name)]
         subprocess.run(arguments, check=True, env=environment, cwd=Path(__file__).parent.parent, timeout=200)
     images = [load_tensors(tmp_path / name / "distilled.safetensors")[0]["images"] for name in ("several", "one")]
-    # Adam makes a part of a step (0.002) out of the rounding of a gradient that is almost zero: few pixels, never a step.
+    # Adam makes a part of a step (0.002) of the rounding of a gradient near zero: few pixels, and never a whole step.
     difference = (images[0] - images[1]).abs()
     assert difference.max() < 0.001
     assert (difference > 1e-4).float().mean() < 0.005
