@@ -20,7 +20,7 @@ FLOORS: tuple[set[str], ...] = (
     {"campaign_layers"},
     {"discrepancy", "frequencies", "augmentation", "multiformation"},
     {"datasets", "models"},
-    {"compute", "costs"},
+    {"compute", "costs", "campaign_cells"},
     {"campaign", "training", "distilled", "runs"},
     {"extractors", "exchange", "plan"},
     {"distill", "selection", "curate", "evaluate", "continual"},
