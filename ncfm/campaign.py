@@ -25,7 +25,8 @@ from ncfm.layout import Cell
 from ncfm.params import STAGES, ReportParams, StageParams, parse
 
 ACTIVE = "campaign.yaml"  # the active campaign and its cells, which dvc.yaml reads
-RESERVED = ("base", "campaign")  # names in params/ that are not campaigns
+ARTEFACTS = "dvc.yaml"  # a DVC stage for each of its artefacts; only there where it has any
+RESERVED = ("base", "campaign", "dvc")  # names in params/ that are not campaigns
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,7 @@ def report_contents(campaign: Campaign, artefact: str | None = None) -> dict[str
     cells = campaign.artefacts[artefact] if artefact else campaign.cells
     return {
         "campaign": campaign.name,
+        **({"artefact": artefact} if artefact else {}),
         "title": campaign.title,
         "labels": campaign.labels,
         "evaluations": [cell.names for cell in cells if cell.stage == "evaluate"],
@@ -150,29 +152,55 @@ def artefact_files(campaign: Campaign, artefact: str) -> list[str]:
 
 def active_text(campaign: Campaign) -> str:
     """Return the text of `params/campaign.yaml`: the active campaign and its cells, for dvc.yaml."""
-    groups = [group for group in (*STAGES, "select-with-extractors", "artefact") if group != "report"]
+    groups = [group for group in (*STAGES, "select-with-extractors") if group != "report"]
     cells: dict[str, dict[str, Any]] = {group: {} for group in groups}
     for cell in campaign.cells:
-        if cell.group != "report":
-            cells[cell.group][cell.key] = _item(cell, campaign)
+        if cell.stage != "report":
+            cells[cell.group][cell.key] = _item(cell)
     head = "# Written by `ncfm use NAME`; dvc.yaml runs these cells. Edit params/<campaign>.yaml, then run it again.\n"
     return head + yaml.safe_dump({"campaign": campaign.name, "cells": cells}, sort_keys=False, width=120)
 
 
-def _item(cell: Cell, campaign: Campaign) -> dict[str, Any]:
-    """Return what dvc.yaml needs to know of a cell: its names and what its, or its inputs', files are called."""
-    if cell.artefact:
-        return {**cell.names, "files": artefact_files(campaign, cell.artefact)}
+def _item(cell: Cell) -> dict[str, str | int]:
+    """Return what dvc.yaml needs to know of a cell: its names and, of an evaluation, what its files are called."""
     if cell.stage not in ("evaluate", "continual"):
         return cell.names
     return {**cell.names, "protocol": cell.protocol or layout.RELEASED, "file": layout.evaluation_name(cell)}
 
 
+def artefacts_text(campaign: Campaign) -> str:
+    """Return the text of `params/dvc.yaml`: a stage per artefact, which dvc.yaml cannot have.
+
+    A stage there cannot have a list of inputs that params/campaign.yaml names. Empty where there are no artefacts.
+    """
+    stages: dict[str, dict[str, Any]] = {}
+    results = layout.campaign_folder(campaign.name)
+    for cell in campaign.of("report"):
+        if cell.artefact:
+            params = str(layout.params_file(campaign.name, cell))
+            stages[cell.artefact] = {
+                "wdir": "..",
+                "cmd": f"ncfm report --params {params} --results {results}",
+                "deps": [params, *artefact_files(campaign, cell.artefact)],
+                "outs": [f"{results}/tables/{cell.artefact}.{end}" for end in ("csv", "md", "tex", "record.json")],
+            }
+    head = "# Written by `ncfm use NAME`: `dvc repro params/dvc.yaml:ARTEFACT` makes one artefact of the campaign.\n"
+    return head + yaml.safe_dump({"stages": stages}, sort_keys=False, width=120) if stages else ""
+
+
 def use(campaign: Campaign, folder: str | Path = "params") -> None:
-    """Make a campaign the active one: write the cells' params and `params/campaign.yaml`, each only where changed."""
+    """Make a campaign the active one: write the cells' params, `params/campaign.yaml` and, of artefacts,
+    `params/dvc.yaml`, each only where changed.
+    """
     write_params(campaign)  # first: where they can't be written, the active campaign stays the old one
-    if not _is_active(campaign, folder):
-        write_text(Path(folder) / ACTIVE, active_text(campaign))
+    for path, text in _active_files(campaign, folder).items():
+        if _text(path) == text:
+            continue
+        if text:
+            write_text(path, text)
+        else:
+            with storage_errors(path):
+                path.unlink()
 
 
 def check_active(campaign: Campaign, folder: str | Path = "params") -> None:
@@ -185,5 +213,12 @@ def check_active(campaign: Campaign, folder: str | Path = "params") -> None:
 
 
 def _is_active(campaign: Campaign, folder: str | Path) -> bool:
-    target = Path(folder) / ACTIVE
-    return target.is_file() and target.read_text(encoding="utf-8") == active_text(campaign)
+    return all(_text(path) == text for path, text in _active_files(campaign, folder).items())
+
+
+def _active_files(campaign: Campaign, folder: str | Path) -> dict[Path, str]:
+    return {Path(folder) / ACTIVE: active_text(campaign), Path(folder) / ARTEFACTS: artefacts_text(campaign)}
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""

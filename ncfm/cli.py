@@ -161,7 +161,7 @@ def _parser() -> argparse.ArgumentParser:
 
     cli_sets.add_commands(command, cell)
 
-    sub = command("report", _report, "Write the tables and figures of a campaign.")
+    sub = command("report", _report, "Write the tables and figures of a campaign, or one of its artefacts.")
     inputs(sub, "params")
     path(sub, "results", "folder of the campaign's results")
 
@@ -295,14 +295,18 @@ def _trained_names(options: argparse.Namespace, arch: str) -> dict[str, str | in
 
 def _report(options: argparse.Namespace) -> None:
     from ncfm.params import ReportParams, parse
-    from ncfm.report.build import report
+    from ncfm.report.build import artefact_report, report
     from ncfm.report.collect import evaluation_files, read_contents
 
     contents = read_contents(options.params)
     own = {key: value for key, value in contents.items() if key in ReportParams.model_fields}
     params = parse(ReportParams, own, str(options.params))
-    output, inputs = options.results / "tables/metrics.json", evaluation_files(contents, options.results)
-    with _recorded(params, output, {}, inputs) as record:
+    inputs = evaluation_files(contents, options.results)
+    if artefact := contents.get("artefact"):
+        with _recorded(params, options.results / f"tables/{artefact}.csv", {"artefact": artefact}, inputs) as record:
+            artefact_report(contents, options.results, record)
+        return
+    with _recorded(params, options.results / "tables/metrics.json", {}, inputs) as record:
         report(params, contents, options.results, record)
 
 
