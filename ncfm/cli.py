@@ -122,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
         command(name, run, text).add_argument("campaign", help="a campaign: params/<campaign>.yaml")
     sub = command("plan", _plan, "Print a campaign's cells, and estimates of its device hours and disk; runs nothing.")
     sub.add_argument("campaign", nargs="?", help="a campaign: params/<campaign>.yaml (default: the active one)")
+    sub.add_argument("--artefact", help="only what this table or figure of the campaign needs, e.g. table4 of paper")
 
     sub = command("prepare", _prepare, "Fetch a data set, check it and write it as tensors.")
     inputs(sub, "params")
@@ -192,7 +193,7 @@ def _plan(options: argparse.Namespace) -> None:
     from ncfm import campaign
     from ncfm.plan import plan_text
 
-    print(plan_text(campaign.load(options.campaign or campaign.active())), end="")
+    print(plan_text(campaign.load(options.campaign or campaign.active()), options.artefact), end="")
 
 
 def _prepare(options: argparse.Namespace) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ncfm.datasets.imagenet_classes import IMAGENET_CLASSES
 from ncfm.models.registry import ARCHITECTURES, norm_of
 from ncfm.params import DistillParams, EvaluateParams, PretrainParams, SelectParams, StageParams
 from ncfm.report.collect import Row, StoredSet
@@ -24,6 +25,13 @@ RECIPES: dict[str, dict[str, Any]] = {
         "schedule": "plateau",
     },
 }
+# Where the released configurations depart from both, by data set and IPC (facts/protocol.md sections 1 to 3).
+EXCEPTIONS: dict[tuple[str, int], dict[str, dict[str, Any]]] = {
+    ("cifar100", 10): {"distill": {"optimizer": "sgd", "learning_rate": 0.01, "momentum": 0.5}},
+    ("tinyimagenet", 10): {"evaluate": {"epochs": 300}},
+    ("tinyimagenet", 50): {"evaluate": {"epochs": 40}},
+}
+SUBSETS = {"pretrain": {"epochs": 80}, "evaluate": {"networks": 3}}  # of ImageNet, at every IPC
 PSI_PAIR = "psi vs no psi"  # how the note of a reported gain begins that is Table 5 with psi minus without
 CURATED = ("NCFM Table 1", "NCFM Table 2", "NCFM Table 4", "NCFM Fig 3 (digitised)")
 # Fields that change nothing unless another field has a certain value; None: they never do.
@@ -111,9 +119,10 @@ def differences(row: Row, stored: StoredSet, recipe: Mapping[str, Any], note: st
 
     Extractors are of the network that tests, unless the reported row's ``note`` names another.
     """
-    full_pool = _network(PretrainParams, _extractor(note) or row.arch)
-    full_evaluate = _network(EvaluateParams, row.arch)
-    distillation = {**_defaults(DistillParams), **recipe}
+    special = _exceptions(row)
+    full_pool = {**_network(PretrainParams, _extractor(note) or row.arch), **special.get("pretrain", {})}
+    full_evaluate = {**_network(EvaluateParams, row.arch), **special.get("evaluate", {})}
+    distillation = {**_defaults(DistillParams), **recipe, **special.get("distill", {})}
     return [
         *_differing("extractors", stored.pool or {}, full_pool),
         *_differing("distillation", stored.params, distillation),
@@ -124,13 +133,17 @@ def differences(row: Row, stored: StoredSet, recipe: Mapping[str, Any], note: st
 def timing_differences(row: Row, stored: StoredSet, recipe: Mapping[str, Any]) -> list[str]:
     """List the params that make an iteration of another size than the full protocol's, as :func:`differences` does."""
     full_pool = {key: value for key, value in _network(PretrainParams, row.arch).items() if key in ("width", "norm")}
-    distillation = {**_defaults(DistillParams), **recipe}
+    distillation = {**_defaults(DistillParams), **recipe, **_exceptions(row).get("distill", {})}
     for field in ("iterations", "learning_rate", "schedule", "load"):
         del distillation[field]
     return [
         *_differing("extractors", stored.pool or {}, {**full_pool, "arch": row.arch}),
         *_differing("distillation", stored.params, distillation),
     ]
+
+
+def _exceptions(row: Row) -> Mapping[str, dict[str, Any]]:
+    return SUBSETS if row.dataset in IMAGENET_CLASSES else EXCEPTIONS.get((row.dataset, row.ipc), {})
 
 
 def _extractor(note: str) -> str:
