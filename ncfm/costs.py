@@ -59,16 +59,16 @@ class NetworkWork:
 
 
 # One image of 3 x 32 x 32 at width 128, counted by torch's FlopCounterMode (tests/test_plan.py counts some again): the
-# first layer, the others, activations (outputs of convolutions; of ViT those of its linear layers), features, parameters.
-# The head is added for the number of classes.
+# first layer, the others, activations (outputs of convolutions; of ViT of its linear layers), features, parameters.
+# The head and its parameters are added for the number of classes.
 COUNTED = {
-    "alexnet": NetworkWork(19660800, 470286336, 0, 221184, 3072, 1872202),
-    "vgg-11": NetworkWork(3538944, 301989888, 0, 151552, 512, 9231114),
-    "resnet-18": NetworkWork(3538944, 1107296256, 0, 614400, 512, 11173962),
-    "resnet-ap-10": NetworkWork(1769472, 220200960, 0, 356352, 256, 1228970),
-    "densenet-121": NetworkWork(3538944, 1773142016, 0, 2056192, 1024, 6956298),
-    "efficientnet-b0": NetworkWork(1769472, 62163712, 0, 559356, 1280, 4020358),
-    "vit-tiny": NetworkWork(1179648, 690094080, 0, 1347840, 192, 5362762),
+    "alexnet": NetworkWork(19660800, 470286336, 0, 221184, 3072, 1841472),
+    "vgg-11": NetworkWork(3538944, 301989888, 0, 151552, 512, 9225984),
+    "resnet-18": NetworkWork(3538944, 1107296256, 0, 614400, 512, 11168832),
+    "resnet-ap-10": NetworkWork(1769472, 220200960, 0, 356352, 256, 1226400),
+    "densenet-121": NetworkWork(3538944, 1773142016, 0, 2056192, 1024, 6946048),
+    "efficientnet-b0": NetworkWork(1769472, 62163712, 0, 559356, 1280, 4007548),
+    "vit-tiny": NetworkWork(1179648, 690094080, 0, 1347840, 192, 5360832),
 }
 FLATTENED = ("alexnet", "vgg-11")  # their features are the whole last map; those of the others a mean of it
 
@@ -103,7 +103,8 @@ def _scaled(arch: str, facts: DatasetFacts, width: int) -> NetworkWork:
     features = round(one.features * wide * (area if arch in FLATTENED else 1))
     head = 2 * features * facts.classes
     first, others = one.first * wide * area * facts.channels / 3, one.others * wide**2 * area
-    return NetworkWork(first, others, head, one.activations * wide * area, features, round(one.parameters * wide**2))
+    parameters = round(one.parameters * wide**2) + (features + 1) * facts.classes
+    return NetworkWork(first, others, head, one.activations * wide * area, features, parameters)
 
 
 def distillation(params: DistillParams, facts: DatasetFacts, network: NetworkWork, ipc: int) -> Work:
