@@ -73,4 +73,4 @@ clean-results:  ## remove all results except the published ones; DVC's cache sti
 	@find results -mindepth 1 -maxdepth 1 ! -name published -exec rm -rf {} +
 
 clean-all: clean clean-results  ## remove results, DVC's cache, Snakemake's notes and the virtual environment
-	@rm -rf .dvc/cache .dvc/tmp .snakemake .venv dvc.lock
+	@rm -rf .dvc/cache .dvc/tmp .snakemake .venv dvc.lock params/dvc.lock

@@ -43,10 +43,12 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/continual.smk"
 include: "workflow/rules/search.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/artefact.smk"
 
 
 rule all:
     default_target: True
     input:
         expand(rules.report.output, campaign=CAMPAIGN.name),
+        tables_of(CAMPAIGN.artefacts),
         set_files("distilled.safetensors"),

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from ncfm.errors import ParamsError
 from ncfm.layout import RELEASED
 from ncfm.params import (
+    STAGES,
     Count,
     CurateParams,
     DistillParams,
@@ -30,6 +31,7 @@ def _each_once(values: tuple[Item, ...]) -> tuple[Item, ...]:
     return values
 
 
+RESERVED_ARTEFACTS = (*STAGES, "all", "artefact", "metrics", "paper", "params", "ranking", "results", "verdicts")
 Once = AfterValidator(_each_once)
 Name = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]*$")]  # it becomes a folder and a part of a DVC stage's name
 
@@ -116,6 +118,31 @@ class SearchEntry(BaseModel):
     protocol: str = RELEASED
 
 
+class ArtefactEntry(BaseModel):
+    """A table or figure: which of the cells that the campaign declares it is made of.
+
+    ``architectures``: where none are named, each data set's own, the network of its extractors. With ``continual`` its
+    cells are the campaign's continual learning on these methods, with ``search`` its architecture search, and nothing
+    else is evaluated.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    datasets: Annotated[dict[str, Annotated[tuple[Count, ...], Once]], Field(min_length=1)]
+    methods: Annotated[tuple[str, ...], Once]
+    architectures: Annotated[tuple[str, ...], Once] = ()
+    protocols: Annotated[tuple[str, ...], Once] = ()
+    continual: bool = False
+    search: bool = False
+
+
+def _own_names(artefacts: dict[str, ArtefactEntry]) -> dict[str, ArtefactEntry]:
+    for name in artefacts:  # rules of the Snakefile and files in tables/ have these names
+        if name in RESERVED_ARTEFACTS:
+            raise ValueError(f"names an artefact {name!r} (allowed: any but {', '.join(RESERVED_ARTEFACTS)})")
+    return artefacts
+
+
 class CampaignFile(_DatasetSection):
     """The whole of one params file."""
 
@@ -125,6 +152,7 @@ class CampaignFile(_DatasetSection):
     protocols: Annotated[dict[Name, ProtocolEntry], BeforeValidator(_named), AfterValidator(_free)] = {}
     continual: ContinualEntry | None = None
     search: SearchEntry | None = None
+    artefacts: Annotated[dict[Name, ArtefactEntry], AfterValidator(_own_names)] = {}
     datasets: dict[str, DatasetEntry] = {}
     methods: dict[Name, MethodEntry] = {}
 

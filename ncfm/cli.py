@@ -127,6 +127,7 @@ def _parser() -> argparse.ArgumentParser:
         command(name, run, text).add_argument("campaign", help="a campaign: params/<campaign>.yaml")
     sub = command("plan", _plan, "Print a campaign's cells, and estimates of its device hours and disk; runs nothing.")
     sub.add_argument("campaign", nargs="?", help="a campaign: params/<campaign>.yaml (default: the active one)")
+    sub.add_argument("--artefact", help="only what this table or figure of the campaign needs, e.g. table4 of paper")
 
     sub = command("prepare", _prepare, "Fetch a data set, check it and write it as tensors.")
     inputs(sub, "params")
@@ -167,7 +168,7 @@ def _parser() -> argparse.ArgumentParser:
 
     cli_sets.add_commands(command, cell)
 
-    sub = command("report", _report, "Write the tables and figures of a campaign.")
+    sub = command("report", _report, "Write the tables and figures of a campaign, or one of its artefacts.")
     inputs(sub, "params")
     path(sub, "results", "folder of the campaign's results")
 
@@ -198,7 +199,7 @@ def _plan(options: argparse.Namespace) -> None:
     from ncfm import campaign
     from ncfm.plan import plan_text
 
-    print(plan_text(campaign.load(options.campaign or campaign.active())), end="")
+    print(plan_text(campaign.load(options.campaign or campaign.active()), options.artefact), end="")
 
 
 def _prepare(options: argparse.Namespace) -> None:
@@ -311,14 +312,18 @@ def _trained_names(options: argparse.Namespace, **own: str | int) -> dict[str, s
 
 def _report(options: argparse.Namespace) -> None:
     from ncfm.params import ReportParams, parse
-    from ncfm.report.build import report
+    from ncfm.report.build import artefact_report, report
     from ncfm.report.collect import evaluation_files, read_contents
 
     contents = read_contents(options.params)
     own = {key: value for key, value in contents.items() if key in ReportParams.model_fields}
     params = parse(ReportParams, own, str(options.params))
-    output, inputs = options.results / "tables/metrics.json", evaluation_files(contents, options.results)
-    with _recorded(params, output, {}, inputs) as record:
+    inputs = evaluation_files(contents, options.results)
+    if artefact := contents.get("artefact"):
+        with _recorded(params, options.results / f"tables/{artefact}.csv", {"artefact": artefact}, inputs) as record:
+            artefact_report(contents, options.results, record)
+        return
+    with _recorded(params, options.results / "tables/metrics.json", {}, inputs) as record:
         report(params, contents, options.results, record)
 
 

@@ -12,7 +12,7 @@ from math import ceil
 
 from ncfm.datasets.catalogue import DatasetFacts
 from ncfm.models.registry import ARCHITECTURES
-from ncfm.params import ComputeParams, DistillParams, EvaluateProtocol, NetworkParams, PretrainParams
+from ncfm.params import ComputeParams, CurateParams, DistillParams, EvaluateProtocol, NetworkParams, PretrainParams
 
 PER_COMPONENT = 16  # frequencies to a component of the scale mixture: ncfm/frequencies.py
 STEP_SECONDS = 0.005  # overhead of one optimiser step: Python and kernel launches (assumed)
@@ -58,11 +58,30 @@ class NetworkWork:
         return self.first + self.others
 
 
-def network_work(arch: str, facts: DatasetFacts, width: int, norm: str) -> NetworkWork | None:
-    """Return the work of one image in a network, or None for an architecture without a closed formula here.
+# One image of 3 x 32 x 32 at width 128, counted by torch's FlopCounterMode (tests/test_plan.py counts some again): the
+# first layer, the others, activations (outputs of convolutions; of ViT of its linear layers), features, parameters.
+# The head and its parameters are added for the number of classes.
+COUNTED = {
+    "alexnet": NetworkWork(19660800, 470286336, 0, 221184, 3072, 1841472),
+    "vgg-11": NetworkWork(3538944, 301989888, 0, 151552, 512, 9225984),
+    "resnet-18": NetworkWork(3538944, 1107296256, 0, 614400, 512, 11168832),
+    "resnet-ap-10": NetworkWork(1769472, 220200960, 0, 356352, 256, 1226400),
+    "densenet-121": NetworkWork(3538944, 1773142016, 0, 2056192, 1024, 6946048),
+    "efficientnet-b0": NetworkWork(1769472, 62163712, 0, 559356, 1280, 4007548),
+    "vit-tiny": NetworkWork(1179648, 690094080, 0, 1347840, 192, 5360832),
+}
+FLATTENED = ("alexnet", "vgg-11")  # their features are the whole last map; those of the others a mean of it
 
-    Block b of a ConvNet convolves 3 x 3 at resolution r / 2^b: 2 * 9 * c_in * c_out * (r / 2^b)^2 FLOP.
+
+def network_work(arch: str, facts: DatasetFacts, width: int, norm: str) -> NetworkWork | None:
+    """Return the work of one image in a network, or None for an architecture that nothing is known of here.
+
+    Block b of a ConvNet convolves 3 x 3 at resolution r / 2^b: 2 * 9 * c_in * c_out * (r / 2^b)^2 FLOP. The others are
+    :data:`COUNTED`, scaled by (width / 128)^2 and (resolution / 32)^2, which is too much above 32 for the two that
+    shrink their images first (EfficientNet, ViT).
     """
+    if arch in COUNTED:
+        return _scaled(arch, facts, width)
     if arch not in ARCHITECTURES or not arch.startswith("convnet-"):
         return None
     convolutions, activations, parameters = [], 0, 0
@@ -77,6 +96,15 @@ def network_work(arch: str, facts: DatasetFacts, width: int, norm: str) -> Netwo
     return NetworkWork(
         convolutions[0], sum(convolutions[1:]), 2 * features * facts.classes, activations, features, parameters
     )
+
+
+def _scaled(arch: str, facts: DatasetFacts, width: int) -> NetworkWork:
+    one, wide, area = COUNTED[arch], width / 128, (facts.resolution / 32) ** 2
+    features = round(one.features * wide * (area if arch in FLATTENED else 1))
+    head = 2 * features * facts.classes
+    first, others = one.first * wide * area * facts.channels / 3, one.others * wide**2 * area
+    parameters = round(one.parameters * wide**2) + (features + 1) * facts.classes
+    return NetworkWork(first, others, head, one.activations * wide * area, features, parameters)
 
 
 def distillation(params: DistillParams, facts: DatasetFacts, network: NetworkWork, ipc: int) -> Work:
@@ -129,6 +157,16 @@ def evaluation(params: EvaluateProtocol, facts: DatasetFacts, network: NetworkWo
     """Return the work of one evaluation: ``params.networks`` networks trained on ``images`` decoded images."""
     one = training(params, network, images) + testing(network, facts.images("test")) * min(params.looks, params.epochs)
     return one * params.networks
+
+
+def curation(params: CurateParams, network: NetworkWork, images: int, pool: int) -> Work:
+    """Return the work of a curation: the teachers look once at all ``images`` decoded ones, fine-tuning at each step.
+
+    ``pool`` is the number of networks there are; fine-tuning goes forward and back to the pixels.
+    """
+    teachers = 1 if params.labels == "released" else min(params.teachers or pool, pool)
+    step = Work(2 * images * (network.body + network.head), 2 * images * network.activations, 1)
+    return testing(network, images) * teachers + step * params.finetune
 
 
 @dataclass(frozen=True)

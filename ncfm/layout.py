@@ -18,7 +18,7 @@ class Cell:
 
     ``extractor`` is the architecture of the pool that a distillation, selection or curation reads, ``of`` the method
     whose set a curation starts from; they are no part of the key. ``protocol`` is how an evaluation trains, None for
-    :data:`RELEASED`.
+    :data:`RELEASED`. ``artefact`` is the table or figure that a report is of, None for the whole campaign's.
     """
 
     stage: str
@@ -31,6 +31,7 @@ class Cell:
     protocol: str | None = None
     of: str | None = None
     steps: int | None = None
+    artefact: str | None = None
 
     @property
     def key(self) -> str:
@@ -43,12 +44,15 @@ class Cell:
             self.arch,
             self.protocol,
             None if self.steps is None else f"steps{self.steps}",
+            self.artefact,
         ]
         return "-".join(part for part in parts if part is not None)
 
     @property
     def group(self) -> str:
-        """The stage's name in `dvc.yaml`: the stage itself, or a second name where it reads one file more."""
+        """The stage's name in `dvc.yaml`: the stage itself, or a second name where it reads other files."""
+        if self.artefact:
+            return "artefact"
         return "select-with-extractors" if self.stage == "select" and self.extractor else self.stage
 
     @property
@@ -64,6 +68,7 @@ class Cell:
             "protocol": self.protocol,
             "of": self.of,
             "steps": self.steps,
+            "artefact": self.artefact,
         }
         return {name: value for name, value in pairs.items() if value is not None}
 
@@ -83,7 +88,7 @@ def params_file(campaign: str, cell: Cell) -> PurePosixPath:
     if cell.stage in TESTS:
         folder = root / cell.stage / str(cell.dataset) / f"ipc{cell.ipc}" / str(cell.method)
         return folder / f"{evaluation_name(cell)}.json"
-    return root / "report.json"
+    return root / (f"artefact/{cell.artefact}.json" if cell.artefact else "report.json")
 
 
 def dataset_folder(campaign: str, dataset: str) -> PurePosixPath:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ncfm import costs
 from ncfm.campaign import MAKERS, Campaign
 from ncfm.costs import DEVICES, Device, Work, network_work
 from ncfm.datasets.catalogue import DatasetFacts, facts_of
+from ncfm.errors import ParamsError, one_of
 from ncfm.layout import Cell
-from ncfm.params import ComputeParams, DistillParams, EvaluateParams, PretrainParams, SearchParams, SelectParams
+from ncfm.params import (
+    ComputeParams,
+    ContinualParams,
+    CurateParams,
+    DistillParams,
+    EvaluateParams,
+    PretrainParams,
+    SearchParams,
+    SelectParams,
+)
 
 LABEL_BYTES, FLOAT_BYTES = 8, 4
 ROW_BYTES = 120  # of a history or of one look at the test set
@@ -36,10 +46,10 @@ class Line:
     unknown: int
 
 
-def plan(campaign: Campaign) -> list[Line]:
-    """Return one line per stage and data set, in the order of the pipeline."""
+def plan(campaign: Campaign, artefact: str | None = None) -> list[Line]:
+    """Return one line per stage and data set, in the order of the pipeline, of the campaign or of one artefact."""
     groups: dict[tuple[str, str], list[Cell]] = {}
-    for cell in campaign.cells:
+    for cell in campaign.artefacts[artefact] if artefact else campaign.cells:
         if cell.dataset is not None:
             groups.setdefault((cell.stage, cell.dataset), []).append(cell)
     lines = []
@@ -59,7 +69,8 @@ def plan(campaign: Campaign) -> list[Line]:
 def seconds_of(cell: Cell, campaign: Campaign, devices: Sequence[Device] = DEVICES) -> tuple[float, ...] | None:
     """Return the seconds that each device needs for a cell, or None where there is no formula for it."""
     params, facts = campaign.params[cell], facts_of(str(cell.dataset))
-    if cell.stage in ("prepare", "select"):  # downloads and copies, minutes at most
+    trained = isinstance(params, SelectParams) and params.rule == "forgetting"
+    if cell.stage in ("prepare", "select") and not trained:  # downloads, copies, features: minutes at most
         return tuple(0.0 for _ in devices)
     if isinstance(params, SearchParams):
         return _searching(cell, params, campaign, devices)
@@ -71,12 +82,18 @@ def seconds_of(cell: Cell, campaign: Campaign, devices: Sequence[Device] = DEVIC
         work = costs.pretraining(params, facts, network)
     elif isinstance(params, DistillParams):
         work = costs.distillation(params, facts, network, int(cell.ipc or 0))
+    elif isinstance(params, SelectParams):
+        work = costs.training(pool.model_copy(update={"epochs": params.epochs}), network, facts.images("train"))
+    elif isinstance(params, CurateParams):
+        work = costs.curation(params, network, _images(cell, campaign), _pool(cell, campaign).pool)
     elif isinstance(params, EvaluateParams):
-        images = _images(cell, campaign)
-        work = costs.evaluation(params, facts, network, images)
+        work = costs.evaluation(params, facts, network, _images(cell, campaign))
+        if isinstance(params, ContinualParams):  # at step k on k shares of the classes
+            work *= (params.steps + 1) / 2
     else:
         return None
-    return tuple(device.seconds(work, params) for device in devices)
+    how = params if isinstance(params, ComputeParams) else pool
+    return tuple(device.seconds(work, how) for device in devices)
 
 
 def _searching(
@@ -100,7 +117,7 @@ def disk_of(cell: Cell, campaign: Campaign) -> float:
     if isinstance(params, PretrainParams):
         network = network_work(params.arch, facts, params.width, params.norm)
         return 2 * params.pool * network.parameters * FLOAT_BYTES if network else 0.0
-    if isinstance(params, DistillParams | SelectParams):
+    if isinstance(params, DistillParams | SelectParams | CurateParams):
         rows = params.iterations if isinstance(params, DistillParams) else 0
         return facts.classes * int(cell.ipc or 0) * pixels * FLOAT_BYTES + rows * ROW_BYTES
     if isinstance(params, EvaluateParams):
@@ -117,13 +134,13 @@ def _pool(cell: Cell, campaign: Campaign) -> PretrainParams:
 
 
 def _images(cell: Cell, campaign: Campaign) -> int:
-    """Return how many decoded images a network is trained on."""
-    wanted = (cell.dataset, cell.ipc, cell.method, cell.seed)
-    made = next(c for c in campaign.of(*MAKERS) if (c.dataset, c.ipc, c.method, c.seed) == wanted)
-    if made.of:
-        return _images(replace(cell, method=made.of), campaign)
-    params = campaign.params[made]
-    assert isinstance(params, DistillParams | SelectParams)
+    """Return the training images of the set that a curation or an evaluation reads, decoded."""
+    params, made = campaign.params[cell], cell
+    while not isinstance(params, DistillParams | SelectParams):
+        wanted = (cell.dataset, cell.ipc, made.of or cell.method, cell.seed)
+        found = (c for c in campaign.of(*MAKERS) if (c.dataset, c.ipc, c.method, c.seed) == wanted)
+        made = next(found)
+        params = campaign.params[made]
     return facts_of(str(cell.dataset)).classes * int(cell.ipc or 0) * params.factor**2
 
 
@@ -152,25 +169,24 @@ def reported_seconds(
     return tuple(sum(device.seconds(work, params) for params, work in parts) for device in devices)
 
 
-def plan_text(campaign: Campaign) -> str:
-    """Return the plan as text for the terminal."""
-    lines = plan(campaign)
-    head = ["stage", "data set", "cells", *(f"{device.name} (h)" for device in DEVICES), "disk"]
-    body = [
-        [line.stage, line.dataset, str(line.cells), *(map(_hours, line.hours)), _size(line.disk)]
-        if line.unknown < line.cells
-        else [line.stage, line.dataset, str(line.cells), *("?" for _ in DEVICES), "?"]
-        for line in lines
-    ]
-    totals = [sum(line.hours[index] for line in lines) for index in range(len(DEVICES))]
-    body.append(["all", "", str(sum(line.cells for line in lines)), *map(_hours, totals), _size(_disk(lines))])
-    grid = [head, *body]
-    widths = [max(len(row[column]) for row in grid) for column in range(len(head))]
-    text = [f"{campaign.name}: {campaign.title}", ""]
-    for row in grid:
-        left = [cell.ljust(width) for cell, width in zip(row[:2], widths[:2], strict=True)]
-        right = [cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True)]
-        text.append("  ".join([*left, *right]).rstrip())
+def plan_text(campaign: Campaign, artefact: str | None = None) -> str:
+    """Return the plan of a campaign, or of one of its artefacts, as text for the terminal.
+
+    Raises:
+        ParamsError: where the campaign has no such artefact.
+    """
+    if artefact and artefact not in campaign.artefacts:
+        raise ParamsError(one_of("artefact", artefact, campaign.artefacts, f"campaign {campaign.name}"))
+    lines = plan(campaign, artefact)
+    head = ["cells", *(f"{device.name} (h)" for device in DEVICES), "disk"]
+    grid = [["stage", "data set", *head]]
+    grid += [[line.stage, line.dataset, *_cells([line])] for line in lines]
+    grid.append(["all", "", *_cells(lines)])
+    text = [": ".join([campaign.name, *([artefact] if artefact else []), campaign.title]), "", *_aligned(grid)]
+    if campaign.artefacts and not artefact:
+        grid = [["artefact", "", *head]]
+        grid += [[name, "", *_cells(plan(campaign, name))] for name in campaign.artefacts]
+        text += ["", "Each artefact from nothing; what several need runs once and is counted in each:", *_aligned(grid)]
     text += ["", "Estimates, not measurements: the arithmetic in closed form at these rates (ncfm/costs.py):"]
     text += [f"  {device.name}: {device.source}" for device in DEVICES]
     text += ["Hours are those of the whole device, idle else; DVC's cache may hold the disk's amount a second time."]
@@ -181,8 +197,24 @@ def plan_text(campaign: Campaign) -> str:
     return "\n".join(text) + "\n"
 
 
-def _disk(lines: Sequence[Line]) -> float:
-    return sum(line.disk for line in lines)
+def _cells(lines: Sequence[Line]) -> list[str]:
+    """Return the sums of some lines as text: cells, hours and disk; question marks where nothing is known."""
+    count = sum(line.cells for line in lines)
+    if sum(line.unknown for line in lines) == count:
+        return [str(count), *("?" for _ in DEVICES), "?"]
+    totals = [sum(line.hours[index] for line in lines) for index in range(len(DEVICES))]
+    return [str(count), *map(_hours, totals), _size(sum(line.disk for line in lines))]
+
+
+def _aligned(grid: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a grid of text: the first two columns to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in grid) for column in range(len(grid[0]))]
+    text = []
+    for row in grid:
+        left = [cell.ljust(width) for cell, width in zip(row[:2], widths[:2], strict=True)]
+        right = [cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True)]
+        text.append("  ".join([*left, *right]).rstrip())
+    return text
 
 
 def _hours(hours: float) -> str:

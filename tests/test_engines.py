@@ -43,6 +43,21 @@ continual: {steps: [2, 5], methods: [paper, random], protocol: dm}
 search: {depths: [3, 4], widths: [8], norms: [none], methods: [paper], protocol: dm}
 """
 
+# Two tables that share cells, one of continual learning; `paper` is made for its curation alone, `random` for nothing
+# at IPC 2.
+ARTEFACTS = """
+architectures: [convnet-3, convnet-4]
+datasets: {digits: {ipcs: [1, 2]}}
+methods: {paper: {seeds: [0, 1]}, random: {}, paper-curated: {}, whole: {}}
+protocols: [released, dm]
+continual: {steps: [2, 5], methods: [paper, random], protocol: dm}
+artefacts:
+  table1: {datasets: {digits: [1]}, methods: [random, paper, whole]}
+  table4: {datasets: {digits: [1, 2]}, methods: [paper-curated], architectures: [convnet-3, convnet-4]}
+  protocols: {datasets: {digits: [1]}, methods: [random], protocols: [released, dm]}
+  learning: {datasets: {digits: [1]}, methods: [paper, random], continual: true}
+"""
+
 pytest.importorskip("snakemake")
 pytest.importorskip("dvc")
 
@@ -130,11 +145,12 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     tree = Tree(tmp_path_factory.mktemp("sources") / "ncfm", git=True)
     (tree.folder / "params/coresets.yaml").write_text(CORESETS)
     (tree.folder / "params/trial.yaml").write_text(TRIAL)
+    (tree.folder / "params/artefacts.yaml").write_text(ARTEFACTS)
     return tree
 
 
-def of_snakemake(name: str) -> dict[str, tuple[str, set[str], set[str]]]:
-    """Return Snakemake's jobs of a campaign: DVC's name of the stage, then command, inputs and outputs."""
+def of_snakemake(name: str, target: str | None = None) -> dict[str, tuple[str, set[str], set[str]]]:
+    """Return Snakemake's jobs of a campaign or a target: DVC's name of the stage, then command, inputs and outputs."""
     from snakemake.api import SnakemakeApi
     from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, Quietness, ResourceSettings
 
@@ -144,11 +160,11 @@ def of_snakemake(name: str) -> dict[str, tuple[str, set[str], set[str]]]:
             config_settings=ConfigSettings(config={"campaign": name}),
             snakefile=Path("Snakefile"),
         )
-        workflow.dag(DAGSettings(forceall=True))
+        workflow.dag(DAGSettings(forceall=True, targets={target} if target else set()))
         inner = workflow._workflow
         inner._prepare_dag(forceall=True, ignore_incomplete=True, lock_warn_only=True)
         inner._build_dag()
-        jobs = [job for job in inner.dag.jobs if job.rule.name != "all"]
+        jobs = [job for job in inner.dag.jobs if job.rule.name not in ("all", target)]
         found = {}
         for job in jobs:
             runner, command = job.shellcmd.split(" > ")[0].split(" -- ")
@@ -170,13 +186,20 @@ def of_dvc(name: str) -> dict[str, tuple[str, set[str], set[str]]]:
         }
 
 
-@pytest.mark.parametrize("name", [*campaign.available(ROOT / "params"), "coresets", "trial"])
+def stage_of(cell: layout.Cell) -> str:
+    """Return the name of a cell's stage in DVC."""
+    if cell.artefact:
+        return f"params/dvc.yaml:{cell.artefact}"
+    return f"{cell.group}@{cell.key}" if cell.key else cell.group
+
+
+@pytest.mark.parametrize("name", [*campaign.available(ROOT / "params"), "coresets", "trial", "artefacts"])
 def test_both_engines_have_the_same_stages(name: str, sources: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(sources.folder)
     snakemake, dvc = of_snakemake(name), of_dvc(name)
     command, _, outputs = dvc.pop("params")
     assert (command, outputs) == (f"ncfm params {name}", {f"results/{name}/params"})
-    cells = {f"{cell.group}@{cell.key}" if cell.key else cell.group for cell in campaign.load(name).cells}
+    cells = {stage_of(cell) for cell in campaign.load(name).cells}
     assert set(snakemake) == set(dvc) == cells
     # The report's files are named one by one in Snakemake, by their folders in DVC.
     inputs, folders = snakemake["report"][1], dvc["report"][1]
@@ -190,22 +213,35 @@ def test_both_engines_have_the_same_stages(name: str, sources: Tree, monkeypatch
     assert snakemake == dvc
 
 
+def test_a_target_plans_its_own_cells_only(sources: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Table 4 of the paper: at IPC 10 and 50 seeds x (paper, released, curated) and DM, each on four networks."""
+    monkeypatch.chdir(sources.folder)
+    stages = of_snakemake("paper", "table4")
+    counts = Counter("table" if ":" in stage else stage.split("@")[0] for stage in stages)
+    sets = {"distill": 2 * (3 + 3 + 1), "curate": 2 * 3}
+    assert counts == {"prepare": 1, "pretrain": 1, **sets, "evaluate": 4 * sum(sets.values()), "table": 1}
+    assert set(stages) == {stage_of(c) for c in campaign.load("paper").artefacts["table4"]} | {"params/dvc.yaml:table4"}
+
+
 def test_layout_is_what_the_engines_write(sources: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(sources.folder)
-    stages = of_dvc("trial")
-    for cell in campaign.load("trial").cells:
-        _, dependencies, outputs = stages[f"{cell.group}@{cell.key}" if cell.key else cell.group]
-        assert str(layout.params_file("trial", cell)) in dependencies
+    stages = of_dvc("artefacts")
+    for cell in campaign.load("artefacts").cells:
+        _, dependencies, outputs = stages[stage_of(cell)]
+        assert str(layout.params_file("artefacts", cell)) in dependencies
         expected = {
-            "prepare": lambda c: layout.dataset_folder("trial", c.dataset) / "card.json",
-            "pretrain": lambda c: layout.extractor_file("trial", c.dataset, c.arch),
-            "distill": lambda c: layout.set_folder("trial", c) / "distilled.safetensors",
-            "select": lambda c: layout.set_folder("trial", c) / "distilled.safetensors",
-            "curate": lambda c: layout.set_folder("trial", c) / "distilled.safetensors",
-            "evaluate": lambda c: layout.evaluation_file("trial", c),
-            "continual": lambda c: layout.evaluation_file("trial", c),
-            "search": lambda c: layout.evaluation_file("trial", c),
-            "report": lambda c: layout.campaign_folder("trial") / "tables/metrics.json",
+            "prepare": lambda c: layout.dataset_folder("artefacts", c.dataset) / "card.json",
+            "pretrain": lambda c: layout.extractor_file("artefacts", c.dataset, c.arch),
+            "distill": lambda c: layout.set_folder("artefacts", c) / "distilled.safetensors",
+            "select": lambda c: layout.set_folder("artefacts", c) / "distilled.safetensors",
+            "curate": lambda c: layout.set_folder("artefacts", c) / "distilled.safetensors",
+            "evaluate": lambda c: layout.evaluation_file("artefacts", c),
+            "continual": lambda c: layout.evaluation_file("artefacts", c),
+            "search": lambda c: layout.evaluation_file("artefacts", c),
+            "report": lambda c: (
+                layout.campaign_folder("artefacts")
+                / (f"tables/{c.artefact}.csv" if c.artefact else "tables/metrics.json")
+            ),
         }[cell.stage](cell)
         assert {str(expected), str(layout.record_file(expected))} <= outputs
 

@@ -16,7 +16,7 @@ from ncfm.datasets.catalogue import facts_of
 from ncfm.datasets.split import load_split
 from ncfm.distill import Distillation
 from ncfm.extractors import Pool
-from ncfm.models.registry import build
+from ncfm.models.registry import ARCHITECTURES, build
 from ncfm.params import DistillParams, EvaluateParams, PretrainParams
 from ncfm.plan import plan, plan_text, reported_seconds, seconds_of
 from ncfm.seeding import generator
@@ -58,6 +58,20 @@ def test_a_network_is_counted_as_torch_counts_it(arch, resolution, norm):
         train(network, lambda rows: images[rows], labels, params, ("made",), lambda *_: None)
 
     assert counted(training) == costs.training(EvaluateParams(epochs=2, batch=3), work, 5).flop
+
+
+@pytest.mark.parametrize("arch", ["resnet-18", "alexnet"])
+@pytest.mark.parametrize(("classes", "resolution", "width", "tolerance"), [(10, 32, 128, 0), (200, 64, 64, 0.05)])
+def test_other_networks_are_counted_once_and_scaled(arch, classes, resolution, width, tolerance):
+    work = costs.network_work(arch, replace(CIFAR, classes=classes, resolution=resolution), width, "default")
+    shape = {"channels": 3, "resolution": resolution, "classes": classes, "width": width, "norm": "default"}
+    network, images = build(arch, **shape, generator=generator("weights")), torch.zeros(1, 3, resolution, resolution)
+    body, parameters = counted(lambda: network.features(images)), sum(p.numel() for p in network.parameters())
+    assert network.feature_dimension == work.features
+    assert body == pytest.approx(work.body, rel=tolerance)
+    assert counted(lambda: network(images)) - body == work.head
+    assert parameters == pytest.approx(work.parameters, rel=tolerance)
+    assert set(costs.COUNTED) == {name for name in ARCHITECTURES if not name.startswith("convnet-")}
 
 
 @pytest.mark.parametrize(
@@ -137,7 +151,25 @@ def test_curated_sets_are_evaluated_at_their_sources_factor(monkeypatch):
     assert hours["paper-curated"] == hours["paper"] > hours["random"] == hours["random-curated"]
     assert hours["whole"] > 10 * hours["paper"]
     lines = {line.stage: line for line in plan(chosen)}
-    assert lines["curate"].unknown == lines["curate"].cells == 8 and not lines["evaluate"].unknown
+    assert lines["curate"].cells == 8
+    assert not lines["curate"].unknown and not lines["evaluate"].unknown
+
+
+def test_the_plan_of_the_paper_knows_every_cell_and_each_artefact(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    chosen = campaign.load("paper")
+    text = plan_text(chosen)
+    assert "?" not in text and not any(line.unknown for line in plan(chosen))
+    whole, one = plan(chosen), plan(chosen, "table4")
+    assert [line.dataset for line in one] == ["cifar10"] * 5
+    assert sum(line.cells for line in one) == len(chosen.artefacts["table4"])
+    assert sum(line.hours[0] for line in one) < sum(line.hours[0] for line in whole)
+    rows = {line.split()[0]: line.split()[1] for line in text.splitlines() if line.startswith(tuple(chosen.artefacts))}
+    assert rows == {name: str(len(cells)) for name, cells in chosen.artefacts.items()}
+    assert cli.main(["plan", "paper", "--artefact", "table4"]) == 0
+    assert capsys.readouterr().out == plan_text(chosen, "table4")
+    assert cli.main(["plan", "paper", "--artefact", "tabel4"]) == 2
+    assert "unknown artefact 'tabel4'; did you mean 'table4'?" in capsys.readouterr().err
 
 
 def test_a_network_without_a_formula_is_said_to_have_none(monkeypatch):

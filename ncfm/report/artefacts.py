@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import pandas as pd
 
@@ -89,10 +90,19 @@ def name_of(artefact: str) -> str:
     return re.sub(r"(\d+)", r" \1", artefact).capitalize()
 
 
-def artefacts_csv(table: pd.DataFrame) -> str:
-    """Return the cells of all artefacts that the campaign touches as one CSV: a line per cell of the paper."""
+def paper_name(artefact: str, table: pd.DataFrame) -> str | None:
+    """Return the name of :func:`artefact_of` that a campaign's artefact stands for, e.g. ``fig3`` for ``figure3``.
+
+    None where the paper has no such table or figure among its reported numbers.
+    """
+    name = artefact.replace("figure", "fig")
+    return name if name in map(artefact_of, table["source"]) else None
+
+
+def artefacts_csv(table: pd.DataFrame, names: Iterable[str] | None = None) -> str:
+    """Return the cells of artefacts, by default all that the campaign touches, as CSV: a line per cell of the paper."""
     lines = []
-    for artefact in touched_artefacts(table):
+    for artefact in touched_artefacts(table) if names is None else names:
         wide = pivot(table, artefact)
         columns = [head.removesuffix(" reported") for head in wide.columns if head.endswith(" reported")]
         for cells in wide.to_dict("records"):
@@ -103,25 +113,29 @@ def artefacts_csv(table: pd.DataFrame) -> str:
     return csv_text(pd.DataFrame(lines, columns=["artefact", "row", "column", *PARTS]))
 
 
-def artefacts_markdown(table: pd.DataFrame, title: str) -> str:
-    """Return the artefacts that the campaign touches as Markdown, each as the paper lays it out."""
+def artefacts_markdown(table: pd.DataFrame, title: str, names: Iterable[str] | None = None) -> str:
+    """Return artefacts, by default all that the campaign touches, as Markdown, each as the paper lays it out."""
     parts = [f"# The paper's tables and figures: {title}"]
-    names = touched_artefacts(table)
-    parts += [NOTE] if names else ["This campaign touches none."]
-    for name in names:
+    chosen = touched_artefacts(table) if names is None else list(names)
+    parts += [NOTE] if chosen else ["This campaign touches none."]
+    for name in chosen:
         parts += [f"## {name_of(name)}", markdown(side_by_side(pivot(table, name), "<br>"))]
     return "\n\n".join(parts) + "\n"
 
 
-def artefacts_latex(table: pd.DataFrame, title: str) -> str:
-    """Return the artefacts that the campaign touches as LaTeX tables; the document needs ``booktabs``."""
+def artefacts_latex(table: pd.DataFrame, title: str, names: Iterable[str] | None = None) -> str:
+    """Return artefacts, by default all that the campaign touches, as LaTeX; the document needs ``booktabs``."""
     lines = [f"% The paper's tables and figures: {title}"]
-    for name in touched_artefacts(table):
-        shown = side_by_side(pivot(table, name), "; ours ")
-        lines += [r"\begin{table}", r"\centering\tiny"]
-        lines += [rf"\caption{{{name_of(name)}: {latex_escape(title)}. {latex_escape(NOTE)}}}"]
-        lines += [rf"\begin{{tabular}}{{{'l' * len(shown.columns)}}}", r"\toprule"]
-        lines += [" & ".join(map(latex_escape, shown.columns)) + r" \\", r"\midrule"]
-        lines += [" & ".join(map(latex_escape, line)) + r" \\" for line in shown.to_numpy().tolist()]
-        lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
+    for name in touched_artefacts(table) if names is None else names:
+        caption = f"{name_of(name)}: {title}. {NOTE}"
+        lines.append(latex_table(side_by_side(pivot(table, name), "; ours "), caption))
     return "\n".join(lines) + "\n"
+
+
+def latex_table(shown: pd.DataFrame, caption: str) -> str:
+    """Return a table of texts as LaTeX, small enough for many columns."""
+    lines = [r"\begin{table}", r"\centering\tiny", rf"\caption{{{latex_escape(caption)}}}"]
+    lines += [rf"\begin{{tabular}}{{{'l' * len(shown.columns)}}}", r"\toprule"]
+    lines += [" & ".join(map(latex_escape, shown.columns)) + r" \\", r"\midrule"]
+    lines += [" & ".join(map(latex_escape, line)) + r" \\" for line in shown.to_numpy().tolist()]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"])

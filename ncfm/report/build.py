@@ -10,7 +10,8 @@ from ncfm.params import ReportParams
 from ncfm.records import Record
 from ncfm.report import artefacts, figures, tables
 from ncfm.report.collect import collect
-from ncfm.report.continual import collect_courses, continual_markdown, continual_table, write_courses
+from ncfm.report.continual import NOTE as CONTINUAL_NOTE
+from ncfm.report.continual import collect_courses, continual_markdown, continual_table, shown_courses, write_courses
 from ncfm.report.page import page
 from ncfm.report.ranking import ranking_markdown, ranking_table
 from ncfm.report.search import collect_searches, search_markdown, search_table, write_searches
@@ -74,6 +75,46 @@ def report(params: ReportParams, contents: dict[str, Any], results: Path, record
     write_text(results / "report.html", page(collected, table, verdicts, touched, results / "figures"))
     outputs: list[str | Path] = [results / name for name in OUTPUTS]
     record.finish(outputs, _flat(metrics))
+
+
+def artefact_report(contents: dict[str, Any], results: Path, record: Record) -> None:
+    """Write one table or figure of the campaign: ``tables/<artefact>.csv``, ``.md`` and ``.tex`` below ``results``.
+
+    Where the paper has it, the CSV holds the paper's cells, reported beside ours with the verdict, else our own cells
+    (accuracies, or continual learning); the Markdown and the LaTeX hold all of them.
+
+    Args:
+        contents: what the artefact has: ``report_contents`` in ncfm/campaign.py.
+        results: the campaign's folder.
+        record: the stage's record.
+
+    Raises:
+        DataError: where a file is torn or is not what its place says.
+        StorageError: where an output cannot be written.
+    """
+    collected, name = collect(contents, results), contents["artefact"]
+    title = f"{name}, {collected.title}"
+    verdicts = verdict_table(collected.rows, read_reported())
+    table, learnt = tables.results_table(collected.rows), continual_table(collect_courses(contents, results))
+    known = artefacts.paper_name(name, verdicts)
+    csv = tables.csv_text(table if len(table) else learnt)
+    md, tex = [], []
+    if known:
+        csv = artefacts.artefacts_csv(verdicts, [known])
+        md.append(artefacts.artefacts_markdown(verdicts, title, [known]))
+        tex.append(artefacts.artefacts_latex(verdicts, title, [known]))
+    if len(table):
+        md.append(tables.results_markdown(table, title))
+        tex.append(tables.results_latex(table, title))
+    if len(learnt):
+        md.append(continual_markdown(learnt, title))
+        tex.append(
+            artefacts.latex_table(shown_courses(learnt), f"Continual learning: {title}. {CONTINUAL_NOTE}") + "\n"
+        )
+    files = [results / f"tables/{name}.{kind}" for kind in ("csv", "md", "tex")]
+    for file, text in zip(files, (csv, "\n".join(md), "\n".join(tex)), strict=True):
+        write_text(file, text)
+    record.finish(list(files), {})
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, float]:

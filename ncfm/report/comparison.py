@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from ncfm.datasets.imagenet_classes import IMAGENET_CLASSES
 from ncfm.layout import RELEASED
 from ncfm.models.registry import ARCHITECTURES, norm_of
 from ncfm.params import DistillParams, EvaluateParams, PretrainParams, SelectParams, StageParams
@@ -49,6 +50,13 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
     "dm": {**_SGD, "epochs": 1000, "augmentation": "color|crop|cutout|flip|scale|rotate"},
     "dc": {**_SGD, "epochs": 300, "augmentation": ""},
 }
+# Where the released configurations depart from both, by data set and IPC (facts/protocol.md sections 1 to 3).
+EXCEPTIONS: dict[tuple[str, int], dict[str, dict[str, Any]]] = {
+    ("cifar100", 10): {"distill": {"optimizer": "sgd", "learning_rate": 0.01, "momentum": 0.5}},
+    ("tinyimagenet", 10): {"evaluate": {"epochs": 300}},
+    ("tinyimagenet", 50): {"evaluate": {"epochs": 40}},
+}
+SUBSETS = {"pretrain": {"epochs": 80}, "evaluate": {"networks": 3}}  # of ImageNet, at every IPC
 PSI_PAIR = "psi vs no psi"  # how the note of a reported gain begins that is Table 5 with psi minus without
 CURATED = ("NCFM Table 1", "NCFM Table 2", "NCFM Table 4", "NCFM Fig 3 (digitised)")
 WHOLE = "Whole Dataset"
@@ -194,11 +202,14 @@ def differences(row: Row, comparison: Comparison, note: str = "") -> list[str]:
     if select and made.params["rule"] != "forgetting":
         del full["epochs"]
     pool = _network(PretrainParams, _extractor(note) or row.arch)
+    special = _exceptions(row) if comparison.protocol == RELEASED else {}  # NCFM's own
+    full |= {} if select else special.get("distill", {})
+    pool |= special.get("pretrain", {})
     if made.params.get("extractor") == "random" or made.params.get("rule") == "forgetting":
         pool = {name: pool[name] for name in SHAPE}
     elif select:
         del pool["pool"]  # one network of the pool is used
-    evaluate = _network(EvaluateParams, row.arch, PROTOCOLS[comparison.protocol])
+    evaluate = _network(EvaluateParams, row.arch, PROTOCOLS[comparison.protocol]) | special.get("evaluate", {})
     if comparison.accuracy == "last":
         del evaluate["looks"]
     return [
@@ -211,13 +222,17 @@ def differences(row: Row, comparison: Comparison, note: str = "") -> list[str]:
 def timing_differences(row: Row, stored: StoredSet, recipe: Mapping[str, Any]) -> list[str]:
     """List the params that make an iteration of another size than the full protocol's, as :func:`differences` does."""
     full_pool = {key: value for key, value in _network(PretrainParams, row.arch).items() if key in ("width", "norm")}
-    distillation = {**_defaults(DistillParams), **recipe}
+    distillation = {**_defaults(DistillParams), **recipe, **_exceptions(row).get("distill", {})}
     for field in ("iterations", "learning_rate", "schedule", "load"):
         del distillation[field]
     return [
         *_differing("extractors", stored.pool or {}, {**full_pool, "arch": row.arch}),
         *_differing("distillation", stored.params, distillation),
     ]
+
+
+def _exceptions(row: Row) -> Mapping[str, dict[str, Any]]:
+    return SUBSETS if row.dataset in IMAGENET_CLASSES else EXCEPTIONS.get((row.dataset, row.ipc), {})
 
 
 def _extractor(note: str) -> str:

@@ -91,8 +91,8 @@ def continual_table(courses: Sequence[Course]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
 
-def continual_markdown(table: pd.DataFrame, title: str) -> str:
-    """Return the table as Markdown, or one line where the campaign has no continual learning."""
+def shown_courses(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table as text for people."""
     shown = [
         {
             "data set": line["dataset"],
@@ -108,7 +108,12 @@ def continual_markdown(table: pd.DataFrame, title: str) -> str:
         }
         for line in table.to_dict("records")
     ]
-    body = markdown(pd.DataFrame(shown)) if shown else "This campaign has no continual learning."
+    return pd.DataFrame(shown)
+
+
+def continual_markdown(table: pd.DataFrame, title: str) -> str:
+    """Return the table as Markdown, or one line where the campaign has no continual learning."""
+    body = markdown(shown_courses(table)) if len(table) else "This campaign has no continual learning."
     return "\n".join([f"# Continual learning: {title}", "", NOTE, "", body, ""])
 
 

@@ -56,3 +56,8 @@ def evaluation_files():
     """Return the file of every evaluation, continual learning and searches included, and its record."""
     files = [layout.evaluation_file(CAMPAIGN.name, cell) for cell in CAMPAIGN.of(*layout.TESTS)]
     return [str(path) for file in files for path in (file, layout.record_file(file))]
+
+
+def tables_of(artefact):
+    """Return the files that the report of an artefact writes."""
+    return expand(rules.artefact.output, campaign=CAMPAIGN.name, artefact=artefact)
