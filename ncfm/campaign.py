@@ -146,7 +146,7 @@ def artefact_files(campaign: Campaign, artefact: str) -> list[str]:
     """Return the files that an artefact's report reads: its evaluations, and its sets' records and loss curves."""
     files: list[PurePosixPath] = []
     for cell in campaign.artefacts[artefact]:
-        if cell.stage in ("evaluate", "continual"):
+        if cell.stage in layout.TESTS:
             files.append(layout.evaluation_file(campaign.name, cell))
         elif cell.stage in MAKERS:
             folder = layout.set_folder(campaign.name, cell)

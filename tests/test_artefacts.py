@@ -17,7 +17,7 @@ from ncfm.errors import ParamsError
 from ncfm.layout import Cell
 from ncfm.models.registry import ARCHITECTURES
 from ncfm.report.artefacts import artefact_of
-from ncfm.report.comparison import RECIPES, differences
+from ncfm.report.comparison import RECIPES, Comparison, differences
 from ncfm.report.verdicts import read_reported
 
 COMMITTED = Path(__file__).resolve().parent.parent / "params"
@@ -192,10 +192,13 @@ def test_the_paper_runs_at_the_full_protocol(paper):
             continue
         made = Cell("distill", cell.dataset, cell.ipc, cell.method, 0, extractor=extractor_of(paper, cell.dataset))
         pool = paper.params[Cell("pretrain", cell.dataset, arch=made.extractor)].model_dump(mode="json")
-        stored = SimpleNamespace(params=paper.params[made].model_dump(mode="json"), pool=pool)
+        params = paper.params[made].model_dump(mode="json")
+        stored = SimpleNamespace(cell=made, params=params, pool=pool, source=None)
         evaluation = SimpleNamespace(params=paper.params[cell].model_dump(mode="json"))
-        row = SimpleNamespace(dataset=cell.dataset, ipc=cell.ipc, arch=cell.arch, evaluations=[evaluation])
-        assert differences(row, stored, recipes[cell.method], f"condensed on {made.extractor}") == [], cell
+        named = {"dataset": cell.dataset, "ipc": cell.ipc, "arch": cell.arch}
+        row = SimpleNamespace(**named, evaluations=[evaluation], sets=[stored])
+        comparison = Comparison("best", recipes[cell.method])
+        assert differences(row, comparison, f"condensed on {made.extractor}") == [], cell
         checked += 1
     assert checked == 2 * (3 * 3 + 2 * 6 + 2 * 3 + 1 + 2)  # tables 1, 2 and 4, figure 3, lossless
 

@@ -51,11 +51,13 @@ datasets: {digits: {ipcs: [1, 2]}}
 methods: {paper: {seeds: [0, 1]}, random: {}, paper-curated: {}, whole: {}}
 protocols: [released, dm]
 continual: {steps: [2, 5], methods: [paper, random], protocol: dm}
+search: {depths: [3], widths: [8], norms: [none], methods: [paper, random]}
 artefacts:
   table1: {datasets: {digits: [1]}, methods: [random, paper, whole]}
   table4: {datasets: {digits: [1, 2]}, methods: [paper-curated], architectures: [convnet-3, convnet-4]}
   protocols: {datasets: {digits: [1]}, methods: [random], protocols: [released, dm]}
   learning: {datasets: {digits: [1]}, methods: [paper, random], continual: true}
+  networks: {datasets: {digits: [1]}, methods: [random, whole], search: true}
 """
 
 pytest.importorskip("snakemake")

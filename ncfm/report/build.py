@@ -81,7 +81,7 @@ def artefact_report(contents: dict[str, Any], results: Path, record: Record) -> 
     """Write one table or figure of the campaign: ``tables/<artefact>.csv``, ``.md`` and ``.tex`` below ``results``.
 
     Where the paper has it, the CSV holds the paper's cells, reported beside ours with the verdict, else our own cells
-    (accuracies, or continual learning); the Markdown and the LaTeX hold all of them.
+    (accuracies, continual learning, or a search); the Markdown and the LaTeX hold all of them.
 
     Args:
         contents: what the artefact has: ``report_contents`` in ncfm/campaign.py.
@@ -96,8 +96,9 @@ def artefact_report(contents: dict[str, Any], results: Path, record: Record) -> 
     title = f"{name}, {collected.title}"
     verdicts = verdict_table(collected.rows, read_reported())
     table, learnt = tables.results_table(collected.rows), continual_table(collect_courses(contents, results))
+    found = search_table(collect_searches(contents, results))
     known = artefacts.paper_name(name, verdicts)
-    csv = tables.csv_text(table if len(table) else learnt)
+    csv = tables.csv_text(next((one for one in (table, learnt) if len(one)), found))
     md, tex = [], []
     if known:
         csv = artefacts.artefacts_csv(verdicts, [known])
@@ -111,6 +112,9 @@ def artefact_report(contents: dict[str, Any], results: Path, record: Record) -> 
         tex.append(
             artefacts.latex_table(shown_courses(learnt), f"Continual learning: {title}. {CONTINUAL_NOTE}") + "\n"
         )
+    if len(found):
+        md.append(search_markdown(found, title))
+        tex.append(artefacts.latex_table(found, f"Architecture search: {title}.") + "\n")
     files = [results / f"tables/{name}.{kind}" for kind in ("csv", "md", "tex")]
     for file, text in zip(files, (csv, "\n".join(md), "\n".join(tex)), strict=True):
         write_text(file, text)
