@@ -10,12 +10,10 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator
 from PIL import Image, ImageDraw, ImageFont
 
@@ -113,57 +111,58 @@ def _blank(text: str) -> np.ndarray:
 
 
 def write_accuracies(collected: Collected, folder: Path) -> None:
-    """Write accuracy.png and .svg: last accuracy per method and IPC with every network, and the mean best beside it."""
-    with matplotlib.rc_context(STYLE):
-        panels: dict[tuple[str, str, str], list[Row]] = {}
+    """Write accuracy.png and .svg: a panel per test network, protocol and IPC, a bar per method.
+
+    A bar is the mean last accuracy with its deviation; every network and the mean best stand on it.
+    """
+    with matplotlib.rc_context({**STYLE, "axes.grid.axis": "x"}):
+        groups: dict[tuple[str, str, str], dict[int, list[Row]]] = {}
         for row in collected.rows:
-            panels.setdefault((row.dataset, row.arch, row.protocol), []).append(row)
-        groups = max((len({row.ipc for row in rows}) for rows in panels.values()), default=1)
-        methods = list(dict.fromkeys(row.method for row in collected.rows))
-        width = max(6.0, 1.2 + 0.55 * groups * (len(methods) + 1))
-        figure = Figure(figsize=(min(width, 14.0), 3.9 * max(len(panels), 1)), layout="constrained")
-        axes = figure.subplots(max(len(panels), 1), 1, squeeze=False)[:, 0]
-        for axis, ((dataset, arch, protocol), rows) in zip(axes, panels.items(), strict=False):
-            _accuracy_panel(axis, rows, methods)
-            how = "" if protocol == RELEASED else f" (protocol {protocol})"
-            axis.set_title(f"{dataset}, tested with {arch}{how}", loc="left", fontsize=11)
-        handles: list[Artist] = [
-            Patch(color=colour(i), alpha=0.75, label=collected.labels.get(method, method))
-            for i, method in enumerate(methods)
-        ]
-        handles += [
+            groups.setdefault((row.dataset, row.arch, row.protocol), {}).setdefault(row.ipc, []).append(row)
+        bars = [max(len(rows) for rows in by_ipc.values()) for by_ipc in groups.values()] or [1]
+        columns = max((len(by_ipc) for by_ipc in groups.values()), default=1)
+        height = sum(0.27 * count + 0.85 for count in bars) + 0.5
+        figure = Figure(figsize=(min(2.6 + 3.7 * columns, 14.0), height), layout="constrained")
+        axes = figure.subplots(
+            len(bars), columns, squeeze=False, sharex=True, gridspec_kw={"height_ratios": [b + 2 for b in bars]}
+        )
+        for line, count, ((dataset, arch, protocol), by_ipc) in zip(axes, bars, groups.items(), strict=False):
+            for axis, (ipc, rows) in zip(line, sorted(by_ipc.items()), strict=False):
+                _accuracy_panel(axis, rows, count)
+                how = "" if protocol == RELEASED else f" (protocol {protocol})"
+                axis.set_title(f"{dataset}, IPC {ipc}, tested with {arch}{how}", loc="left", fontsize=10)
+            for axis in line[len(by_ipc) :]:
+                axis.set_axis_off()
+        for axis in axes[-1]:
+            axis.set_xlabel("test accuracy (%), last epoch ± std")
+        handles = [
             Line2D(
                 [], [], color="black", marker="o", markersize=3, alpha=0.4, linestyle="", label="one network (last)"
             ),
-            Line2D([], [], markersize=6, label="mean best (test-selected)", **BEST),
+            Line2D([], [], markersize=5, label="mean best (test-selected)", **BEST),
         ]
-        columns = 4 if figure.get_figwidth() > 7.5 else 3
-        figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
+        figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
         save(figure, folder / "accuracy")
 
 
-def _accuracy_panel(axis: Axes, rows: Sequence[Row], methods: Sequence[str]) -> None:
-    ipcs = sorted({row.ipc for row in rows})
-    for row in rows:
-        index = methods.index(row.method)
-        place = ipcs.index(row.ipc) * (len(methods) + 1) + index
+def _accuracy_panel(axis: Axes, rows: Sequence[Row], bars: int) -> None:
+    """Draw a bar for each row; ``bars`` is how many there is room for, the same in panels side by side."""
+    for place, row in enumerate(rows):
         if not row.evaluations:
-            axis.text(place, 1, "not run", rotation=90, ha="center", va="bottom", fontsize=8, color="#666666")
+            axis.text(1, place, "not run", va="center", fontsize=8, color="#666666")
             continue
         last = np.concatenate([evaluation.last for evaluation in row.evaluations])
         best = np.concatenate([evaluation.best for evaluation in row.evaluations])
         deviation = last.std(ddof=1) if len(last) > 1 else 0.0
-        axis.bar(place, last.mean(), 0.85, color=colour(index), alpha=0.75, yerr=deviation, ecolor="black", capsize=3)
-        spread = np.linspace(-0.28, 0.2, len(last)) if len(last) > 1 else np.zeros(1)
-        axis.scatter(place + spread, last, s=9, color="black", alpha=0.35, linewidths=0, zorder=3)
-        axis.plot(place + 0.33, best.mean(), markersize=6, zorder=5, **BEST)
-        axis.text(place, 1, f"{last.mean():.1f}", ha="center", va="bottom", fontsize=8, zorder=5)
-    axis.set_xlim(-1, len(ipcs) * (len(methods) + 1) - 1)
-    axis.set_xticks([i * (len(methods) + 1) + (len(methods) - 1) / 2 for i in range(len(ipcs))])
-    axis.set_xticklabels([f"IPC {ipc}" for ipc in ipcs])
-    axis.tick_params(axis="x", length=0)
-    axis.set_ylabel("test accuracy (%), last epoch ± std")
-    axis.set_ylim(bottom=0)
+        axis.barh(place, last.mean(), 0.8, color=COLOURS[0], alpha=0.6, xerr=deviation, ecolor="black", capsize=2)
+        spread = np.linspace(-0.25, 0.25, len(last)) if len(last) > 1 else np.zeros(1)
+        axis.scatter(last, place + spread, s=8, color="black", alpha=0.35, linewidths=0, zorder=3)
+        axis.plot(best.mean(), place, markersize=5, zorder=5, **BEST)
+        axis.text(1, place, f"{last.mean():.1f}", va="center", fontsize=8, zorder=5)
+    axis.set_yticks(range(len(rows)), [row.label for row in rows], fontsize=8)
+    axis.tick_params(axis="y", length=0)
+    axis.set_ylim(bars - 0.4, -0.6)
+    axis.set_xlim(left=0)
 
 
 def write_histories(collected: Collected, folder: Path) -> None:
