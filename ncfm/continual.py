@@ -17,9 +17,9 @@ from torch import Tensor
 from ncfm import checkpoint
 from ncfm.artifacts import write_json
 from ncfm.compute import accelerated, device, side_by_side
-from ncfm.datasets.split import Split, load_split
-from ncfm.distilled import DistilledSet, load
-from ncfm.errors import DataError, ParamsError
+from ncfm.datasets.split import Split
+from ncfm.distilled import DistilledSet, load_with_test
+from ncfm.errors import ParamsError
 from ncfm.models.registry import build
 from ncfm.params import ContinualParams
 from ncfm.progress import Progress
@@ -51,9 +51,7 @@ def continual(
         ParamsError: where the classes do not divide into the steps.
     """
     where = device()
-    test, images = load_split(data, "test", where), load(distilled, where)
-    if images.dataset != test.dataset or images.stored.shape[1:] != test.images.shape[1:]:
-        raise DataError(f"{distilled}: was made from {images.dataset}, but {data} holds {test.dataset}")
+    test, images = load_with_test(distilled, data, where)
     if test.classes % params.steps:
         raise ParamsError(f"steps: is {params.steps}, but must divide the {test.classes} classes of {test.dataset}")
     resume, key = out.with_name(f"{out.stem}.checkpoint.safetensors"), record.content["key"]

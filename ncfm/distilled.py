@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ncfm.artifacts import load_tensors, save_tensors
-from ncfm.datasets.split import Normalisation, Split
+from ncfm.datasets.split import Normalisation, Split, load_split
 from ncfm.errors import DataError
 from ncfm.multiformation import decode
 
@@ -113,3 +113,15 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> DistilledSet:
         shape = tuple(found.soft_labels.shape)
         raise DataError(f"{path}: holds soft labels {shape}, but {(len(found), found.classes)} are wanted")
     return found
+
+
+def load_with_test(path: Path, data: Path, device: str | torch.device) -> tuple[Split, DistilledSet]:
+    """Read the test split of a data set, and a set to be tested on it.
+
+    Raises:
+        DataError: where one of them is missing or torn, or they do not belong together.
+    """
+    test, images = load_split(data, "test", device), load(path, device)
+    if images.dataset != test.dataset or images.stored.shape[1:] != test.images.shape[1:]:
+        raise DataError(f"{path}: was made from {images.dataset}, but {data} holds {test.dataset}")
+    return test, images

@@ -15,9 +15,8 @@ from torch import Tensor
 from ncfm import checkpoint
 from ncfm.artifacts import write_json
 from ncfm.compute import accelerated, device, side_by_side
-from ncfm.datasets.split import Split, load_split
-from ncfm.distilled import DistilledSet, load
-from ncfm.errors import DataError
+from ncfm.datasets.split import Split
+from ncfm.distilled import DistilledSet, load_with_test
 from ncfm.models.registry import build
 from ncfm.params import SearchParams
 from ncfm.progress import Progress
@@ -47,9 +46,7 @@ def search(
         DataError: where the set and the data set do not belong together.
     """
     where = device()
-    test, images = load_split(data, "test", where), load(distilled, where)
-    if images.dataset != test.dataset or images.stored.shape[1:] != test.images.shape[1:]:
-        raise DataError(f"{distilled}: was made from {images.dataset}, but {data} holds {test.dataset}")
+    test, images = load_with_test(distilled, data, where)
     resume, key = out.with_name(f"{out.stem}.checkpoint.safetensors"), record.content["key"]
     _, values = checkpoint.load(resume, key) or ({}, {"accuracies": []})
     done: dict[int, float] = dict(values["accuracies"])
