@@ -162,7 +162,6 @@ def _accuracy_panel(axis: Axes, rows: Sequence[Row], bars: int) -> None:
     axis.set_yticks(range(len(rows)), [row.label for row in rows], fontsize=8)
     axis.tick_params(axis="y", length=0)
     axis.set_ylim(bars - 0.4, -0.6)
-    axis.set_xlim(left=0)
 
 
 def write_histories(collected: Collected, folder: Path) -> None:
