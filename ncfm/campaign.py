@@ -17,11 +17,11 @@ import yaml
 
 from ncfm import layout
 from ncfm.artifacts import storage_errors, write_json_if_changed, write_text
-from ncfm.campaign_cells import MAKERS, WHOLE, find_cells
+from ncfm.campaign_cells import MAKERS, find_cells
 from ncfm.campaign_file import CampaignFile, read_yaml
 from ncfm.campaign_layers import Layers
 from ncfm.errors import ParamsError, one_of
-from ncfm.layout import Cell
+from ncfm.layout import WHOLE, Cell
 from ncfm.params import STAGES, ReportParams, StageParams, parse
 
 ACTIVE = "campaign.yaml"  # the active campaign and its cells, which dvc.yaml reads

@@ -11,7 +11,7 @@ from ncfm.campaign_file import ArtefactEntry, CampaignFile, ContinualEntry, Sear
 from ncfm.campaign_layers import Layers
 from ncfm.datasets.catalogue import DatasetFacts, facts_of
 from ncfm.errors import ParamsError, one_of
-from ncfm.layout import Cell
+from ncfm.layout import WHOLE, Cell
 from ncfm.params import (
     ContinualParams,
     CurateParams,
@@ -29,7 +29,6 @@ MAKERS: dict[str, type[DistillParams | SelectParams | CurateParams]] = {  # the 
     "select": SelectParams,
     "curate": CurateParams,
 }
-WHOLE = "whole"  # the method of all training images, which a search compares with
 
 
 @dataclass(frozen=True)

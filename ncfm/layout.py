@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 
 TESTS = ("evaluate", "continual", "search")  # the stages that train networks on one set and test them
 RELEASED = "released"  # the protocol of evaluation that is meant where none is named
+WHOLE = "whole"  # the method of all training images, which a search compares with
 
 
 @dataclass(frozen=True)

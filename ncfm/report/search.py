@@ -15,11 +15,10 @@ from matplotlib.figure import Figure
 from ncfm import layout
 from ncfm.artifacts import read_json
 from ncfm.errors import DataError
-from ncfm.layout import Cell
+from ncfm.layout import WHOLE, Cell
 from ncfm.report.figures import STYLE, colour, save
 from ncfm.report.tables import deviation, markdown, plus_minus
 
-WHOLE = "whole"
 COLUMNS = (
     *("dataset", "ipc", "method", "label", "protocol", "networks", "spearman", "spearman_std", "n"),
     *("chosen", "chosen_whole", "chosen_whole_std", "best", "best_whole", "missing"),
