@@ -129,7 +129,9 @@ class DistillParams(ComputeParams):
     schedule: Literal["constant", "cosine", "plateau"] = "cosine"
     plateau_patience: Count = 500
     plateau_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    augmentation: Strategy = Field("color_crop_cutout", description="strategy, one draw for the whole class batch")
+    augmentation: Strategy = Field(
+        "color_crop_cutout", description="strategy, one draw for the class batch; parts joined by |: one of them"
+    )
     checkpoint_every: Count = Field(500, description="iterations between checkpoints")
     images_at_once: Annotated[int, Field(ge=0)] = Field(
         0, description="images that pass a network at a time; 0: what suits the device"

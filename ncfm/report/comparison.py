@@ -39,7 +39,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "learning_rate": 0.04,
         "weight_decay": 0.0,
         "schedule": "constant",
-        "augmentation": "color_crop_cutout_flip_scale_rotate",
+        "augmentation": "color|crop|cutout|flip|scale|rotate",
     },
 }
 _SGD = {"batch": 256, "optimizer": "sgd", "weight_decay": 5e-4, "learning_rate": 0.01, "cutmix_probability": 0.0}
