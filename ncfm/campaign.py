@@ -187,7 +187,10 @@ def artefacts_text(campaign: Campaign) -> str:
                 "wdir": "..",
                 "cmd": f"ncfm report --params {params} --results {results}",
                 "deps": [params, *artefact_files(campaign, cell.artefact)],
-                "outs": [f"{results}/tables/{cell.artefact}.{end}" for end in ("csv", "md", "tex", "record.json")],
+                "outs": [
+                    *(f"{results}/tables/{cell.artefact}.{end}" for end in ("csv", "md", "tex", "record.json")),
+                    *(f"{results}/figures/{cell.artefact}.{end}" for end in ("png", "svg")),
+                ],
             }
     head = "# Written by `ncfm use NAME`: `dvc repro params/dvc.yaml:ARTEFACT` makes one artefact of the campaign.\n"
     return head + yaml.safe_dump({"stages": stages}, sort_keys=False, width=120) if stages else ""

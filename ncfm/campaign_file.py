@@ -31,7 +31,10 @@ def _each_once(values: tuple[Item, ...]) -> tuple[Item, ...]:
     return values
 
 
-RESERVED_ARTEFACTS = (*STAGES, "all", "artefact", "metrics", "paper", "params", "ranking", "results", "verdicts")
+RESERVED_ARTEFACTS = (
+    *(*STAGES, "all", "artefact", "params", "metrics", "paper", "ranking", "results", "verdicts"),
+    *("accuracy", "grid", "history"),
+)
 Once = AfterValidator(_each_once)
 Name = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]*$")]  # it becomes a folder and a part of a DVC stage's name
 

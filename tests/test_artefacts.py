@@ -138,6 +138,9 @@ def test_the_report_of_an_artefact_needs_its_own_cells_only(tmp_path, monkeypatc
         assert cli.main(["report", "--params", params, "--results", "results/made-up"]) == 0
         files = {f"{name}.{end}" for end in ("csv", "md", "tex", "record.json")}
         assert files == {path.name for path in tables.iterdir() if path.name.startswith(name)}
+    pictures = {name: (tables.parent / f"figures/{name}.svg").read_text() for name in chosen.artefacts}
+    assert all((tables.parent / f"figures/{name}.png").is_file() for name in chosen.artefacts)
+    assert "<!-- Table 5: cifar10, IPC 10 -->" in pictures["table5"] and "<!-- not run -->" in pictures["coresets"]
     assert (
         'NCFM with psi,cifar10 IPC 10,68.9,"68.9 [68.9, 68.9] best",reproduced' in (tables / "table5.csv").read_text()
     )

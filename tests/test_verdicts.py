@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from test_report import CIFAR, DIGITS, evaluate, make, read, run
 
 from ncfm import campaign
@@ -17,6 +19,7 @@ from ncfm.layout import Cell
 from ncfm.report import artefacts
 from ncfm.report.collect import Collected, collect, read_contents
 from ncfm.report.page import SECTIONS
+from ncfm.report.paper_figures import panels_of
 from ncfm.report.verdicts import COSTS, QUOTED, VERDICTS, read_reported, touches, verdict_table
 
 RESULTS = Path("results/made-up")
@@ -162,6 +165,29 @@ def test_the_papers_tables_are_laid_out_as_in_the_paper(tmp_path, monkeypatch):
     assert f"68.9<br>{cell['cifar10 IPC 10 ours']}: reproduced" in read("tables/paper.md")
 
 
+def test_pictures_of_the_paper_show_reported_and_ours(tmp_path, monkeypatch):
+    fill(make(tmp_path, monkeypatch, CIFAR), {"paper": 66.9, "random": 30.0})
+    assert run() == 0
+    told, svg = read_reported(), read("figures/paper.svg")
+    for head in ("Table 1: cifar10, IPC 10", "Table 5: cifar10, IPC 10", "Fig 6: cifar10, IPC 10", "ours: reproduced"):
+        assert f"<!-- {head} -->" in svg
+    assert "Table 2" not in svg and "cifar100" not in svg  # nothing of this campaign is held against them
+    table = verdict_table(collected().rows, told)
+
+    def drawn(name: str) -> Axes:
+        axis = Figure().subplots()
+        panels_of(table, collected(), name)[0].draw(axis)
+        return axis
+
+    curve = drawn("fig6")
+    rows = told[told["source"].str.startswith("NCFM Fig 6")]
+    assert list(curve.lines[0].get_ydata()) == [float(value) for value in rows["value"]]
+    assert [text.get_text() for text in curve.get_xticklabels()] == [v.split("=")[1] for v in rows["variant"]]
+    [ours] = curve.containers
+    assert np.allclose(ours[0].get_xydata(), [[6, 66.9]])  # at the place of 1024
+    assert list(drawn("fig7").lines[0].get_data()[1]) == [1.0, pytest.approx(0.966 / 1.484)]
+
+
 class Reader(HTMLParser):
     """Checks that tags close in order, and collects what could lead outside."""
 
@@ -201,7 +227,7 @@ def test_the_page_stands_alone_and_is_well_formed(tmp_path, monkeypatch):
     assert not {"script", "link", "iframe", "object", "embed", "base"} & set(reader.tags)
     links = [reference for reference in reader.references if not reference.startswith("data:image/")]
     assert all(link.startswith("#") and link[1:] in reader.ids for link in links)
-    assert len(reader.references) - len(links) == page.count("<img alt=") == 3
+    assert len(reader.references) - len(links) == page.count("<img alt=") == 4
     assert not re.search(r"url\(|@import|https?://", page)
     assert set(SECTIONS) <= set(reader.ids)
     text = "".join(reader.text)

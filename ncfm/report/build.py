@@ -13,6 +13,7 @@ from ncfm.report.collect import collect
 from ncfm.report.continual import NOTE as CONTINUAL_NOTE
 from ncfm.report.continual import collect_courses, continual_markdown, continual_table, shown_courses, write_courses
 from ncfm.report.page import page
+from ncfm.report.paper_figures import write_paper
 from ncfm.report.ranking import ranking_markdown, ranking_table
 from ncfm.report.search import collect_searches, search_markdown, search_table, write_searches
 from ncfm.report.verdict_text import verdicts_markdown
@@ -21,7 +22,7 @@ from ncfm.report.verdicts import read_reported, touches, verdict_table
 OUTPUTS = (
     *("tables/results.csv", "tables/results.md", "tables/results.tex"),
     *("tables/verdicts.csv", "tables/verdicts.md", "tables/ranking.csv", "tables/ranking.md", "tables/metrics.json"),
-    *("tables/paper.csv", "tables/paper.md", "tables/paper.tex"),
+    *("tables/paper.csv", "tables/paper.md", "tables/paper.tex", "figures/paper.png", "figures/paper.svg"),
     *("tables/continual.csv", "tables/continual.md", "figures/continual.png", "figures/continual.svg"),
     *("tables/search.csv", "tables/search.md", "figures/search.png", "figures/search.svg"),
     "report.html",
@@ -48,8 +49,8 @@ def report(params: ReportParams, contents: dict[str, Any], results: Path, record
     touched = touches(verdicts, collected.rows)
     metrics = tables.metrics(table)
     figures.write_sets(collected, params.grid_columns, results / "figures/grid.png")
-    figures.write_accuracies(collected, results / "figures")
-    figures.write_histories(collected, results / "figures")
+    figures.write_accuracies(collected, results / "figures/accuracy")
+    figures.write_histories(collected, results / "figures/history")
     write_text(results / "tables/results.csv", tables.csv_text(table))
     write_text(results / "tables/results.md", tables.results_markdown(table, collected.title))
     write_text(results / "tables/results.tex", tables.results_latex(table, collected.title))
@@ -58,6 +59,8 @@ def report(params: ReportParams, contents: dict[str, Any], results: Path, record
     write_text(results / "tables/paper.csv", artefacts.artefacts_csv(verdicts))
     write_text(results / "tables/paper.md", artefacts.artefacts_markdown(verdicts, collected.title))
     write_text(results / "tables/paper.tex", artefacts.artefacts_latex(verdicts, collected.title))
+    shown = [name for name in artefacts.touched_artefacts(verdicts) if name != "text"]
+    write_paper(verdicts, collected, shown, results / "figures/paper")
     ranking = ranking_table(collected.rows)
     write_text(results / "tables/ranking.csv", tables.csv_text(ranking))
     write_text(results / "tables/ranking.md", ranking_markdown(ranking, collected.title))
@@ -72,16 +75,20 @@ def report(params: ReportParams, contents: dict[str, Any], results: Path, record
     write_text(results / "tables/search.csv", tables.csv_text(searched))
     write_text(results / "tables/search.md", search_markdown(searched, collected.title))
     write_json(results / "tables/metrics.json", metrics)
-    write_text(results / "report.html", page(collected, table, verdicts, touched, results / "figures"))
+    drawn = {"grid.png": True, "accuracy.svg": True, "history.svg": True, "paper.svg": bool(shown)}
+    drawn |= {"continual.svg": bool(courses), "search.svg": bool(searches)}
+    pictures = [results / "figures" / name for name, any_ in drawn.items() if any_]
+    write_text(results / "report.html", page(collected, table, verdicts, touched, pictures))
     outputs: list[str | Path] = [results / name for name in OUTPUTS]
     record.finish(outputs, _flat(metrics))
 
 
 def artefact_report(contents: dict[str, Any], results: Path, record: Record) -> None:
-    """Write one table or figure of the campaign: ``tables/<artefact>.csv``, ``.md`` and ``.tex`` below ``results``.
+    """Write one table or figure of the campaign below ``results``: ``tables/<artefact>.csv``, ``.md`` and ``.tex``, and
+    ``figures/<artefact>.png`` and ``.svg``.
 
-    Where the paper has it, the CSV holds the paper's cells, reported beside ours with the verdict, else our own cells
-    (accuracies, continual learning, or a search); the Markdown and the LaTeX hold all of them.
+    Where the paper has it, the CSV and the picture hold the paper's cells, reported beside ours with the verdict, else
+    our own cells (accuracies, continual learning, or a search); the Markdown and the LaTeX hold all of them.
 
     Args:
         contents: what the artefact has: ``report_contents`` in ncfm/campaign.py.
@@ -95,9 +102,9 @@ def artefact_report(contents: dict[str, Any], results: Path, record: Record) -> 
     collected, name = collect(contents, results), contents["artefact"]
     title = f"{name}, {collected.title}"
     verdicts = verdict_table(collected.rows, read_reported())
-    table, learnt = tables.results_table(collected.rows), continual_table(collect_courses(contents, results))
-    found = search_table(collect_searches(contents, results))
-    known = artefacts.paper_name(name, verdicts)
+    courses, searches = collect_courses(contents, results), collect_searches(contents, results)
+    table, learnt, found = tables.results_table(collected.rows), continual_table(courses), search_table(searches)
+    known, picture = artefacts.paper_name(name, verdicts), results / f"figures/{name}"
     csv = tables.csv_text(next((one for one in (table, learnt) if len(one)), found))
     md, tex = [], []
     if known:
@@ -115,10 +122,18 @@ def artefact_report(contents: dict[str, Any], results: Path, record: Record) -> 
     if len(found):
         md.append(search_markdown(found, title))
         tex.append(artefacts.latex_table(found, f"Architecture search: {title}.") + "\n")
+    if known in artefacts.touched_artefacts(verdicts):
+        write_paper(verdicts, collected, [known], picture)
+    elif len(learnt):
+        write_courses(courses, picture)
+    elif len(found):
+        write_searches(searches, picture)
+    else:
+        figures.write_accuracies(collected, picture)
     files = [results / f"tables/{name}.{kind}" for kind in ("csv", "md", "tex")]
     for file, text in zip(files, (csv, "\n".join(md), "\n".join(tex)), strict=True):
         write_text(file, text)
-    record.finish(list(files), {})
+    record.finish([*files, *(picture.with_suffix(end) for end in (".png", ".svg"))], {})
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, float]:

@@ -110,8 +110,8 @@ def _blank(text: str) -> np.ndarray:
     return np.asarray(picture)
 
 
-def write_accuracies(collected: Collected, folder: Path) -> None:
-    """Write accuracy.png and .svg: a panel per test network, protocol and IPC, a bar per method.
+def write_accuracies(collected: Collected, stem: Path) -> None:
+    """Write ``stem``.png and .svg: a panel per test network, protocol and IPC, a bar per method.
 
     A bar is the mean last accuracy with its deviation; every network and the mean best stand on it.
     """
@@ -142,7 +142,7 @@ def write_accuracies(collected: Collected, folder: Path) -> None:
             Line2D([], [], markersize=5, label="mean best (test-selected)", **BEST),
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
-        save(figure, folder / "accuracy")
+        save(figure, stem)
 
 
 def _accuracy_panel(axis: Axes, rows: Sequence[Row], bars: int) -> None:
@@ -164,8 +164,8 @@ def _accuracy_panel(axis: Axes, rows: Sequence[Row], bars: int) -> None:
     axis.set_ylim(bars - 0.4, -0.6)
 
 
-def write_histories(collected: Collected, folder: Path) -> None:
-    """Write history.png and .svg: the loss over the iterations, a panel per data set and IPC, a colour per method.
+def write_histories(collected: Collected, stem: Path) -> None:
+    """Write ``stem``.png and .svg: the loss over the iterations, a panel per data set and IPC, a colour per method.
 
     Raises:
         DataError: where a history is not a CSV file with the columns ``step`` and ``loss``.
@@ -182,7 +182,7 @@ def write_histories(collected: Collected, folder: Path) -> None:
         for axis, panel in zip(axes, panels, strict=False):
             for stored, history in histories:
                 if (stored.cell.dataset, stored.cell.ipc) == panel:
-                    _history_line(axis, history, colour(methods.index(str(stored.cell.method))))
+                    draw_loss(axis, history, colour(methods.index(str(stored.cell.method))))
             axis.set_title(f"{panel[0]}, IPC {panel[1]}", loc="left", fontsize=11)
             axis.set_xlabel("iteration")
             axis.set_ylabel("loss (mean over classes)")
@@ -208,7 +208,7 @@ def write_histories(collected: Collected, folder: Path) -> None:
             title=note,
             title_fontsize=9,
         )
-        save(figure, folder / "history")
+        save(figure, stem)
 
 
 def read_history(path: Path) -> pd.DataFrame:
@@ -222,7 +222,8 @@ def read_history(path: Path) -> pd.DataFrame:
         raise DataError(f"{path}: not a readable history ({reason}); delete it and run its stage again") from error
 
 
-def _history_line(axis: Axes, history: pd.DataFrame, colour: str) -> None:
+def draw_loss(axis: Axes, history: pd.DataFrame, colour: str) -> None:
+    """Draw a loss curve of :func:`read_history`: every value faintly, and their running mean."""
     window, stride = max(1, len(history) // 25), max(1, len(history) // POINTS)
     smooth = history["loss"].rolling(window, center=True, min_periods=1).mean()
     axis.plot(history["step"][::stride], history["loss"][::stride], color=colour, alpha=0.18, linewidth=0.8)

@@ -20,9 +20,12 @@ STYLE = Path(__file__).with_name("page.css")
 NUMBERS = ("IPC", "difference", "make set (s)", "evaluate (s)", "between seeds", *VERDICTS, "all")
 WIDE = ("why",)
 FIGURES = (
+    ("paper.svg", "The paper's tables and figures", "Reported, and ours in the colour of the verdict.", "verdicts"),
     ("grid.png", "Distilled images", "Images of each method's first seed, a column per class.", "images"),
     ("accuracy.svg", "Accuracies", "Last accuracy of every method, each network a dot, and the mean best.", "curves"),
     ("history.svg", "Losses", "Loss over the iterations of every distillation.", "curves"),
+    ("continual.svg", "Continual learning", "Accuracy on the classes seen so far, at each step.", "curves"),
+    ("search.svg", "Architecture search", "Networks trained on each set and on the whole training set.", "curves"),
 )
 SECTIONS = {
     "verdicts": "Verdicts",
@@ -34,7 +37,9 @@ SECTIONS = {
 KINDS = {".png": "image/png", ".svg": "image/svg+xml"}
 
 
-def page(collected: Collected, results: pd.DataFrame, verdicts: pd.DataFrame, touched: pd.Series, figures: Path) -> str:
+def page(
+    collected: Collected, results: pd.DataFrame, verdicts: pd.DataFrame, touched: pd.Series, figures: Sequence[Path]
+) -> str:
     """Return the page as HTML.
 
     Args:
@@ -42,11 +47,11 @@ def page(collected: Collected, results: pd.DataFrame, verdicts: pd.DataFrame, to
         results: of :func:`~ncfm.report.tables.results_table`.
         verdicts: of :func:`~ncfm.report.verdicts.verdict_table`.
         touched: marks the verdicts about the campaign's data sets.
-        figures: the folder where :data:`FIGURES` have been written.
+        figures: those of :data:`FIGURES` that have something to show.
     """
     title = f"NCFM, reproduced: {escape(collected.title)}"
     body = {
-        "verdicts": _verdicts(verdicts, touched),
+        "verdicts": _verdicts(verdicts, touched, _figures(figures, "verdicts")),
         "results": _results(results),
         "images": _figures(figures, "images"),
         "curves": _figures(figures, "curves"),
@@ -79,8 +84,8 @@ def page(collected: Collected, results: pd.DataFrame, verdicts: pd.DataFrame, to
     )
 
 
-def _verdicts(table: pd.DataFrame, touched: pd.Series) -> str:
-    """Return the counts and every verdict once: held against the campaign, not run, and all others folded away."""
+def _verdicts(table: pd.DataFrame, touched: pd.Series, picture: str) -> str:
+    """Return the counts, their picture, and every verdict once: held against the campaign, the others folded away."""
     tiles = []
     for verdict in VERDICTS:
         here = table["verdict"] == verdict
@@ -94,6 +99,7 @@ def _verdicts(table: pd.DataFrame, touched: pd.Series) -> str:
         f'<dl class="counts">{"".join(tiles)}</dl>',
         "<details><summary>Counts by table and figure</summary>",
         f"{_table(verdict_text.counts(table), 'Counts')}</details>",
+        picture,
     ]
     for mask, head, opened in (
         (held, "Held against this campaign", True),
@@ -124,11 +130,11 @@ def _results(table: pd.DataFrame) -> str:
     return f"<p>{escape(tables.NOTE)}</p>\n{_table(body, 'Results')}{remarks}"
 
 
-def _figures(folder: Path, section: str) -> str:
-    parts = []
+def _figures(paths: Sequence[Path], section: str) -> str:
+    parts, written = [], {path.name: path for path in paths}
     for name, head, text, where in FIGURES:
-        path = folder / name
-        if where == section and path.is_file():
+        path = written.get(name)
+        if where == section and path is not None:
             data = base64.b64encode(path.read_bytes()).decode("ascii")
             image = f'<img alt="{escape(text)}" src="data:{KINDS[path.suffix]};base64,{data}">'
             box = f'<div class="scroll" role="region" tabindex="0" aria-label="{head}">{image}</div>'

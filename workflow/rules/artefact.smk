@@ -12,6 +12,13 @@ rule artefact:
         text="results/{campaign}/tables/{artefact}.md",
         latex="results/{campaign}/tables/{artefact}.tex",
         record="results/{campaign}/tables/{artefact}.record.json",
+        figure=report(
+            "results/{campaign}/figures/{artefact}.svg",
+            caption="../report/artefact.rst",
+            category="Figures",
+            labels={"artefact": "{artefact}"},
+        ),
+        picture="results/{campaign}/figures/{artefact}.png",
     log:
         "results/{campaign}/logs/artefact/{artefact}.log",
     wildcard_constraints:

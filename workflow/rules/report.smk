@@ -25,6 +25,7 @@ rule report:
         ],
         metrics="results/{campaign}/tables/metrics.json",
         record="results/{campaign}/tables/metrics.record.json",
+        paper=report("results/{campaign}/figures/paper.svg", caption="../report/paper.rst", category="Figures"),
         grid=report("results/{campaign}/figures/grid.png", caption="../report/grid.rst", category="Figures"),
         accuracy=report("results/{campaign}/figures/accuracy.svg", caption="../report/accuracy.rst", category="Figures"),
         history=report("results/{campaign}/figures/history.svg", caption="../report/history.rst", category="Figures"),
@@ -33,6 +34,7 @@ rule report:
         ),
         search=report("results/{campaign}/figures/search.svg", caption="../report/search.rst", category="Figures"),
         pictures=[
+            "results/{campaign}/figures/paper.png",
             "results/{campaign}/figures/accuracy.png",
             "results/{campaign}/figures/history.png",
             "results/{campaign}/figures/continual.png",
