@@ -26,6 +26,7 @@ from ncfm.report.collect import Collected, Row, StoredSet
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#666666", "#000000")
 ROWS = 3  # images per class and method in the picture of sets
 POINTS = 500  # of one loss curve
+ABREAST = 3  # panels side by side
 MARGIN, LINE, LABELS = 12, 26, 170  # pixels: border, height of a line of text, width of the methods' names
 BEST: Any = {"marker": "D", "markerfacecolor": "white", "markeredgecolor": "black", "linestyle": ""}
 STYLE: Any = {  # matplotlib types it by a list of all its keys
@@ -113,28 +114,37 @@ def _blank(text: str) -> np.ndarray:
 def write_accuracies(collected: Collected, stem: Path) -> None:
     """Write ``stem``.png and .svg: a panel per test network, protocol and IPC, a bar per method.
 
-    A bar is the mean last accuracy with its deviation; every network and the mean best stand on it.
+    The IPCs of a network stand side by side; where there is but one each, networks do. A bar is the mean last accuracy
+    with its deviation; every network and the mean best stand on it.
     """
     with matplotlib.rc_context({**STYLE, "axes.grid.axis": "x"}):
         groups: dict[tuple[str, str, str], dict[int, list[Row]]] = {}
         for row in collected.rows:
             groups.setdefault((row.dataset, row.arch, row.protocol), {}).setdefault(row.ipc, []).append(row)
-        bars = [max(len(rows) for rows in by_ipc.values()) for by_ipc in groups.values()] or [1]
-        columns = max((len(by_ipc) for by_ipc in groups.values()), default=1)
+        lines: list[list[tuple[str, list[Row]]]] = []
+        for (dataset, arch, protocol), by_ipc in groups.items():
+            how = "" if protocol == RELEASED else f" (protocol {protocol})"
+            heads = {ipc: f"{dataset}, IPC {ipc}, tested with {arch}{how}" for ipc in sorted(by_ipc)}
+            lines.append([(head, by_ipc[ipc]) for ipc, head in heads.items()])
+        if len(lines) > ABREAST and all(len(line) == 1 for line in lines):
+            lines = [[line[0] for line in lines[at : at + ABREAST]] for at in range(0, len(lines), ABREAST)]
+        bars = [max(len(rows) for _, rows in line) for line in lines] or [1]
+        columns = max(map(len, lines), default=1)
         height = sum(0.27 * count + 0.85 for count in bars) + 0.5
         figure = Figure(figsize=(min(2.6 + 3.7 * columns, 14.0), height), layout="constrained")
         axes = figure.subplots(
             len(bars), columns, squeeze=False, sharex=True, gridspec_kw={"height_ratios": [b + 2 for b in bars]}
         )
-        for line, count, ((dataset, arch, protocol), by_ipc) in zip(axes, bars, groups.items(), strict=False):
-            for axis, (ipc, rows) in zip(line, sorted(by_ipc.items()), strict=False):
+        for row, count, line in zip(axes, bars, lines, strict=False):
+            for axis, (head, rows) in zip(row, line, strict=False):
                 _accuracy_panel(axis, rows, count)
-                how = "" if protocol == RELEASED else f" (protocol {protocol})"
-                axis.set_title(f"{dataset}, IPC {ipc}, tested with {arch}{how}", loc="left", fontsize=10)
-            for axis in line[len(by_ipc) :]:
+                axis.set_title(head, loc="left", fontsize=10)
+            for axis in row[len(line) :]:
                 axis.set_axis_off()
-        for axis in axes[-1]:
-            axis.set_xlabel("test accuracy (%), last epoch ± std")
+        for column in range(columns):
+            lowest = max((row for row, line in enumerate(lines) if len(line) > column), default=0)
+            axes[lowest, column].set_xlabel("test accuracy (%), last epoch ± std")
+            axes[lowest, column].tick_params(labelbottom=True)
         handles = [
             Line2D(
                 [], [], color="black", marker="o", markersize=3, alpha=0.4, linestyle="", label="one network (last)"
