@@ -5,7 +5,6 @@ Random pixels and random weights cost what real ones cost. Every result names it
 
 from __future__ import annotations
 
-import resource
 import sys
 import tempfile
 import time
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from ncfm import records
 from ncfm.artifacts import save_tensors, write_json
 from ncfm.compute import device, set_up
 from ncfm.datasets.split import Normalisation, Split
@@ -122,9 +122,7 @@ def rates(where: torch.device) -> dict[str, float]:
 
 def peak_memory(where: torch.device) -> float:
     """Return the most memory that this process held so far, in GB (1e9 bytes): of the GPU, else of the process."""
-    if where.type == "cuda":
-        return torch.cuda.max_memory_allocated() / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    return records.peak_memory()["gpu" if where.type == "cuda" else "process"]
 
 
 def save(name: str, content: dict[str, Any]) -> None:

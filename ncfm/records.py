@@ -14,6 +14,7 @@ import hashlib
 import io
 import os
 import platform
+import resource
 import shlex
 import subprocess
 import sys
@@ -121,6 +122,7 @@ class Record:
         self.content["metrics"] = dict(metrics)
         if self.rows and "history" not in self.content:  # else `ncfm track import` would have no curves
             self.content["rows"] = [{key: value for key, value in row.items() if isfinite(value)} for row in self.rows]
+        self.content["peak_gb"] = peak_memory()
         self.content["seconds"] = round(time.perf_counter() - self._clock, 3)
         write_json(self.path, self.content)
         if self._run is not None:
@@ -158,6 +160,19 @@ def hardware() -> dict[str, Any]:
         "memory_gib": round(memory, 1),
         "gpu": gpu,
     }
+
+
+def peak_memory() -> dict[str, float]:
+    """Return the most memory that this process held so far, in GB (1e9 bytes).
+
+    ``process``: all of it on the host, program and libraries included. ``gpu``: tensors on the GPU, if any.
+    """
+    import torch
+
+    found = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9}
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        found["gpu"] = torch.cuda.max_memory_allocated() / 1e9
+    return {name: round(value, 3) for name, value in found.items()}
 
 
 def _processor() -> str:

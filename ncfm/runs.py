@@ -70,6 +70,7 @@ def final_metrics(record: Content, history: list[Row]) -> dict[str, float]:
     """Return the final numbers: ``final_<name>`` where a curve has that name, and none where that curve ends there."""
     ends = {name: value for row in history for name, value in row.values.items()}
     found = {"seconds": float(record["seconds"])}
+    found |= {f"peak_{where}_gb": float(value) for where, value in record.get("peak_gb", {}).items()}
     for name, value in record["metrics"].items():
         if name not in ends:
             found[key_of(name)] = float(value)

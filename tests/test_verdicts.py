@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from test_report import CIFAR, DIGITS, evaluate, make, read, run
+from test_report import CIFAR, DIGITS, HARDWARE, evaluate, make, read, run
 
 from ncfm import campaign
-from ncfm.artifacts import read_json
+from ncfm.artifacts import read_json, write_json
 from ncfm.layout import Cell
 from ncfm.report import artefacts
 from ncfm.report.collect import Collected, collect, read_contents
@@ -110,13 +110,25 @@ def test_a_gain_is_the_difference_of_two_of_ours(tmp_path, monkeypatch):
         assert line["interval_low"] < line["ours"] < line["interval_high"]
 
 
-def test_speed_and_loss_are_read_from_records_and_histories(tmp_path, monkeypatch):
+def test_speed_memory_and_loss_are_read_from_records_and_histories(tmp_path, monkeypatch):
     chosen = make(tmp_path, monkeypatch, CIFAR.replace("paper: {}", "paper: {seeds: [0, 1]}"))
     fill(chosen, {"paper": 60.0})
     speed = reported(metric="speed_s_per_iter", value="1.33", hardware="1x A100 80GB")
     line = verdict_table(collected().rows, speed).iloc[0]
     assert line["ours"] == pytest.approx(10.0 / 20000) and line["n_seeds"] == 2  # seconds of the made-up records
     assert line["verdict"] == "protocol differs" and "reported on 1x A100 80GB" in line["reason"]
+    memory = speed.assign(metric="gpu_mem_gb", value="1.6")
+    assert verdict_table(collected().rows, memory).iloc[0]["verdict"] == "not run"  # records without it
+    card = {"hardware": {**HARDWARE, "gpu": "NVIDIA A100 80GB"}}
+    for peak, more, ours, verdict in (
+        ({"process": 3.0}, {}, 3.0, "protocol differs"),
+        ({"gpu": 1.55, "process": 3.0}, card, 1.55, "reproduced"),
+    ):
+        for path in RESULTS.glob("sets/cifar10/ipc10/paper/*/distilled.record.json"):
+            write_json(path, {**read_json(path), "peak_gb": peak, **more})
+        line = verdict_table(collected().rows, memory).iloc[0]
+        assert (line["ours"], line["verdict"], line["compared"]) == (ours, verdict, "peak memory")
+        assert ("memory of the whole process on the host" in line["reason"]) == ("gpu" not in peak)
     loss = reported(source="NCFM Fig 7 (digitised)", metric="loss", variant="iteration 0", value="1.484")
     line = verdict_table(collected().rows, loss).iloc[0]
     assert (line["ours"], line["verdict"]) == (150.0, "protocol differs")  # 300 / (step + 1) at the first step
@@ -139,7 +151,7 @@ def test_absence_is_explained_by_what_this_project_lacks():
     assert why(method="MTT") == why(method="MTT", metric="gpu_mem_gb", value="OOM") == QUOTED
     assert why(dataset="imagined") == "the data set imagined is not part of this project"
     assert why(arch="Imagined-9") == "the network Imagined-9 is not part of this project"
-    assert why(metric="gpu_mem_gb").startswith("no stage records the memory of a GPU; measured by benchmarks/table3.py")
+    assert why(metric="gpu_mem_gb").startswith("not in this campaign; needs a GPU; measured by benchmarks/table3.py")
     assert why() == why(method="DM") == why(method="Forgetting") == why(method="Whole Dataset", ipc="full")
     assert why() == "not in this campaign"
 

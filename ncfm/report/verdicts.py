@@ -39,8 +39,8 @@ COLUMNS = (
 QUOTED = "the method is not part of this project; the number is quoted"
 BENCHMARK = "measured by benchmarks/table3.py, see benchmarks/results/<machine>/table3.md"
 # Metrics that no stage measures or that follow from other rows, and why.
+MEASURED = {"speed_s_per_iter": "seconds", "gpu_mem_gb": "peak memory"}  # read from the records of the sets
 UNMEASURED = {
-    "gpu_mem_gb": f"no stage records the memory of a GPU; {BENCHMARK}",
     "speed_reduction_x": "a ratio to a method that is not part of this project",
     "mem_reduction_x": "a ratio to a method that is not part of this project",
     "accuracy_gain_pp": "a difference of reported numbers, each of which has its own line",
@@ -86,8 +86,8 @@ def _line(number: int, entry: Mapping[str, str], rows: Sequence[Row]) -> Line:
     found: Line | None = None
     if metric == "accuracy":
         found = _accuracy(entry, rows)
-    elif metric == "speed_s_per_iter":
-        found = _speed(entry, rows)
+    elif metric in MEASURED:
+        found = _measured(entry, rows)
     elif metric == "loss":
         found = _loss(entry, rows)
     elif entry["note"].startswith(PSI_PAIR):
@@ -105,7 +105,7 @@ def _absence(entry: Mapping[str, str]) -> str:
         return f"the data set {entry['dataset']} is not part of this project"
     if entry["arch"].lower() not in ARCHITECTURES:
         return f"the network {entry['arch']} is not part of this project"
-    needs = f"; needs {entry['hardware']}; {BENCHMARK}" if entry["metric"] == "speed_s_per_iter" else ""
+    needs = f"; needs {entry['hardware'] or 'a GPU'}; {BENCHMARK}" if entry["metric"] in MEASURED else ""
     return f"not in this campaign{needs}"
 
 
@@ -175,8 +175,8 @@ def _distilled(entry: Mapping[str, str], rows: Sequence[Row], psi: bool) -> list
     return found
 
 
-def _speed(entry: Mapping[str, str], rows: Sequence[Row]) -> Line | None:
-    """Hold the seconds of an iteration, of each set's record, against a reported speed on other hardware."""
+def _measured(entry: Mapping[str, str], rows: Sequence[Row]) -> Line | None:
+    """Hold the seconds of an iteration, or the peak memory, of each set's record against what is reported of a GPU."""
     psi = entry["variant"] == "with psi"
     recipe = RECIPES["with psi" if psi else "w/o psi"]
     found = [row for row in _distilled(entry, rows, psi) if any(one.record for one in row.sets)]
@@ -185,12 +185,21 @@ def _speed(entry: Mapping[str, str], rows: Sequence[Row]) -> Line | None:
     row = min(found, key=lambda row: _fields(timing_differences(row, row.sets[0], recipe)))
     records = [(one.record, one.params["iterations"]) for one in row.sets if one.record]
     hardware = hardware_text(records[0][0])
-    reasons = [entry["variant"]] if entry["variant"].endswith("not stated") else []
+    reasons = [entry["variant"]] if entry["variant"].endswith(("not stated", "text claim")) else []
     if not entry["hardware"].startswith("1x ") or entry["hardware"].split()[1] not in hardware:
-        reasons.append(f"on {hardware}, reported on {entry['hardware']}")
-    values = [[record["seconds"] / iterations] for record, iterations in records]
+        reasons.append(f"on {hardware}, reported on {entry['hardware'] or 'a GPU that is not named'}")
+    if entry["metric"] == "gpu_mem_gb":
+        peaks = [record["peak_gb"] for record, _ in records if "peak_gb" in record]  # older records have none
+        if not all("gpu" in peak for peak in peaks):
+            reasons.append("memory of the whole process on the host")
+        values = [[peak.get("gpu", peak["process"])] for peak in peaks]
+    else:
+        values = [[record["seconds"] / iterations] for record, iterations in records]
+    if not values:
+        return None
     params = timing_differences(row, row.sets[0], recipe)
-    return {"method": row.label, "compared": "seconds", **held(entry, values, reasons, params, "one set")}
+    line: Line = {"method": row.label, "compared": MEASURED[entry["metric"]]}
+    return line | held(entry, values, reasons, params, "one set")
 
 
 def _loss(entry: Mapping[str, str], rows: Sequence[Row]) -> Line | None:
