@@ -29,16 +29,6 @@ CPU = torch.device("cpu")
 NO_COMPILER = not any(shutil.which(name) for name in ("c++", "g++", "clang++"))
 
 
-@pytest.fixture(autouse=True)
-def on_the_processor(monkeypatch):
-    monkeypatch.setenv("NCFM_DEVICE", "cpu")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return helpers.write_dataset(tmp_path_factory.mktemp("data"))
-
-
 @pytest.fixture(scope="module")
 def pool(data, tmp_path_factory):
     # On images this small instance normalisation sees channels of a few equal values, where rounding decides.

@@ -28,26 +28,6 @@ from ncfm.selection import select
 PARAMS = Path(__file__).parent.parent / "params"
 
 
-@pytest.fixture(autouse=True)
-def on_the_processor(monkeypatch):
-    monkeypatch.setenv("NCFM_DEVICE", "cpu")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return helpers.write_dataset(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
-def pool(data, tmp_path_factory):
-    return helpers.run_pretrain(data, tmp_path_factory.mktemp("pool") / "pool.safetensors")
-
-
-@pytest.fixture
-def made(data, pool):
-    return data, pool
-
-
 @pytest.fixture
 def start(data, pool):
     """Return a function that starts a distillation and gives it back before its first iteration."""
@@ -83,8 +63,7 @@ VARIANTS = [
 
 @pytest.mark.parametrize(("name", "value"), VARIANTS)
 @pytest.mark.parametrize("update", ["joint", "per-class"])
-def test_every_variant_gives_a_set(name, value, update, made, tmp_path):
-    data, pool = made
+def test_every_variant_gives_a_set(name, value, update, data, pool, tmp_path):
     changes = {"update": update, "weight_decay": 0.0, name: value}
     if value == "load":
         changes["load"] = str(helpers.run_distill(data, pool, tmp_path / "first"))
