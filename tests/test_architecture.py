@@ -23,7 +23,7 @@ FLOORS: tuple[set[str], ...] = (
     {"compute", "costs"},
     {"campaign_checks", "training", "distilled", "runs"},
     {"campaign_cells", "extractors", "exchange"},
-    {"campaign"},
+    {"campaign", "losses"},
     {"plan"},
     {"distill", "selection", "curate", "evaluate", "continual", "search"},
     {"report", "tracking"},

@@ -96,7 +96,7 @@ def test_recomputation_keeps_one_piece_of_activations(data, pool):
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            run.pass_through(run.augmentations(range(3), generator()), run.features[run.pool.blended])
+            run.losses.pass_through(run.augmentations(range(3), generator()), run.losses.features[run.pool.blended])
         return sum(kept.values())
 
     images = 3 * (16 - 2) * 4  # decoded ones more, at IPC 16 than at IPC 2
