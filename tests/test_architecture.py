@@ -29,7 +29,7 @@ FLOORS: tuple[set[str], ...] = (
     {"report", "tracking"},
     {"recording"},
     {"adhoc"},
-    {"cli_sets"},
+    {"cli_campaigns", "cli_sets"},
     {"cli"},
 )
 # Rooms that see less than their floor allows.
