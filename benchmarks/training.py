@@ -16,10 +16,9 @@ import torch
 from common import begin, flop, made_split, rates, save, seconds
 
 from ncfm.compute import precision_on, side_by_side
-from ncfm.extractors import new_network
 from ncfm.params import EvaluateParams, NetworkParams, PretrainParams
 from ncfm.seeding import generator
-from ncfm.training import forwards, train
+from ncfm.training import forwards, new_network, train
 
 NETWORKS = 2
 TIMED_BATCHES, REST = 24, 80  # REST: images of the last batch, as in CIFAR-10's epoch of 50,000
@@ -37,12 +36,11 @@ VARIANTS: dict[str, tuple[bool, dict[str, Any]]] = {
 def trainer(params: NetworkParams, arch: str, images: int, side: bool, where: torch.device) -> Callable[[], None]:
     """Return a call that trains the networks on ``images`` random images for the params' epochs."""
     split = made_split(10, images // 10, 32, where)
-    shape = PretrainParams(arch=arch, width=params.width)
-    forward_of = forwards(params, where, lambda: new_network(shape, split, generator("shape"), where))
+    forward_of = forwards(params, where, lambda: new_network(arch, params, split, generator("shape")))
     normalised = split.normalisation(split.images) if images < 1000 else None
 
     def work(index: int, check: Callable[[], None]) -> None:
-        network = new_network(shape, split, generator(index), where)
+        network = new_network(arch, params, split, generator(index))
 
         def at(rows: torch.Tensor) -> torch.Tensor:
             return split.normalisation(split.pixels(rows)) if normalised is None else normalised[rows]

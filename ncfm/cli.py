@@ -1,4 +1,4 @@
-"""The command `ncfm`: one thin sub-command per stage, and a few for campaigns, tracking and records."""
+"""The command `ncfm`: one thin sub-command per stage; those around campaigns and sets are in files of their own."""
 
 from __future__ import annotations
 
@@ -9,52 +9,40 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-from ncfm import cli_sets
+from ncfm import cli_campaigns, cli_sets
 from ncfm.errors import NcfmError, ParamsError
 from ncfm.layout import RELEASED
 from ncfm.recording import recorded as _recorded
 
 PATHS = "results/digits"
+PARAMS, DATA = f"{PATHS}/params", f"{PATHS}/datasets/digits"
+POOL, SETS = f"{PATHS}/extractors/digits/convnet-3.safetensors", f"{PATHS}/sets/digits/ipc1"
+TESTS = {"evaluate": "convnet-3", "continual": "convnet-3.steps5", "search": "search"}
 EXAMPLES = {
-    "use": "ncfm use digits",
-    "params": "ncfm params digits",
-    "plan": "ncfm plan cifar10-cpu",
-    "prepare": f"ncfm prepare --params {PATHS}/params/prepare/digits.json --out {PATHS}/datasets/digits",
-    "pretrain": (
-        f"ncfm pretrain --params {PATHS}/params/pretrain/digits.json --data {PATHS}/datasets/digits "
-        f"--out {PATHS}/extractors/digits/convnet-3.safetensors"
-    ),
+    **cli_campaigns.EXAMPLES,
+    "prepare": f"ncfm prepare --params {PARAMS}/prepare/digits.json --out {DATA}",
+    "pretrain": f"ncfm pretrain --params {PARAMS}/pretrain/digits.json --data {DATA} --out {POOL}",
     "distill": (
         "ncfm distill --data photos --ipc 10\n"
-        f"  ncfm distill --params {PATHS}/params/distill/digits/ipc1/paper.json --data {PATHS}/datasets/digits "
-        f"--extractors {PATHS}/extractors/digits/convnet-3.safetensors --ipc 1 --method paper --seed 0 "
-        f"--out {PATHS}/sets/digits/ipc1/paper/seed0"
+        f"  ncfm distill --params {PARAMS}/distill/digits/ipc1/paper.json --data {DATA} --extractors {POOL} "
+        f"--ipc 1 --method paper --seed 0 --out {SETS}/paper/seed0"
     ),
     "select": (
-        f"ncfm select --params {PATHS}/params/select/digits/ipc1/random.json --data {PATHS}/datasets/digits "
-        f"--ipc 1 --method random --seed 0 --out {PATHS}/sets/digits/ipc1/random/seed0"
+        f"ncfm select --params {PARAMS}/select/digits/ipc1/random.json --data {DATA} "
+        f"--ipc 1 --method random --seed 0 --out {SETS}/random/seed0"
     ),
     "curate": (
-        f"ncfm curate --params {PATHS}/params/curate/digits/ipc1/paper-curated.json --data {PATHS}/datasets/digits "
-        f"--extractors {PATHS}/extractors/digits/convnet-3.safetensors "
-        f"--set {PATHS}/sets/digits/ipc1/paper/seed0/distilled.safetensors --method paper-curated "
-        f"--out {PATHS}/sets/digits/ipc1/paper-curated/seed0"
+        f"ncfm curate --params {PARAMS}/curate/digits/ipc1/paper-curated.json --data {DATA} --extractors {POOL} "
+        f"--set {SETS}/paper/seed0/distilled.safetensors --method paper-curated --out {SETS}/paper-curated/seed0"
     ),
-    "evaluate": (
-        f"ncfm evaluate --params {PATHS}/params/evaluate/digits/ipc1/paper/convnet-3.json "
-        f"--data {PATHS}/datasets/digits --set {PATHS}/sets/digits/ipc1/paper/seed0/distilled.safetensors "
-        f"--out {PATHS}/evaluations/digits/ipc1/paper/seed0/convnet-3.json"
-    ),
-    "continual": (
-        f"ncfm continual --params {PATHS}/params/continual/digits/ipc1/paper/convnet-3.steps5.json "
-        f"--data {PATHS}/datasets/digits --set {PATHS}/sets/digits/ipc1/paper/seed0/distilled.safetensors "
-        f"--out {PATHS}/evaluations/digits/ipc1/paper/seed0/convnet-3.steps5.json"
-    ),
-    "search": (
-        f"ncfm search --params {PATHS}/params/search/digits/ipc1/paper/search.json "
-        f"--data {PATHS}/datasets/digits --set {PATHS}/sets/digits/ipc1/paper/seed0/distilled.safetensors "
-        f"--out {PATHS}/evaluations/digits/ipc1/paper/seed0/search.json"
-    ),
+    **{
+        stage: (
+            f"ncfm {stage} --params {PARAMS}/{stage}/digits/ipc1/paper/{name}.json --data {DATA} "
+            f"--set {SETS}/paper/seed0/distilled.safetensors "
+            f"--out {PATHS}/evaluations/digits/ipc1/paper/seed0/{name}.json"
+        )
+        for stage, name in TESTS.items()
+    },
     "report": f"ncfm report --params {PATHS}/params/report.json --results {PATHS}",
     "track": "ncfm track import results",
     **cli_sets.EXAMPLES,
@@ -120,14 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--method", required=True, help="name of the method, kept in the set's metadata")
         sub.add_argument("--seed", type=int, default=0, help="every random draw derives from it (default 0)")
 
-    for name, run, text in (
-        ("use", _use, "Make a campaign the active one, for snakemake and dvc."),
-        ("params", _params, "Check a campaign and write the params file of each of its cells."),
-    ):
-        command(name, run, text).add_argument("campaign", help="a campaign: params/<campaign>.yaml")
-    sub = command("plan", _plan, "Print a campaign's cells, and estimates of its device hours and disk; runs nothing.")
-    sub.add_argument("campaign", nargs="?", help="a campaign: params/<campaign>.yaml (default: the active one)")
-    sub.add_argument("--artefact", help="only what this table or figure of the campaign needs, e.g. table4 of paper")
+    cli_campaigns.add_commands(command)
 
     sub = command("prepare", _prepare, "Fetch a data set, check it and write it as tensors.")
     inputs(sub, "params")
@@ -176,30 +157,6 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("action", choices=["import"], help="import: send every record below FOLDER that is not there yet")
     sub.add_argument("folder", type=Path, nargs="?", default=Path("results"), help="where to look (default results)")
     return parser
-
-
-def _use(options: argparse.Namespace) -> None:
-    from ncfm import campaign
-
-    chosen = campaign.load(options.campaign)
-    campaign.use(chosen)
-    counts = ", ".join(f"{len(chosen.of(stage))} {stage}" for stage in ("pretrain", "distill", "select", "evaluate"))
-    print(f"active campaign: {chosen.name} ({counts})")
-
-
-def _params(options: argparse.Namespace) -> None:
-    from ncfm import campaign
-
-    chosen = campaign.load(options.campaign)
-    campaign.check_active(chosen)
-    campaign.write_params(chosen)
-
-
-def _plan(options: argparse.Namespace) -> None:
-    from ncfm import campaign
-    from ncfm.plan import plan_text
-
-    print(plan_text(campaign.load(options.campaign or campaign.active()), options.artefact), end="")
 
 
 def _prepare(options: argparse.Namespace) -> None:

@@ -20,12 +20,11 @@ from ncfm.compute import accelerated, device, side_by_side
 from ncfm.datasets.split import Split
 from ncfm.distilled import DistilledSet, load_with_test
 from ncfm.errors import ParamsError
-from ncfm.models.registry import build
 from ncfm.params import ContinualParams
 from ncfm.progress import Progress
 from ncfm.records import Record
 from ncfm.seeding import generator
-from ncfm.training import accuracy, train
+from ncfm.training import accuracy, new_network, train
 
 FORMAT = 1
 
@@ -144,17 +143,9 @@ def _after_step(
     names: tuple[int, int],
     check: Callable[[], None],
 ) -> float:
-    """Train a fresh network on the classes ``seen``; return its accuracy on ``test``, in percent."""
+    """Train a fresh network on the classes ``seen``; return its accuracy on ``test``, their images, in percent."""
     all_names = (*images.names.values(), "continual", params.arch, params.steps, *names)
-    network = build(
-        params.arch,
-        channels=test.channels,
-        resolution=test.resolution,
-        classes=len(seen),
-        width=params.width,
-        norm=params.norm,
-        generator=generator(*all_names, "weights"),
-    ).to(test.labels.device)
+    network = new_network(params.arch, params, test, generator(*all_names, "weights"))
     rows = torch.isin(images.labels, seen).nonzero().squeeze(1)
     # Never compiled: every step has another network, each too short to pay for it.
     forward = accelerated(network, params.model_copy(update={"compile": False}), rows.device)

@@ -1,6 +1,6 @@
 """Distillation: move synthetic images until their features cannot be told from the real ones' (the minmax game).
 
-Shapes: C classes, K stored images per class, M = factor^2 K decoded ones, B real images, D features, F frequencies.
+Shapes: C classes, K stored images per class, B real images.
 
 Every draw of iteration i comes from generators derived from (data set, IPC, seed, i), so a resumed run needs no random
 state and equals an uninterrupted one. The method's name is left out on purpose: methods with one seed start from the
@@ -11,32 +11,28 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
-from torch.utils.checkpoint import checkpoint as checkpointed
 
-from ncfm import augmentation, checkpoint, discrepancy
-from ncfm.compute import accelerated, add_over_processes, device, images_at_once, pieces, process_group, shard
+from ncfm import augmentation, checkpoint
+from ncfm.compute import add_over_processes, device, process_group, shard
 from ncfm.datasets.split import Split, load_split
 from ncfm.distilled import load, save_set
 from ncfm.errors import DataError, DivergenceError, ParamsError
 from ncfm.extractors import Pool, load_pool
-from ncfm.frequencies import build_sampling_network, draw_frequencies
-from ncfm.models.base import Network
-from ncfm.multiformation import decode, tile
+from ncfm.frequencies import build_sampling_network
+from ncfm.losses import Batch, Losses
+from ncfm.multiformation import tile
 from ncfm.params import DistillParams
 from ncfm.pictures import write_grid
 from ncfm.progress import Progress
 from ncfm.records import Record
 from ncfm.seeding import generator
 
-Features = Callable[[Tensor], Tensor]
 NOISE_DEVIATION = 0.25  # of the `noise` initialisation, around 0.5
 
 
@@ -87,14 +83,6 @@ def distill(
     resume.unlink(missing_ok=True)
 
 
-@dataclass(frozen=True)
-class Batch:
-    """What one class sees in one iteration: its siamese augmentation, and the indices (B,) of its real images."""
-
-    drawn: augmentation.Draw
-    real: Tensor
-
-
 class Distillation:
     """One distillation in progress.
 
@@ -112,11 +100,6 @@ class Distillation:
         self.rank, self.processes = shard()
         if self.processes > 1 and params.update != "joint":
             raise ParamsError(f"update: is {params.update!r}, but several processes need joint steps (allowed: joint)")
-        self.at_once = images_at_once(params, pool.facts["width"], split.resolution, self.device)
-        self.features = {
-            pool.blended: accelerated(pool.blended.features, params, self.device),
-            pool.trained: accelerated(pool.trained.forward, params, self.device),
-        }
         start = initial_images(params, split, ipc, generator(*self.names, "initialisation"))
         self.images = nn.Parameter(start.to(self.device))
         self.optimiser: torch.optim.Optimizer
@@ -138,6 +121,7 @@ class Distillation:
         self.psi_optimiser = None
         if self.psi is not None and params.frequencies == "mixture":
             self.psi_optimiser = torch.optim.Adam(self.psi.parameters(), params.sampler_learning_rate, maximize=True)
+        self.losses = Losses(params, split, pool, self.images, self.psi)
 
     def step(self) -> dict[str, float]:
         """Run one iteration (method.md section 5) and return its row of history."""
@@ -158,16 +142,16 @@ class Distillation:
             plan = self.plan(everything, draws)
             augmentations = self.augmentations(everything if self.params.calibration else (), draws)
             mine = everything[self.rank :: self.processes]
-            matching = self.matching_loss({label: plan[label] for label in mine}, extractor, device_draws)
-            calibration = self.calibration_loss({c: augmentations[c] for c in mine if c in augmentations}, trained)
+            matching = self.losses.matching({label: plan[label] for label in mine}, extractor, device_draws)
+            calibration = self.losses.calibration({c: augmentations[c] for c in mine if c in augmentations}, trained)
             total, calibrated = self.update(matching, calibration)
         else:
             total = calibrated = 0.0
             for label in everything:
-                matching = self.matching_loss(self.plan([label], draws), extractor, device_draws)
+                matching = self.losses.matching(self.plan([label], draws), extractor, device_draws)
                 total += self.update(matching, None)[0]
             for label in everything if self.params.calibration else ():
-                calibration = self.calibration_loss(self.augmentations([label], draws), trained)
+                calibration = self.losses.calibration(self.augmentations([label], draws), trained)
                 calibrated += self.update(None, calibration)[1]
         self.iteration += 1
         row = {
@@ -190,88 +174,6 @@ class Distillation:
     def augmentations(self, labels: Sequence[int], draws: torch.Generator) -> dict[int, augmentation.Draw]:
         """Draw one siamese augmentation for each class."""
         return {label: augmentation.draw(self.params.augmentation, 1, self.split.resolution, draws) for label in labels}
-
-    def matching_loss(self, plan: Mapping[int, Batch], extractor: Network, device_draws: torch.Generator) -> Tensor:
-        """Return the scaled discrepancy, summed over the classes of ``plan``; differentiable for the images and psi.
-
-        Each class has one siamese augmentation for its real and synthetic images; no gradient passes the real side.
-        """
-        if not plan:  # of more processes than classes
-            return torch.zeros((), device=self.device)
-        frequencies_FD = None
-        if self.params.discrepancy == "ncfd":
-            frequencies_FD = draw_frequencies(
-                self.params.frequencies,
-                self.params.num_frequencies,
-                extractor.feature_dimension,
-                device_draws,
-                self.psi,
-            )
-        features = self.features[extractor]
-        synthetic = self.synthetic_features({label: batch.drawn for label, batch in plan.items()}, features)
-        losses = []
-        for label, batch in plan.items():
-            real_1BD = self.real_features(batch, features)[None]
-            losses.append(self.discrepancy(real_1BD, synthetic[label][None], frequencies_FD))
-        return self.params.loss_scale * torch.cat(losses).sum()
-
-    @torch.no_grad()
-    def real_features(self, batch: Batch, features: Features) -> Tensor:
-        """Return the features to compare of a class's real images, (B, D), ``images_at_once`` at a time."""
-        found = []
-        for piece in pieces(len(batch.real), self.at_once):
-            images = self.split.normalisation(self.split.pixels(batch.real[piece]))
-            found.append(features(augmentation.apply(images, batch.drawn)))
-        return self.compared(torch.cat(found))
-
-    def synthetic_features(self, drawn: Mapping[int, augmentation.Draw], features: Features) -> dict[int, Tensor]:
-        """Return the features to compare of each class's synthetic images, (M, D)."""
-        outputs = self.pass_through(drawn, features)
-        return {label: self.compared(output) for label, output in outputs.items()}
-
-    def compared(self, features_BD: Tensor) -> Tensor:
-        """Return features as the discrepancy takes them: of length 1, unless ``normalise_features`` is off."""
-        return discrepancy.normalise(features_BD) if self.params.normalise_features else features_BD
-
-    def pass_through(self, drawn: Mapping[int, augmentation.Draw], function: Features) -> dict[int, Tensor]:
-        """Return ``function`` of each class's decoded and augmented images, ``images_at_once`` at a time.
-
-        Classes share a call of the function where several fit.
-        """
-        stored = self.images.unbind()
-        together = torch.cat([self.recomputed(self.augmented, stored[label], one) for label, one in drawn.items()])
-        outputs = [self.recomputed(function, together[piece]) for piece in pieces(len(together), self.at_once)]
-        return dict(zip(drawn, torch.cat(outputs).chunk(len(drawn)), strict=True))
-
-    def augmented(self, stored_Kchw: Tensor, drawn: augmentation.Draw) -> Tensor:
-        """Return the decoded, normalised and augmented images of one class: (M, c, h, w)."""
-        return augmentation.apply(self.split.normalisation(decode(stored_Kchw, self.params.factor)), drawn)
-
-    def recomputed(self, function: Callable[..., Tensor], *arguments: Any) -> Tensor:
-        """Call ``function``; with ``recompute`` the backward pass calls it again, and its activations are not kept."""
-        if not self.params.recompute:
-            return function(*arguments)
-        return checkpointed(function, *arguments, use_reentrant=False, preserve_rng_state=False)
-
-    def discrepancy(self, real_CBD: Tensor, synthetic_CMD: Tensor, frequencies_FD: Tensor | None) -> Tensor:
-        """Return the chosen discrepancy of each class: (C,)."""
-        if self.params.discrepancy == "mmd":
-            return discrepancy.mmd(real_CBD, synthetic_CMD)
-        if self.params.discrepancy == "mse":
-            return discrepancy.mse(real_CBD, synthetic_CMD)
-        assert frequencies_FD is not None
-        return discrepancy.ncfd(real_CBD, synthetic_CMD, frequencies_FD, self.params.alpha, self.params.recompute)
-
-    def calibration_loss(self, drawn: Mapping[int, augmentation.Draw], trained: Network) -> Tensor:
-        """Return the trained member's cross-entropy on the augmented synthetic images, summed over the classes.
-
-        In the released program, not in the paper (method.md section 5); ``calibration: 0`` switches it off.
-        """
-        if not drawn:
-            return torch.zeros((), device=self.device)
-        logits = self.pass_through(drawn, self.features[trained])
-        targets = {label: torch.full((len(one),), label, device=self.device) for label, one in logits.items()}
-        return torch.stack([cross_entropy(logits[label], targets[label]) for label in drawn]).sum()
 
     def real_batch(self, label: int, draws: torch.Generator) -> Tensor:
         """Return the indices of a class's real images: random ones, or always the first (``real_batches``)."""

@@ -19,12 +19,11 @@ from ncfm.compute import device, side_by_side
 from ncfm.datasets.split import Split
 from ncfm.distilled import DistilledSet, load_with_test
 from ncfm.models.base import Network
-from ncfm.models.registry import build
 from ncfm.params import EvaluateParams
 from ncfm.progress import Progress
 from ncfm.records import Record
 from ncfm.seeding import generator
-from ncfm.training import Forward, accuracy, forwards, train
+from ncfm.training import Forward, accuracy, forwards, new_network, train
 
 FORMAT = 1
 
@@ -54,7 +53,7 @@ def evaluate(
     done: dict[int, dict[str, Any]] = {network["network"]: network for network in values["networks"]}
     for network in done.values():
         _log(record, params, network)
-    forward_of = forwards(params, where, lambda: _fresh(params, test, generator("overwritten")))
+    forward_of = forwards(params, where, lambda: new_network(params.arch, params, test, generator("overwritten")))
     start = len(done) * params.epochs
     with Progress(params.networks * params.epochs, "evaluate", start=start, unit="epoch") as progress:
 
@@ -90,18 +89,6 @@ def _log(record: Record, params: EvaluateParams, network: dict[str, Any]) -> Non
         record.log(network["network"] * params.epochs + epoch, values)
 
 
-def _fresh(params: EvaluateParams, test: Split, weights: torch.Generator) -> Network:
-    return build(
-        params.arch,
-        channels=test.channels,
-        resolution=test.resolution,
-        classes=test.classes,
-        width=params.width,
-        norm=params.norm,
-        generator=weights,
-    ).to(test.labels.device)
-
-
 def _train_one(
     params: EvaluateParams,
     test: Split,
@@ -113,7 +100,7 @@ def _train_one(
 ) -> dict[str, Any]:
     """Train and test one fresh network: its last and best accuracy and its curve."""
     names = (*images.names.values(), "evaluate", params.arch, repeat)
-    network = _fresh(params, test, generator(*names, "weights"))
+    network = new_network(params.arch, params, test, generator(*names, "weights"))
     looks = look_epochs(params.epochs, params.looks)
     curve: list[tuple[int, float, float]] = []
 

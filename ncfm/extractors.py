@@ -19,7 +19,7 @@ from ncfm.params import PretrainParams
 from ncfm.progress import Progress
 from ncfm.records import Record
 from ncfm.seeding import generator
-from ncfm.training import Forward, accuracy, forwards, train
+from ncfm.training import Forward, accuracy, forwards, new_network, train
 
 ENDS = ("initial", "trained")
 Member = tuple[list[dict[str, float]], dict[str, Tensor]]  # history and weights of one trained network
@@ -49,7 +49,9 @@ def pretrain(params: PretrainParams, data: Path, out: Path, record: Record) -> N
 
     for member in rows:
         log(member)
-    forward_of = forwards(params, where, lambda: new_network(params, train_split, generator("overwritten"), where))
+    forward_of = forwards(
+        params, where, lambda: new_network(params.arch, params, train_split, generator("overwritten"))
+    )
     with Progress(params.pool * params.epochs, "pretrain", start=len(rows) * params.epochs, unit="epoch") as progress:
 
         def train_one(member: int, check: Callable[[], None]) -> Member:
@@ -92,7 +94,7 @@ def _train_one(
 ) -> Member:
     """Train one network; return its history, a row per epoch, and its weights at the start and at the end."""
     names = (train_split.dataset, "pretrain", params.arch, member)
-    network = new_network(params, train_split, generator(*names, "weights"), train_split.labels.device)
+    network = new_network(params.arch, params, train_split, generator(*names, "weights"))
     tensors = _weights(network, f"{member}.initial")
     rows: list[dict[str, float]] = []
 
@@ -111,19 +113,6 @@ def _train_one(
 
 def _weights(network: Network, prefix: str) -> dict[str, Tensor]:
     return {f"{prefix}.{name}": value.detach().clone() for name, value in network.state_dict().items()}
-
-
-def new_network(params: PretrainParams, split: Split, weights: torch.Generator, where: torch.device) -> Network:
-    """Build a fresh network for the images of ``split`` on the device ``where``."""
-    return build(
-        params.arch,
-        channels=split.channels,
-        resolution=split.resolution,
-        classes=split.classes,
-        width=params.width,
-        norm=params.norm,
-        generator=weights,
-    ).to(where)
 
 
 def load_pool(path: Path, data: Path, split: Split) -> Pool:

@@ -17,12 +17,11 @@ from ncfm.artifacts import write_json
 from ncfm.compute import accelerated, device, side_by_side
 from ncfm.datasets.split import Split
 from ncfm.distilled import DistilledSet, load_with_test
-from ncfm.models.registry import build
 from ncfm.params import SearchParams
 from ncfm.progress import Progress
 from ncfm.records import Record
 from ncfm.seeding import generator
-from ncfm.training import accuracy, train
+from ncfm.training import accuracy, new_network, train
 
 FORMAT = 1
 
@@ -97,17 +96,10 @@ def _train_one(
     """Train one fresh network (architecture, width, normalisation, repeat); return its accuracy in percent."""
     arch, width, norm, repeat = run
     names = (*images.names.values(), "search", *run)
-    network = build(
-        arch,
-        channels=test.channels,
-        resolution=test.resolution,
-        classes=test.classes,
-        width=width,
-        norm=norm,
-        generator=generator(*names, "weights"),
-    ).to(test.labels.device)
     # Never compiled: each would need a compilation of its own, and most are small.
-    forward = accelerated(network, params.model_copy(update={"compile": False}), test.labels.device)
+    own = params.model_copy(update={"width": width, "norm": norm, "compile": False})
+    network = new_network(arch, own, test, generator(*names, "weights"))
+    forward = accelerated(network, own, test.labels.device)
 
     def normalised(index: Tensor) -> Tensor:
         return images.images[index]

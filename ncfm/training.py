@@ -1,4 +1,4 @@
-"""Train and test one network: the loop that the extractor pool and the evaluations share."""
+"""Build, train and test one network: what the extractor pool and the evaluations share."""
 
 from __future__ import annotations
 
@@ -14,11 +14,25 @@ from ncfm.compute import accelerated, state_of, stateless
 from ncfm.datasets.split import Split
 from ncfm.errors import DivergenceError
 from ncfm.models.base import Network
+from ncfm.models.registry import build
 from ncfm.params import NetworkParams
 from ncfm.seeding import generator
 
 TEST_BATCH = 500
 Forward = Callable[[Tensor], Tensor]
+
+
+def new_network(arch: str, params: NetworkParams, split: Split, weights: torch.Generator) -> Network:
+    """Build a fresh network for the images and classes of ``split``, on its device."""
+    return build(
+        arch,
+        channels=split.channels,
+        resolution=split.resolution,
+        classes=split.classes,
+        width=params.width,
+        norm=params.norm,
+        generator=weights,
+    ).to(split.labels.device)
 
 
 def train(
@@ -72,14 +86,14 @@ def train(
         after_epoch(epoch + 1, float(total) / len(labels))
 
 
-def forwards(params: NetworkParams, where: torch.device, build: Callable[[], Network]) -> Callable[[Network], Forward]:
+def forwards(params: NetworkParams, where: torch.device, made: Callable[[], Network]) -> Callable[[Network], Forward]:
     """Return a function that gives a network's training forward pass in the params' precision, compiled or not.
 
-    ``build`` gives a network like those to come. One compilation serves them all, from any thread.
+    ``made`` gives a network like those to come. One compilation serves them all, from any thread.
     """
     if not params.compile:
         return lambda network: accelerated(network, params, where)
-    compiled = accelerated(stateless(build().train()), params, where)
+    compiled = accelerated(stateless(made().train()), params, where)
     return lambda network: partial(compiled, state_of(network))
 
 

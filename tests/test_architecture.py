@@ -23,13 +23,13 @@ FLOORS: tuple[set[str], ...] = (
     {"compute", "costs"},
     {"campaign_checks", "training", "distilled", "runs"},
     {"campaign_cells", "extractors", "exchange"},
-    {"campaign"},
+    {"campaign", "losses"},
     {"plan"},
     {"distill", "selection", "curate", "evaluate", "continual", "search"},
     {"report", "tracking"},
     {"recording"},
     {"adhoc"},
-    {"cli_sets"},
+    {"cli_campaigns", "cli_sets"},
     {"cli"},
 )
 # Rooms that see less than their floor allows.

@@ -22,16 +22,6 @@ BASE = yaml.safe_load((Path(__file__).parent.parent / "params/base.yaml").read_t
 DM = {**BASE["methods"]["dm"]["distill"], "batch_real": 6}
 
 
-@pytest.fixture(autouse=True)
-def on_the_processor(monkeypatch):
-    monkeypatch.setenv("NCFM_DEVICE", "cpu")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return helpers.write_dataset(tmp_path_factory.mktemp("data"))
-
-
 @pytest.fixture(scope="module")
 def pool(data, tmp_path_factory):
     return helpers.run_pretrain(data, tmp_path_factory.mktemp("pool") / "pool.safetensors", norm="none", width=16)

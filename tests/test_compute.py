@@ -29,16 +29,6 @@ CPU = torch.device("cpu")
 NO_COMPILER = not any(shutil.which(name) for name in ("c++", "g++", "clang++"))
 
 
-@pytest.fixture(autouse=True)
-def on_the_processor(monkeypatch):
-    monkeypatch.setenv("NCFM_DEVICE", "cpu")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return helpers.write_dataset(tmp_path_factory.mktemp("data"))
-
-
 @pytest.fixture(scope="module")
 def pool(data, tmp_path_factory):
     # On images this small instance normalisation sees channels of a few equal values, where rounding decides.
@@ -106,7 +96,7 @@ def test_recomputation_keeps_one_piece_of_activations(data, pool):
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            run.pass_through(run.augmentations(range(3), generator()), run.features[run.pool.blended])
+            run.losses.pass_through(run.augmentations(range(3), generator()), run.losses.features[run.pool.blended])
         return sum(kept.values())
 
     images = 3 * (16 - 2) * 4  # decoded ones more, at IPC 16 than at IPC 2

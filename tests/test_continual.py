@@ -18,21 +18,6 @@ from ncfm.distilled import load, save_set
 from ncfm.errors import DataError, ParamsError
 
 
-@pytest.fixture(autouse=True)
-def on_the_processor(monkeypatch):
-    monkeypatch.setenv("NCFM_DEVICE", "cpu")
-
-
-@pytest.fixture
-def data(tmp_path):
-    return helpers.write_dataset(tmp_path / "data")
-
-
-@pytest.fixture
-def stored(data, tmp_path):
-    return helpers.run_select(data, tmp_path / "set", ipc=4)
-
-
 def test_a_step_tests_the_classes_seen_only(data):
     split = load_split(data, "test")
     seen = only(split, torch.tensor([2, 0]))
@@ -53,9 +38,9 @@ def test_labels_of_a_step_are_those_of_the_classes_seen(data, tmp_path):
     torch.testing.assert_close(targets(load(tmp_path / "soft.safetensors"), rows, seen), expected)
 
 
-def test_it_learns_and_one_class_is_always_right(data, stored, tmp_path):
+def test_it_learns_and_one_class_is_always_right(data, coreset, tmp_path):
     settings = {"epochs": 40, "optimizer": "adamw", "learning_rate": 0.02, "norm": "none", "cutmix_probability": 0}
-    content = read_json(helpers.run_continual(data, stored, tmp_path / "c.json", augmentation="", **settings))
+    content = read_json(helpers.run_continual(data, coreset, tmp_path / "c.json", augmentation="", **settings))
     assert content["classes"] == [1, 2, 3]
     for network in content["networks"]:
         assert network["order"] == class_order("made", 0, network["network"], 3).tolist()
@@ -68,22 +53,22 @@ def test_it_learns_and_one_class_is_always_right(data, stored, tmp_path):
         assert len({tuple(order.tolist()) for order in orders}) == 6  # repeats and seeds reach every order
 
 
-def test_it_continues_after_a_kill_and_repeats_its_bytes(data, stored, tmp_path, capfd):
-    whole = helpers.run_continual(data, stored, tmp_path / "whole.json")
+def test_it_continues_after_a_kill_and_repeats_its_bytes(data, coreset, tmp_path, capfd):
+    whole = helpers.run_continual(data, coreset, tmp_path / "whole.json")
     with pytest.raises(helpers.Killed):
-        helpers.run_continual(data, stored, tmp_path / "killed.json", kill_at=6)  # the last step of the second network
+        helpers.run_continual(data, coreset, tmp_path / "killed.json", kill_at=6)  # the last step of the second network
     capfd.readouterr()
-    killed = helpers.run_continual(data, stored, tmp_path / "killed.json")
+    killed = helpers.run_continual(data, coreset, tmp_path / "killed.json")
     assert "continuing from" in capfd.readouterr().err
     assert killed.read_bytes() == whole.read_bytes()
     assert not (tmp_path / "killed.checkpoint.safetensors").exists()
 
 
-def test_faults(data, stored, tmp_path):
+def test_faults(data, coreset, tmp_path):
     with pytest.raises(ParamsError, match="steps: is 2, but must divide the 3 classes of made"):
-        helpers.run_continual(data, stored, tmp_path / "c.json", steps=2)
+        helpers.run_continual(data, coreset, tmp_path / "c.json", steps=2)
     with pytest.raises(DataError, match=r"was made from made, but .* holds other"):
-        helpers.run_continual(helpers.write_dataset(tmp_path / "o", "other"), stored, tmp_path / "c.json")
+        helpers.run_continual(helpers.write_dataset(tmp_path / "o", "other"), coreset, tmp_path / "c.json")
 
 
 CAMPAIGN = """

@@ -20,16 +20,6 @@ from ncfm.training import _batch_loss
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(autouse=True)
-def on_the_processor(monkeypatch):
-    monkeypatch.setenv("NCFM_DEVICE", "cpu")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return helpers.write_dataset(tmp_path_factory.mktemp("data"))
-
-
 @pytest.fixture(scope="module")
 def pool(data, tmp_path_factory):
     # Trained so far that it is right on some images and wrong on others.

@@ -13,21 +13,6 @@ import torch
 import ncfm
 
 
-@pytest.fixture(autouse=True)
-def on_the_processor(monkeypatch):
-    monkeypatch.setenv("NCFM_DEVICE", "cpu")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return helpers.write_dataset(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
-def pool(data, tmp_path_factory):
-    return helpers.run_pretrain(data, tmp_path_factory.mktemp("pool") / "pool.safetensors")
-
-
 @pytest.fixture(scope="module")
 def stored(data, pool, tmp_path_factory):
     return helpers.run_distill(data, pool, tmp_path_factory.mktemp("set"))

@@ -28,26 +28,6 @@ from ncfm.selection import select
 PARAMS = Path(__file__).parent.parent / "params"
 
 
-@pytest.fixture(autouse=True)
-def on_the_processor(monkeypatch):
-    monkeypatch.setenv("NCFM_DEVICE", "cpu")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return helpers.write_dataset(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
-def pool(data, tmp_path_factory):
-    return helpers.run_pretrain(data, tmp_path_factory.mktemp("pool") / "pool.safetensors")
-
-
-@pytest.fixture
-def made(data, pool):
-    return data, pool
-
-
 @pytest.fixture
 def start(data, pool):
     """Return a function that starts a distillation and gives it back before its first iteration."""
@@ -83,8 +63,7 @@ VARIANTS = [
 
 @pytest.mark.parametrize(("name", "value"), VARIANTS)
 @pytest.mark.parametrize("update", ["joint", "per-class"])
-def test_every_variant_gives_a_set(name, value, update, made, tmp_path):
-    data, pool = made
+def test_every_variant_gives_a_set(name, value, update, data, pool, tmp_path):
     changes = {"update": update, "weight_decay": 0.0, name: value}
     if value == "load":
         changes["load"] = str(helpers.run_distill(data, pool, tmp_path / "first"))
@@ -146,7 +125,7 @@ def matching_again(run, labels=range(3)):
     """Return the matching loss of fixed draws and weights."""
     extractor = run.pool.blend(0, 0.3)
     plan = run.plan(labels, generator("draws"))
-    return run.matching_loss(plan, extractor, generator("device draws"))
+    return run.losses.matching(plan, extractor, generator("device draws"))
 
 
 def test_psi_ascends_and_leaves_the_images_alone(start):
@@ -175,7 +154,7 @@ def test_the_two_gradients_equal_those_computed_apart(update, start):
     trained = run.pool.trained
 
     def calibration():
-        return run.calibration_loss(run.augmentations(labels, generator("calibration")), trained)
+        return run.losses.calibration(run.augmentations(labels, generator("calibration")), trained)
 
     of_psi = torch.autograd.grad(matching_again(run, labels), psi)
     of_matching = torch.autograd.grad(matching_again(run, labels), run.images)[0]
@@ -212,7 +191,7 @@ def test_the_real_images_themselves_are_at_zero(discrepancy, update, start):
         for labels in [range(3)] if update == "joint" else [[0], [1], [2]]:
             extractor, _ = run.pool.choose(draws)
             plan = run.plan(labels, draws)
-            assert run.matching_loss(plan, extractor, generator(seed, "device")).item() < 2e-3
+            assert run.losses.matching(plan, extractor, generator(seed, "device")).item() < 2e-3
     assert matching_again(start(discrepancy=discrepancy, seed=1)).item() > 1e-3  # others are not
 
 
@@ -223,7 +202,9 @@ def test_calibration_asks_the_trained_member(update, start):
     for member in range(2):
         trained = run.pool.blend(member, 0.0)
         losses = [
-            torch.nn.functional.cross_entropy(trained(run.augmented(run.images[c], Draw("none"))), torch.full((8,), c))
+            torch.nn.functional.cross_entropy(
+                trained(run.losses.augmented(run.images[c], Draw("none"))), torch.full((8,), c)
+            )
             for c in range(3)
         ]
         expected.append(sum(losses).item() / 3)
@@ -240,7 +221,7 @@ def test_images_are_clamped_then_decoded_then_normalised(start):
     run.step()
     assert run.images[0].detach().unique().tolist() == pytest.approx([1.0], abs=1e-6)
     assert run.images[1].detach().abs().max() < 1e-6
-    found = run.augmented(run.images[2], Draw("none"))
+    found = run.losses.augmented(run.images[2], Draw("none"))
     torch.testing.assert_close(found, run.split.normalisation(decode(run.images[2], 2)), atol=0, rtol=0)
 
 

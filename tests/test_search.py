@@ -19,47 +19,32 @@ from ncfm.plan import seconds_of
 from ncfm.report.search import rank_correlation
 
 
-@pytest.fixture(autouse=True)
-def on_the_processor(monkeypatch):
-    monkeypatch.setenv("NCFM_DEVICE", "cpu")
-
-
-@pytest.fixture
-def data(tmp_path):
-    return helpers.write_dataset(tmp_path / "data")
-
-
-@pytest.fixture
-def stored(data, tmp_path):
-    return helpers.run_select(data, tmp_path / "set", ipc=4)
-
-
-def test_it_trains_every_network_of_the_grid_and_they_learn(data, stored, tmp_path):
+def test_it_trains_every_network_of_the_grid_and_they_learn(data, coreset, tmp_path):
     settings = {"epochs": 40, "cutmix_probability": 0, "augmentation": ""}
-    content = read_json(helpers.run_search(data, stored, tmp_path / "s.json", **settings))
+    content = read_json(helpers.run_search(data, coreset, tmp_path / "s.json", **settings))
     networks = [(network["arch"], network["width"], network["norm"]) for network in content["networks"]]
     assert networks == [("convnet-3", width, norm) for width in (4, 8) for norm in ("none", "batch")]
     accuracies = [network["accuracies"] for network in content["networks"]]
     assert all(len(repeats) == 2 and min(repeats) > 70 for repeats in accuracies)
 
 
-def test_it_continues_after_a_kill_and_repeats_its_bytes(data, stored, tmp_path, capfd):
+def test_it_continues_after_a_kill_and_repeats_its_bytes(data, coreset, tmp_path, capfd):
     settings = {"epochs": 12, "cutmix_probability": 0, "augmentation": ""}
-    whole = helpers.run_search(data, stored, tmp_path / "whole.json", **settings)
+    whole = helpers.run_search(data, coreset, tmp_path / "whole.json", **settings)
     runs = [one for network in read_json(whole)["networks"] for one in network["accuracies"]]
     assert len(runs) == 8 and len(set(runs)) > 2  # repeats and networks are not one and the same
     with pytest.raises(helpers.Killed):
-        helpers.run_search(data, stored, tmp_path / "killed.json", kill_at=6, **settings)
+        helpers.run_search(data, coreset, tmp_path / "killed.json", kill_at=6, **settings)
     capfd.readouterr()
-    killed = helpers.run_search(data, stored, tmp_path / "killed.json", **settings)
+    killed = helpers.run_search(data, coreset, tmp_path / "killed.json", **settings)
     assert "search: continuing from" in capfd.readouterr().err
     assert killed.read_bytes() == whole.read_bytes()
     assert not (tmp_path / "killed.checkpoint.safetensors").exists()
 
 
-def test_another_data_set_is_refused(data, stored, tmp_path):
+def test_another_data_set_is_refused(data, coreset, tmp_path):
     with pytest.raises(DataError, match=r"was made from made, but .* holds other"):
-        helpers.run_search(helpers.write_dataset(tmp_path / "o", "other"), stored, tmp_path / "s.json")
+        helpers.run_search(helpers.write_dataset(tmp_path / "o", "other"), coreset, tmp_path / "s.json")
 
 
 @pytest.mark.parametrize(

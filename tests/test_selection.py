@@ -25,21 +25,6 @@ from ncfm.selection.request import Request
 CORESETS = [rule for rule in RULES if rule != "all"]
 
 
-@pytest.fixture(autouse=True)
-def on_the_processor(monkeypatch):
-    monkeypatch.setenv("NCFM_DEVICE", "cpu")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return helpers.write_dataset(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
-def pool(data, tmp_path_factory):
-    return helpers.run_pretrain(data, tmp_path_factory.mktemp("pool") / "pool.safetensors")
-
-
 @pytest.mark.parametrize("rule", CORESETS)
 def test_every_rule_takes_different_real_images_of_the_class(rule, data, pool, tmp_path):
     split = load_split(data, "train")

@@ -20,16 +20,6 @@ from ncfm.training import accuracy, learning_rate, train
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(autouse=True)
-def on_the_processor(monkeypatch):
-    monkeypatch.setenv("NCFM_DEVICE", "cpu")
-
-
-@pytest.fixture
-def data(tmp_path):
-    return helpers.write_dataset(tmp_path / "data")
-
-
 @pytest.fixture
 def pool(data, tmp_path):
     return helpers.run_pretrain(data, tmp_path / "pool.safetensors", norm="batch")

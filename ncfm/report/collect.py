@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -100,26 +101,20 @@ def collect(contents: Values, results: Path) -> Collected:
     """
     files = _Files(contents["campaign"], results)
     sets = _with_sources([files.stored_set(names) for names in contents["sets"]])
-    groups: dict[tuple[str, int, str, str, str | None], list[int]] = {}
-    for names in contents["evaluations"]:
-        key = (names["dataset"], names["ipc"], names["method"], names["arch"], names.get("protocol"))
-        groups.setdefault(key, []).append(names["seed"])
     rows = []
-    for (dataset, ipc, method, arch, protocol), seeds in groups.items():
-        cells = [Cell("evaluate", dataset, ipc, method, seed, arch, protocol=protocol) for seed in seeds]
-        found = [(files.place(layout.evaluation_file(files.campaign, cell)), cell) for cell in cells]
-        own_sets = [s for s in sets if (s.cell.dataset, s.cell.ipc, s.cell.method) == (dataset, ipc, method)]
+    for group in seeds_together(contents, results, "evaluate"):
+        dataset, ipc, method = (group.names[name] for name in ("dataset", "ipc", "method"))
         rows.append(
             Row(
                 dataset,
                 ipc,
                 method,
-                contents["labels"].get(method, method),
-                arch,
-                tuple(files.evaluation(path, cell) for path, cell in found if path.is_file()),
-                tuple(path.as_posix() for path, _ in found if not path.is_file()),
-                tuple(own_sets),
-                protocol or layout.RELEASED,
+                group.label,
+                group.names["arch"],
+                tuple(files.evaluation(path, names) for path, names in group.files.items()),
+                group.missing,
+                tuple(s for s in sets if (s.cell.dataset, s.cell.ipc, s.cell.method) == (dataset, ipc, method)),
+                group.names.get("protocol", layout.RELEASED),
             )
         )
     return Collected(contents["title"], tuple(rows), sets, contents["labels"])
@@ -146,10 +141,57 @@ def read_contents(path: Path) -> Values:
 def evaluation_files(contents: Values, results: Path) -> list[str | Path]:
     """Return the evaluation files that are there, of those that ``contents`` lists."""
     files = _Files(contents["campaign"], results)
-    listed = {"evaluate": contents["evaluations"], **{stage: contents.get(stage, []) for stage in layout.TESTS[1:]}}
-    cells = [Cell(stage, **names) for stage, cells in listed.items() for names in cells]
+    cells = [Cell(stage, **names) for stage in layout.TESTS for names in _listed(contents, stage)]
     paths = [files.place(layout.evaluation_file(files.campaign, cell)) for cell in cells]
     return [path for path in paths if path.is_file()]
+
+
+def _listed(contents: Values, stage: str) -> list[Values]:
+    return contents["evaluations"] if stage == "evaluate" else contents.get(stage, [])
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """A test with all its seeds: the files that are there with the names of each, and the files that are missing.
+
+    ``names`` are those of the first seed.
+    """
+
+    names: Values
+    label: str
+    files: Mapping[Path, Values]
+    missing: tuple[str, ...]
+
+
+def seeds_together(contents: Values, results: Path, stage: str) -> list[Seeds]:
+    """Return the tests that ``contents`` lists for one of the stages :data:`~ncfm.layout.TESTS`, seeds together."""
+    files = _Files(contents["campaign"], results)
+    groups: dict[tuple[Any, ...], list[Values]] = {}
+    for names in _listed(contents, stage):
+        groups.setdefault(tuple(value for key, value in names.items() if key != "seed"), []).append(names)
+    found = []
+    for group in groups.values():
+        places = {files.place(layout.evaluation_file(files.campaign, Cell(stage, **names))): names for names in group}
+        there = {path: names for path, names in places.items() if path.is_file()}
+        label = contents["labels"].get(group[0]["method"], group[0]["method"])
+        found.append(Seeds(group[0], label, there, tuple(path.as_posix() for path in places if path not in there)))
+    return found
+
+
+@contextmanager
+def opened(path: Path, names: Values, what: str, holds: str = "results") -> Iterator[Values]:
+    """Give the content of a test's file, which must be of the ``names`` of its place.
+
+    A fault in it, found here or by the reader, is one line that names the file and ``what`` it should be.
+    """
+    content = read_json(path)
+    try:
+        if content["names"] != names:
+            raise DataError(f"{path}: holds the {holds} of {content['names']}, but its place is for {names}")
+        yield content
+    except (KeyError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise DataError(f"{path}: not {what} ({reason}); delete it and run its stage again") from error
 
 
 class _Files:
@@ -183,24 +225,16 @@ class _Files:
         metadata = read_metadata(path) if path.is_file() else None
         return StoredSet(cell, self.place(folder), self.params(cell, record), pool, metadata, record)
 
-    def evaluation(self, path: Path, cell: Cell) -> Evaluation:
-        content = read_json(path)
-        try:
-            if content["names"] != cell.names:
-                raise DataError(
-                    f"{path}: holds the evaluation of {content['names']}, but its place is for {cell.names}"
-                )
+    def evaluation(self, path: Path, names: Values) -> Evaluation:
+        with opened(path, names, "an evaluation", "evaluation") as content:
             networks = content["networks"]
             if not networks:
                 raise ValueError("no networks")
             return Evaluation(
-                int(content["names"]["seed"]),
+                int(names["seed"]),
                 tuple(float(network["last"]) for network in networks),
                 tuple(float(network["best"]) for network in networks),
                 int(content["training_images"]),
                 dict(content["params"]),
-                self.record(layout.evaluation_file(self.campaign, cell)),
+                self.record(layout.evaluation_file(self.campaign, Cell("evaluate", **names))),
             )
-        except (KeyError, TypeError, ValueError) as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise DataError(f"{path}: not an evaluation ({reason}); delete it and run its stage again") from error

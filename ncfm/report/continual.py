@@ -13,9 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ncfm import layout
-from ncfm.artifacts import read_json
-from ncfm.errors import DataError
-from ncfm.layout import Cell
+from ncfm.report.collect import Seeds, opened, seeds_together
 from ncfm.report.figures import STYLE, colour, save
 from ncfm.report.tables import deviation, markdown, plus_minus
 
@@ -47,34 +45,17 @@ def collect_courses(contents: dict[str, Any], results: Path) -> list[Course]:
     Raises:
         DataError: where a file is torn or is not what its place says. A missing file is no error.
     """
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for names in contents.get("continual", []):
-        groups.setdefault(tuple(value for key, value in names.items() if key != "seed"), []).append(names)
-    return [_course(group, contents, results) for group in groups.values()]
+    return [_course(seeds) for seeds in seeds_together(contents, results, "continual")]
 
 
-def _course(group: Sequence[dict[str, Any]], contents: dict[str, Any], results: Path) -> Course:
+def _course(seeds: Seeds) -> Course:
     found: list[list[float]] = []
     classes: tuple[int, ...] = ()
-    missing: list[str] = []
-    for names in group:
-        cell = Cell("continual", **names)
-        place = layout.evaluation_file(contents["campaign"], cell)
-        path = results / place.relative_to(layout.campaign_folder(contents["campaign"]))
-        if not path.is_file():
-            missing.append(path.as_posix())
-            continue
-        content = read_json(path)
-        try:
-            if content["names"] != names:
-                raise DataError(f"{path}: holds the results of {content['names']}, but its place is for {names}")
+    for path, names in seeds.files.items():
+        with opened(path, names, "continual learning") as content:
             found += [[float(value) for value in network["accuracies"]] for network in content["networks"]]
             classes = tuple(int(count) for count in content["classes"])
-        except (KeyError, TypeError, ValueError) as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise DataError(f"{path}: not continual learning ({reason}); delete it and run its stage again") from error
-    label = contents["labels"].get(group[0]["method"], group[0]["method"])
-    return Course(group[0], label, classes, np.array(found), ", ".join(missing))
+    return Course(seeds.names, seeds.label, classes, np.array(found), ", ".join(seeds.missing))
 
 
 def continual_table(courses: Sequence[Course]) -> pd.DataFrame:

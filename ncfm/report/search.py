@@ -13,9 +13,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ncfm import layout
-from ncfm.artifacts import read_json
-from ncfm.errors import DataError
-from ncfm.layout import WHOLE, Cell
+from ncfm.layout import WHOLE
+from ncfm.report.collect import Seeds, opened, seeds_together
 from ncfm.report.figures import STYLE, colour, save
 from ncfm.report.tables import deviation, markdown, plus_minus
 
@@ -55,36 +54,20 @@ def collect_searches(contents: dict[str, Any], results: Path) -> list[Search]:
     Raises:
         DataError: where a file is torn or is not what its place says. A missing file is no error.
     """
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for names in contents.get("search", []):
-        groups.setdefault(tuple(value for key, value in names.items() if key != "seed"), []).append(names)
-    return [_search(group, contents, results) for group in groups.values()]
+    return [_search(seeds) for seeds in seeds_together(contents, results, "search")]
 
 
-def _search(group: Sequence[dict[str, Any]], contents: dict[str, Any], results: Path) -> Search:
+def _search(seeds: Seeds) -> Search:
     found: list[list[float]] = []
     networks: tuple[Network, ...] = ()
-    missing: list[str] = []
-    for names in group:
-        place = layout.evaluation_file(contents["campaign"], Cell("search", **names))
-        path = results / place.relative_to(layout.campaign_folder(contents["campaign"]))
-        if not path.is_file():
-            missing.append(path.as_posix())
-            continue
-        content = read_json(path)
-        try:
-            if content["names"] != names:
-                raise DataError(f"{path}: holds the results of {content['names']}, but its place is for {names}")
+    for path, names in seeds.files.items():
+        with opened(path, names, "a search") as content:
             own = tuple((str(n["arch"]), int(n["width"]), str(n["norm"])) for n in content["networks"])
             if networks and own != networks:
                 raise ValueError("other networks than those of another seed")
             networks = own
             found.append([float(np.mean([float(one) for one in n["accuracies"]])) for n in content["networks"]])
-        except (KeyError, TypeError, ValueError) as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise DataError(f"{path}: not a search ({reason}); delete it and run its stage again") from error
-    label = contents["labels"].get(group[0]["method"], group[0]["method"])
-    return Search(group[0], label, networks, np.array(found), tuple(missing))
+    return Search(seeds.names, seeds.label, networks, np.array(found), seeds.missing)
 
 
 def compared(searches: Sequence[Search]) -> list[tuple[Search, Search]]:
