@@ -110,7 +110,7 @@ def write_courses(courses: Sequence[Course], stem: Path) -> None:
         columns = min(max(len(panels), 1), 2)
         rows = -(-max(len(panels), 1) // columns)
         figure = Figure(figsize=(4.6 * columns + 0.6, 3.4 * rows + 0.4), layout="constrained")
-        axes = figure.subplots(rows, columns, squeeze=False).ravel()
+        axes = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
         for axis, ((dataset, ipc, arch, steps), group) in zip(axes, panels.items(), strict=False):
             for course in group:
                 mean, spread = course.accuracies.mean(0), course.accuracies.std(0)
@@ -119,9 +119,13 @@ def write_courses(courses: Sequence[Course], stem: Path) -> None:
             axis.set_title(f"{dataset}, IPC {ipc}, {arch}, {steps} steps", loc="left", fontsize=11)
             axis.set_xlabel("classes seen")
             axis.set_ylabel("accuracy on them (%)")
-            axis.legend(frameon=False, fontsize=9)
+            axis.tick_params(labelleft=True)
         for axis in axes[len(panels) :]:
             axis.set_axis_off()
+        shown_lines = [axis.get_legend_handles_labels() for axis in axes]
+        lines = {label: line for pair in shown_lines for line, label in zip(*pair, strict=True)}
+        where: Any = {"loc": "outside lower center", "ncols": 4, "frameon": False, "fontsize": 9}
+        figure.legend(list(lines.values()), list(lines), **where)
         if not panels:
             axes[0].text(0.5, 0.5, "no continual learning in this campaign", ha="center", transform=axes[0].transAxes)
         save(figure, stem)

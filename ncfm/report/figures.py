@@ -114,8 +114,9 @@ def _blank(text: str) -> np.ndarray:
 def write_accuracies(collected: Collected, stem: Path) -> None:
     """Write ``stem``.png and .svg: a panel per test network, protocol and IPC, a bar per method.
 
-    The IPCs of a network stand side by side; where there is but one each, networks do. A bar is the mean last accuracy
-    with its deviation; every network and the mean best stand on it.
+    The IPCs of a network stand side by side; where there is but one each, networks do. The whole training set, which
+    has no IPC, is the last bar of each. A bar is the mean last accuracy with its deviation; every network and the mean
+    best stand on it.
     """
     with matplotlib.rc_context({**STYLE, "axes.grid.axis": "x"}):
         groups: dict[tuple[str, str, str], dict[int, list[Row]]] = {}
@@ -123,10 +124,14 @@ def write_accuracies(collected: Collected, stem: Path) -> None:
             groups.setdefault((row.dataset, row.arch, row.protocol), {}).setdefault(row.ipc, []).append(row)
         lines: list[list[tuple[str, list[Row]]]] = []
         for (dataset, arch, protocol), by_ipc in groups.items():
+            for ipc, rows in [(ipc, rows) for ipc, rows in by_ipc.items() if all(map(_is_whole, rows))]:
+                if len(by_ipc) > 1:
+                    del by_ipc[ipc]
+                    by_ipc.update({other: [*known, *rows] for other, known in by_ipc.items()})
             how = "" if protocol == RELEASED else f" (protocol {protocol})"
             heads = {ipc: f"{dataset}, IPC {ipc}, tested with {arch}{how}" for ipc in sorted(by_ipc)}
             lines.append([(head, by_ipc[ipc]) for ipc, head in heads.items()])
-        if len(lines) > ABREAST and all(len(line) == 1 for line in lines):
+        if len(lines) >= ABREAST and all(len(line) == 1 for line in lines):
             lines = [[line[0] for line in lines[at : at + ABREAST]] for at in range(0, len(lines), ABREAST)]
         bars = [max(len(rows) for _, rows in line) for line in lines] or [1]
         columns = max(map(len, lines), default=1)
@@ -153,6 +158,10 @@ def write_accuracies(collected: Collected, stem: Path) -> None:
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
         save(figure, stem)
+
+
+def _is_whole(row: Row) -> bool:
+    return row.sets[0].params.get("rule") == "all"
 
 
 def _accuracy_panel(axis: Axes, rows: Sequence[Row], bars: int) -> None:
