@@ -87,12 +87,14 @@ def distill_folder(options: argparse.Namespace) -> None:
 
 
 def _import(options: argparse.Namespace) -> None:
-    from ncfm.errors import ParamsError
+    from ncfm.errors import DataError, ParamsError
     from ncfm.exchange import ImportParams, import_set
     from ncfm.params import parse
 
     if options.ipc < 1:
         raise ParamsError(f"--ipc: is {options.ipc}, but must be at least 1")
+    if not options.file.is_file():  # no stage writes it, which the record's own message would ask for
+        raise DataError(f"{options.file}: no such file")
     params = parse(ImportParams, {"factor": options.factor}, "ncfm import")
     names = {"dataset": options.dataset, "ipc": options.ipc, "method": options.method, "seed": options.seed}
     with recorded(params, options.out / "distilled.safetensors", names, [options.file]) as record:

@@ -114,6 +114,9 @@ def changed(value: float) -> list[torch.Tensor]:
         ([GOOD[0], GOOD[1] + 1], {}, "holds labels 1 to 10, but digits has 0 to 9"),
         ([GOOD[0], GOOD[1].clamp(max=8)], {}, "holds 4 images of class 8 (8), but --ipc says 2"),
         ([(GOOD[0] * 255).to(torch.uint8), GOOD[1]], {}, "holds images of type torch.uint8"),
+        ([GOOD[0].to_sparse(), GOOD[1]], {}, "does not hold a list of two tensors"),
+        ([GOOD[0].to("meta"), GOOD[1]], {}, "does not hold a list of two tensors"),
+        (None, {}, "set.pt: no such file"),
         (changed(float("nan")), {}, "not finite"),
         (changed(-2.1), {}, "holds pixels from -2.1 to 0.5, but un-normalised"),
         (GOOD, {"dataset": "digit"}, "--dataset: unknown dataset 'digit'; did you mean 'digits'?"),
@@ -126,7 +129,7 @@ def changed(value: float) -> list[torch.Tensor]:
 def test_files_that_are_refused(content, changes, expected, capsys):
     if isinstance(content, bytes):
         Path("set.pt").write_bytes(content)
-    else:
+    elif content is not None:
         torch.save(list(content) if isinstance(content, tuple) else content, "set.pt")
     assert cli.main(import_command("set.pt", "new", **changes)) == 2
     (line,) = capsys.readouterr().err.splitlines()
@@ -139,6 +142,20 @@ def test_pixels_slightly_outside_are_clamped_and_counted(capsys):
     assert cli.main(import_command("set.pt", "new")) == 0
     assert "1 of 5120 pixels lay outside [0, 1] and are clamped" in capsys.readouterr().err
     assert load("new/distilled.safetensors").stored.max() == 1
+
+
+def test_a_set_whose_data_set_names_its_classes_itself(capsys):
+    """The catalogue has no names of Tiny ImageNet's 200 classes; a set of it must still be told apart class by class."""
+    images, labels = torch.rand(200, 3, 64, 64), torch.arange(200)
+    torch.save([torch.nn.Parameter(images), labels], "set.pt")
+    assert cli.main(import_command("set.pt", "new", dataset="tinyimagenet", ipc="1")) == 0
+    assert capsys.readouterr().err == ""  # a gradient wanted of the images changes nothing
+    assert cli.main(["export", "new/distilled.safetensors", "--format", "png", "--out", "pictures"]) == 0
+    pictures = torchvision.datasets.ImageFolder("pictures")
+    assert pictures.targets == list(range(200)) and pictures.classes[:2] == ["000", "001"]
+    torch.save([images, labels.clamp(max=198)], "set.pt")
+    assert cli.main(import_command("set.pt", "other", dataset="tinyimagenet", ipc="1")) == 2
+    assert "holds 2 images of class 198 (198), but --ipc says 1 of each" in capsys.readouterr().err
 
 
 def test_exports_do_not_mix_with_other_files(digits, capsys):
