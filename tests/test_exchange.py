@@ -145,7 +145,7 @@ def test_pixels_slightly_outside_are_clamped_and_counted(capsys):
 
 
 def test_a_set_whose_data_set_names_its_classes_itself(capsys):
-    """The catalogue has no names of Tiny ImageNet's 200 classes; a set of it must still be told apart class by class."""
+    """The catalogue names no class of Tiny ImageNet; those of an imported set must be told apart all the same."""
     images, labels = torch.rand(200, 3, 64, 64), torch.arange(200)
     torch.save([torch.nn.Parameter(images), labels], "set.pt")
     assert cli.main(import_command("set.pt", "new", dataset="tinyimagenet", ipc="1")) == 0
