@@ -7,7 +7,7 @@ import pandas as pd
 from test_report import evaluate, make
 from test_verdicts import RESULTS, collected, fill, reported
 
-from ncfm.report.verdicts import read_reported, verdict_table
+from ncfm.report.verdicts import read_reported, touches, verdict_table
 
 MERGED = """
 architectures: [convnet-3, resnet-18]
@@ -155,3 +155,30 @@ def test_sweeps_are_matched_by_params(tmp_path, monkeypatch):
     assert figure6.loc["num_freqs=16", "params_that_differ"] == ""
     told = held.loc[("NCFM Table 5", "with psi"), ["method", "verdict", "params_that_differ"]]
     assert list(told) == ["NCFM, amplitude only", "protocol differs", "distillation: alpha 1.0 (0.5)"]
+
+
+TWO_LISTS = """
+architectures: [convnet-5]
+datasets:
+  imagefruit: &subset {ipcs: [10], pretrain: {arch: convnet-5, epochs: 80}, evaluate: {networks: 3}}
+  imagefruit-released: *subset
+methods: {paper: {}, random: {}}
+"""
+
+
+def test_ncfms_rows_are_of_its_programs_classes_and_prior_works_of_mtts(tmp_path, monkeypatch):
+    fill(make(tmp_path, monkeypatch, TWO_LISTS), {"paper": 41.4, "random": 21.4})
+    told = {"dataset": "imagefruit", "ipc": "10", "arch": "ConvNet-5", "value": "41.4"}
+    line = line_of(**told)
+    assert (line["verdict"], line["reason"], line["params_that_differ"]) == ("reproduced", "", "")
+    random = {**told, "source": "NCFM Table 2", "method": "Random", "variant": ""}
+    assert line_of(**random)["reason"] == "not of DC's paper: its protocol is unknown; by DC's protocol"
+    (RESULTS / "evaluations/imagefruit-released/ipc10/paper/seed0/convnet-5.json").unlink()
+    line = line_of(**told)  # what is there, MTT's, but no verdict on it
+    assert (round(line["ours"], 6), line["verdict"]) == (41.4, "protocol differs")
+    assert line["reason"].startswith(
+        "one class differs: NCFM's program has another list of this subset, imagefruit-rel"
+    )
+    (RESULTS / "evaluations/imagefruit/ipc10/random/seed0/convnet-5.json").unlink()
+    assert line_of(**random)["reason"].startswith("one class differs: prior work has MTT's list of this subset; not of")
+    assert set(reported(**told).loc[touches(reported(**told), collected().rows), "dataset"]) == {"imagefruit"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -57,6 +57,8 @@ EXCEPTIONS: dict[tuple[str, int], dict[str, dict[str, Any]]] = {
     ("tinyimagenet", 50): {"evaluate": {"epochs": 40}},
 }
 SUBSETS = {"pretrain": {"epochs": 80}, "evaluate": {"networks": 3}}  # of ImageNet, at every IPC
+# NCFM's program has a list of its own of two subsets (facts/protocol.md section 4): NCFM's rows are of those classes.
+OWN_LISTS = {name: name.removesuffix("-released") for name in IMAGENET_CLASSES if name.endswith("-released")}
 PSI_PAIR = "psi vs no psi"  # how the note of a reported gain begins that is Table 5 with psi minus without
 CURATED = ("NCFM Table 1", "NCFM Table 2", "NCFM Table 4", "NCFM Fig 3 (digitised)")
 WHOLE = "Whole Dataset"
@@ -104,8 +106,30 @@ def is_ours(method: str) -> bool:
     return method in ("NCFM", "DM", WHOLE) or method.lower() in rules
 
 
+def reported_name(dataset: str | None) -> str | None:
+    """Return the name that the reported rows have for a data set: one name for both lists of a subset."""
+    return OWN_LISTS.get(dataset or "", dataset)
+
+
 def compare(reported: Mapping[str, str], stored: StoredSet) -> Comparison | None:
     """Say how a reported row is held against a set's method, or None where it is another method."""
+    comparison, classes = _compare(reported, stored), _other_classes(reported, stored)
+    if comparison is None or not classes:
+        return comparison
+    return replace(comparison, obstacle="; ".join(filter(None, [classes, comparison.obstacle])))
+
+
+def _other_classes(reported: Mapping[str, str], stored: StoredSet) -> str:
+    """Say whose list of a subset's classes the set has, where the reported row has the other one."""
+    name, ours = reported["dataset"], stored.cell.dataset
+    if name not in OWN_LISTS.values() or (reported["method"] == "NCFM") == (ours in OWN_LISTS):
+        return ""
+    if ours in OWN_LISTS:
+        return "one class differs: prior work has MTT's list of this subset"
+    return f"one class differs: NCFM's program has another list of this subset, {name}-released"
+
+
+def _compare(reported: Mapping[str, str], stored: StoredSet) -> Comparison | None:
     method, params = reported["method"], stored.params
     if stored.cell.stage == "curate":
         return _compare_curated(reported, stored)

@@ -22,6 +22,7 @@ from ncfm.report.comparison import (
     differences,
     full_protocol,
     is_ours,
+    reported_name,
     timing_differences,
 )
 from ncfm.report.figures import read_history
@@ -73,7 +74,7 @@ def verdict_table(rows: Sequence[Row], reported: pd.DataFrame) -> pd.DataFrame:
 
 def touches(table: pd.DataFrame, rows: Sequence[Row]) -> pd.Series:
     """Mark the lines of the verdict table that are about one of the campaign's data sets."""
-    return table["dataset"].isin({row.dataset for row in rows})
+    return table["dataset"].isin({reported_name(row.dataset) for row in rows})
 
 
 def _line(number: int, entry: Mapping[str, str], rows: Sequence[Row]) -> Line:
@@ -129,7 +130,7 @@ def _candidates(entry: Mapping[str, str], rows: Sequence[Row]) -> list[tuple[Row
     found: list[tuple[tuple[bool, bool, int], Row, Comparison]] = []
     for row in rows:
         ipc = "full" if row.sets[0].params.get("rule") == "all" else str(row.ipc)
-        if (row.dataset, ipc, row.arch) != (entry["dataset"], entry["ipc"], entry["arch"].lower()):
+        if (reported_name(row.dataset), ipc, row.arch) != (entry["dataset"], entry["ipc"], entry["arch"].lower()):
             continue
         comparison = compare(entry, row.sets[0])
         if comparison is not None:
