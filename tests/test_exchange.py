@@ -16,6 +16,7 @@ from ncfm.datasets.prepare import prepare
 from ncfm.distilled import load
 from ncfm.exchange import class_folders
 from ncfm.params import PrepareParams, SelectParams
+from ncfm.protocols import Limits, protocols
 from ncfm.selection import select
 from ncfm.torchvision_shim import torchvision
 
@@ -64,6 +65,45 @@ def test_an_imported_set_is_the_set_it_came_from(digits):
     assert read_json(here)["networks"] == read_json(there)["networks"]
     record = read_json("mixed/distilled.record.json")
     assert record["inputs"] == {"mixed.pt": sha256("mixed.pt")} and record["params"] == {"factor": 2}
+
+
+def test_an_imported_set_is_tested_under_every_protocol(digits, capsys):
+    export(digits, "pt", "set.pt")
+    command = [*import_command("set.pt", "new"), "--data", str(digits), "--epochs", "4", "--networks", "1"]
+    assert cli.main(command) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in shown] == ["released", "dm", "dc", "plain"]
+    released, *others = (read_json(line.rpartition(": ")[2]) for line in shown)
+    assert "protocol" not in released["names"] and [found["names"]["protocol"] for found in others] == [
+        "dm",
+        "dc",
+        "plain",
+    ]
+    for line, found in zip(shown, (released, *others), strict=True):
+        assert found["params"]["epochs"] == 4 and found["last"]["n"] == 1
+        assert f"last {found['last']['mean']:.1f} %, best {found['best']['mean']:.1f} %" in line
+    assert (released["params"]["optimizer"], others[0]["params"]["optimizer"]) == ("adamw", "sgd")
+    # The same training as the stage's own, and none of it twice.
+    own = run_evaluate(digits, Path("new/distilled.safetensors"), Path("own.json"), **released["params"])
+    assert read_json(own)["networks"] == released["networks"]
+    assert cli.main(command) == 0
+    assert capsys.readouterr().err.count("done before") == 4
+    assert cli.main([*command[:-4], "--data", "nowhere"]) == cli.main([*command[:-6], "--epochs", "4"]) == 2
+    no_data, no_test = capsys.readouterr().err.splitlines()
+    assert "nowhere/train.safetensors: no such file" in no_data and "--epochs: is read only with --data" in no_test
+
+
+def test_protocols_have_the_exceptions_of_data_set_and_ipc():
+    def epochs(dataset: str, ipc: int, **limits: int) -> dict[str, int]:
+        return {name: params.epochs for name, params in protocols(dataset, ipc, Limits(**limits)).items()}
+
+    usual = {"released": 2000, "dm": 1000, "dc": 300, "plain": 1000}
+    assert epochs("cifar10", 10) == epochs("mnist", 10) == epochs("tinyimagenet", 1) == usual
+    assert epochs("tinyimagenet", 10) == {**usual, "released": 300}
+    assert epochs("tinyimagenet", 50, epochs=500) == {"released": 40, "dm": 500, "dc": 300, "plain": 500}
+    found = [protocols(name, 10, Limits())["released"] for name in ("digits", "cifar10", "tinyimagenet", "imagemeow")]
+    assert [params.arch for params in found] == ["convnet-3", "convnet-3", "convnet-4", "convnet-5"]
+    assert [params.networks for params in found] == [10, 10, 10, 3]
 
 
 def test_png_and_npz_hold_the_same_images(digits):
