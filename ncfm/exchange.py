@@ -152,6 +152,8 @@ def export_set(path: Path, form: str, decoded: bool, out: Path) -> None:
     """
     data = load(path)
     labels = data.labels if decoded else data.labels[: len(data.stored)]
+    if data.soft_labels is not None:  # the forms have one class per image
+        print(f"export: {path} has soft labels, which are left out; {out} holds each image's class", file=sys.stderr)
     FORMATS[form](data.pixels if decoded else data.stored, labels, data.label_names, out)
 
 

@@ -11,7 +11,7 @@ from helpers import record_of, run_evaluate
 from PIL import Image
 
 from ncfm import cli
-from ncfm.artifacts import read_json, sha256
+from ncfm.artifacts import load_tensors, read_json, save_tensors, sha256
 from ncfm.datasets.prepare import prepare
 from ncfm.distilled import load
 from ncfm.exchange import class_folders
@@ -123,6 +123,16 @@ def test_png_and_npz_hold_the_same_images(digits):
         assert found.classes == original.label_names and found.targets == labels[order].tolist()
         pixels = torch.stack([torch.tensor(np.asarray(image) / 255.0) for image, _ in found])
         assert (pixels - images[order, 0]).abs().max() <= 0.5 / 255 + 1e-6
+
+
+def test_soft_labels_are_not_dropped_without_a_word(digits, capsys):
+    tensors, facts = load_tensors(digits / "distilled.safetensors")
+    soft = torch.full((4 * len(tensors["images"]), 10), 0.1)
+    save_tensors(Path("curated.safetensors"), {**tensors, "soft_labels": soft}, facts)
+    assert cli.main(["export", "curated.safetensors", "--format", "pt", "--out", "curated.pt"]) == 0
+    assert "curated.safetensors has soft labels, which are left out" in capsys.readouterr().err
+    export(digits, "pt", "set.pt")
+    assert capsys.readouterr().err == ""
 
 
 def test_folder_names_keep_the_order_of_the_labels():
