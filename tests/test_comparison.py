@@ -7,6 +7,8 @@ import pandas as pd
 from test_report import evaluate, make
 from test_verdicts import RESULTS, collected, fill, reported
 
+from ncfm.params import DistillParams
+from ncfm.report.comparison import full_protocol
 from ncfm.report.verdicts import read_reported, touches, verdict_table
 
 MERGED = """
@@ -182,3 +184,20 @@ def test_ncfms_rows_are_of_its_programs_classes_and_prior_works_of_mtts(tmp_path
     (RESULTS / "evaluations/imagefruit/ipc10/random/seed0/convnet-5.json").unlink()
     assert line_of(**random)["reason"].startswith("one class differs: prior work has MTT's list of this subset; not of")
     assert set(reported(**told).loc[touches(reported(**told), collected().rows), "dataset"]) == {"imagefruit"}
+
+
+def test_the_hours_of_a_number_are_of_its_own_protocol():
+    def told(**changes: str):
+        return full_protocol(reported(**changes).iloc[0])
+
+    pool, distill, evaluation = told(arch="ResNet-18", source="NCFM Table 4", note="condensed on ConvNet-3")
+    assert (pool.arch, evaluation.arch, distill) == ("convnet-3", "resnet-18", DistillParams())
+    _, sgd, _ = told(dataset="cifar100", variant="alpha=0.3")
+    assert (sgd.optimizer, sgd.frequencies, sgd.alpha) == ("sgd", "gaussian", 0.3)
+    assert told(dataset="tinyimagenet", ipc="50", arch="ConvNet-4")[2].epochs == 40
+    pool, _, evaluation = told(dataset="imagemeow", arch="ConvNet-5")
+    assert (pool.epochs, evaluation.networks, evaluation.epochs) == (80, 3, 2000)
+    _, dm, evaluation = told(dataset="cifar100", method="DM", variant="")
+    assert (dm.extractor, dm.learning_rate, evaluation.epochs) == ("random", 0.04, 1000)
+    _, none, evaluation = told(dataset="tinyimagenet", method="Random", variant="", arch="ConvNet-4")
+    assert (none, evaluation.epochs, evaluation.cutmix_probability) == (None, 300, 0)

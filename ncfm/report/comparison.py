@@ -142,19 +142,25 @@ def _compare(reported: Mapping[str, str], stored: StoredSet) -> Comparison | Non
     return None
 
 
-def full_protocol(reported: Mapping[str, str]) -> tuple[DistillParams | None, EvaluateParams]:
-    """Return the distillation (None for a coreset) and the evaluation behind a row of ours, as far as is known."""
-    method, variant = reported["method"], reported["variant"]
+def full_protocol(reported: Mapping[str, str]) -> tuple[PretrainParams, DistillParams | None, EvaluateParams]:
+    """Return extractors, distillation (None for a coreset) and evaluation behind a row of ours, as far as is known."""
+    method, variant, arch = reported["method"], reported["variant"], reported["arch"].lower()
     protocol = {"NCFM": RELEASED, "DM": "dm"}.get(method, "dc")
-    evaluate = EvaluateParams.model_validate({**PROTOCOLS[protocol], "arch": reported["arch"].lower()})
-    if protocol == "dc":
-        return None, evaluate
-    bare = variant == "w/o psi" or variant.startswith("alpha=")
-    values = dict(RECIPES["dm" if protocol == "dm" else "w/o psi" if bare else "with psi"])
-    for key, field in (("alpha", "alpha"), ("num_freqs", "num_frequencies")):
-        if variant.startswith(f"{key}="):
-            values[field] = variant.removeprefix(f"{key}=")
-    return DistillParams.model_validate(values), evaluate
+    special = _exceptions(reported["dataset"], int(reported["ipc"])) if protocol == RELEASED else {}
+    pool = {"arch": _extractor(reported["note"]) or arch, **special.get("pretrain", {})}
+    evaluate = {**PROTOCOLS[protocol], "arch": arch, **special.get("evaluate", {})}
+    distill = None
+    if protocol != "dc":
+        bare = variant == "w/o psi" or variant.startswith("alpha=")
+        values = {
+            **RECIPES["dm" if protocol == "dm" else "w/o psi" if bare else "with psi"],
+            **special.get("distill", {}),
+        }
+        for key, field in (("alpha", "alpha"), ("num_freqs", "num_frequencies")):
+            if variant.startswith(f"{key}="):
+                values[field] = variant.removeprefix(f"{key}=")
+        distill = DistillParams.model_validate(values)
+    return PretrainParams.model_validate(pool), distill, EvaluateParams.model_validate(evaluate)
 
 
 def _compare_ncfm(source: str, variant: str, params: Mapping[str, Any]) -> Comparison | None:
@@ -226,7 +232,7 @@ def differences(row: Row, comparison: Comparison, note: str = "") -> list[str]:
     if select and made.params["rule"] != "forgetting":
         del full["epochs"]
     pool = _network(PretrainParams, _extractor(note) or row.arch)
-    special = _exceptions(row) if comparison.protocol == RELEASED else {}  # NCFM's own
+    special = _exceptions(row.dataset, row.ipc) if comparison.protocol == RELEASED else {}  # NCFM's own
     full |= {} if select else special.get("distill", {})
     pool |= special.get("pretrain", {})
     if made.params.get("extractor") == "random" or made.params.get("rule") == "forgetting":
@@ -246,7 +252,7 @@ def differences(row: Row, comparison: Comparison, note: str = "") -> list[str]:
 def timing_differences(row: Row, stored: StoredSet, recipe: Mapping[str, Any]) -> list[str]:
     """List the params that make an iteration of another size than the full protocol's, as :func:`differences` does."""
     full_pool = {key: value for key, value in _network(PretrainParams, row.arch).items() if key in ("width", "norm")}
-    distillation = {**_defaults(DistillParams), **recipe, **_exceptions(row).get("distill", {})}
+    distillation = {**_defaults(DistillParams), **recipe, **_exceptions(row.dataset, row.ipc).get("distill", {})}
     for field in ("iterations", "learning_rate", "schedule", "load"):
         del distillation[field]
     return [
@@ -255,8 +261,8 @@ def timing_differences(row: Row, stored: StoredSet, recipe: Mapping[str, Any]) -
     ]
 
 
-def _exceptions(row: Row) -> Mapping[str, dict[str, Any]]:
-    return SUBSETS if row.dataset in IMAGENET_CLASSES else EXCEPTIONS.get((row.dataset, row.ipc), {})
+def _exceptions(dataset: str, ipc: int) -> Mapping[str, dict[str, Any]]:
+    return SUBSETS if dataset in IMAGENET_CLASSES else EXCEPTIONS.get((dataset, ipc), {})
 
 
 def _extractor(note: str) -> str:
