@@ -7,6 +7,8 @@ import pandas as pd
 from test_report import evaluate, make
 from test_verdicts import RESULTS, collected, fill, reported
 
+from ncfm.artifacts import write_json
+from ncfm.datasets.imagenet_classes import PUBLIC_SPLIT
 from ncfm.params import DistillParams
 from ncfm.report.comparison import full_protocol
 from ncfm.report.verdicts import read_reported, touches, verdict_table
@@ -201,3 +203,13 @@ def test_the_hours_of_a_number_are_of_its_own_protocol():
     assert (dm.extractor, dm.learning_rate, evaluation.epochs) == ("random", 0.04, 1000)
     _, none, evaluation = told(dataset="tinyimagenet", method="Random", variant="", arch="ConvNet-4")
     assert (none, evaluation.epochs, evaluation.cutmix_probability) == (None, 300, 0)
+
+
+def test_no_verdict_on_the_public_archives_test_images(tmp_path, monkeypatch):
+    text = TWO_LISTS.replace("imagefruit-released: *subset", "imagenette: *subset")
+    fill(make(tmp_path, monkeypatch, text), {"paper": 60.0})
+    told = {"dataset": "imagenette", "arch": "ConvNet-5", "ipc": "10", "value": "60.0"}
+    for split, verdict in (("ImageNet's", "reproduced"), (PUBLIC_SPLIT, "protocol differs")):
+        write_json(RESULTS / "datasets/imagenette/card.json", {"source": {"name": "folder", "split": split}})
+        assert line_of(**told)["verdict"] == verdict
+    assert line_of(**told)["reason"] == "tested on other images: the public archive divides the data set anew"

@@ -10,6 +10,7 @@ import pandas as pd
 
 from ncfm.costs import DEVICES
 from ncfm.datasets.catalogue import CATALOGUE
+from ncfm.datasets.imagenet_classes import PUBLIC_SPLIT
 from ncfm.layout import RELEASED
 from ncfm.models.registry import ARCHITECTURES
 from ncfm.plan import reported_seconds
@@ -154,6 +155,8 @@ def _accuracy(entry: Mapping[str, str], rows: Sequence[Row]) -> Line | None:
         return {**line, "verdict": "not run", "reason": row.reason.removeprefix("not run: ")}
     ours = [getattr(evaluation, comparison.accuracy) for evaluation in row.evaluations]
     reasons = [comparison.obstacle] if comparison.obstacle else []
+    if row.split == PUBLIC_SPLIT:
+        reasons.append("tested on other images: the public archive divides the data set anew")
     params = differences(row, comparison, entry["note"])
     line |= {name: mean_of([getattr(evaluation, name) for evaluation in row.evaluations]) for name in ("last", "best")}
     line |= held(entry, ours, reasons, params)
