@@ -180,9 +180,7 @@ def test_ncfms_rows_are_of_its_programs_classes_and_prior_works_of_mtts(tmp_path
     (RESULTS / "evaluations/imagefruit-released/ipc10/paper/seed0/convnet-5.json").unlink()
     line = line_of(**told)  # what is there, MTT's, but no verdict on it
     assert (round(line["ours"], 6), line["verdict"]) == (41.4, "protocol differs")
-    assert line["reason"].startswith(
-        "one class differs: NCFM's program has another list of this subset, imagefruit-rel"
-    )
+    assert line["reason"].startswith("one class differs: NCFM's program has imagefruit-released, another list of this")
     (RESULTS / "evaluations/imagefruit/ipc10/random/seed0/convnet-5.json").unlink()
     assert line_of(**random)["reason"].startswith("one class differs: prior work has MTT's list of this subset; not of")
     assert set(reported(**told).loc[touches(reported(**told), collected().rows), "dataset"]) == {"imagefruit"}
