@@ -96,16 +96,16 @@ def distill_folder(folder: Path, wish: Wish, out: Path | None = None) -> str:
         loaded = load_folder(listing, resolution)
         datasets.write(facts_of_folder(listing, loaded), "folder", loaded, data, record)
 
-    _stage(preparing, data / "card.json", {"dataset": name}, listing.all_files("train", "test"), prepare)
+    run_stage(preparing, data / "card.json", {"dataset": name}, listing.all_files("train", "test"), prepare)
     splits = [data / "train.safetensors", data / "test.safetensors"]
     training = parse(PretrainParams, {**PRETRAIN, "arch": arch, "pool": wish.pool, "epochs": wish.epochs}, "pretrain")
-    _stage(training, pool, {"dataset": name, "arch": arch}, splits, lambda r: pretrain(training, data, pool, r))
+    run_stage(training, pool, {"dataset": name, "arch": arch}, splits, lambda r: pretrain(training, data, pool, r))
     distilling = recipe.model_copy(update={"iterations": wish.iterations})
     read = [splits[0], pool]
-    _stage(distilling, stored, names, read, lambda r: distill(distilling, data, pool, names, set_folder, r))
+    run_stage(distilling, stored, names, read, lambda r: distill(distilling, data, pool, names, set_folder, r))
     testing = parse(EvaluateParams, {**EVALUATE, "arch": arch, "epochs": 10 * wish.epochs}, "evaluate")
     with_arch, read = {**names, "arch": arch}, [stored, splits[1]]
-    _stage(testing, evaluation, with_arch, read, lambda r: evaluate(testing, data, stored, with_arch, evaluation, r))
+    run_stage(testing, evaluation, with_arch, read, lambda r: evaluate(testing, data, stored, with_arch, evaluation, r))
     return f"{stored}: {_accuracy(evaluation)} on {_test_images(listing)}"
 
 
@@ -137,7 +137,7 @@ def _check_enough(folder: Path, listing: Listing, ipc: int, factor: int) -> None
             )
 
 
-def _stage(
+def run_stage(
     params: StageParams,
     output: Path,
     names: Mapping[str, str | int],

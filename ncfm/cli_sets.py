@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ncfm.recording import recorded
@@ -12,7 +12,10 @@ Command = Callable[[str, Callable[[argparse.Namespace], None], str], argparse.Ar
 FORMATS = ("pt", "png", "npz")
 SET = "results/digits/sets/digits/ipc10/paper/seed0/distilled.safetensors"
 EXAMPLES = {
-    "import": "ncfm import data_20000.pt --dataset cifar10 --ipc 10 --method authors --out results/authors/ipc10",
+    "import": (
+        "ncfm import data_20000.pt --dataset cifar10 --ipc 10 --method authors --out results/authors/ipc10 "
+        "--data results/cifar10-cpu/datasets/cifar10"
+    ),
     "export": f"ncfm export {SET} --format png --out digits-distilled",
 }
 
@@ -25,6 +28,12 @@ def add_commands(command: Command, cell: Callable[[argparse.ArgumentParser], Non
     sub.add_argument("--factor", type=int, default=2, help="tiles per side of each stored image (default 2)")
     cell(sub)
     sub.add_argument("--out", type=Path, required=True, metavar="PATH", help="folder for the set and grid.png")
+    tests = sub.add_argument_group("to test the set under every protocol as well (docs/evaluation.md)")
+    tests.add_argument(
+        "--data", type=Path, metavar="PATH", help="folder that `ncfm prepare` wrote; its test split is read"
+    )
+    tests.add_argument("--epochs", type=int, help="of each training, at most (default: the protocol's)")
+    tests.add_argument("--networks", type=int, help="under each protocol, at most (default: the protocol's)")
 
     sub = command("export", _export, "Write a set as the authors' .pt, as PNG folders <class>/<number>.png, or as npz.")
     sub.add_argument("set", type=Path, metavar="SET", help="distilled.safetensors")
@@ -87,16 +96,39 @@ def distill_folder(options: argparse.Namespace) -> None:
 
 
 def _import(options: argparse.Namespace) -> None:
-    from ncfm.errors import ParamsError
+    from ncfm.errors import DataError, ParamsError
     from ncfm.exchange import ImportParams, import_set
     from ncfm.params import parse
 
     if options.ipc < 1:
         raise ParamsError(f"--ipc: is {options.ipc}, but must be at least 1")
+    if not options.file.is_file():  # no stage writes it, which the record's own message would ask for
+        raise DataError(f"{options.file}: no such file")
     params = parse(ImportParams, {"factor": options.factor}, "ncfm import")
     names = {"dataset": options.dataset, "ipc": options.ipc, "method": options.method, "seed": options.seed}
-    with recorded(params, options.out / "distilled.safetensors", names, [options.file]) as record:
+    tests = _tests(options)
+    stored = options.out / "distilled.safetensors"
+    with recorded(params, stored, names, [options.file]) as record:
         import_set(params, options.file, names, options.out, record)
+    for line in tests(stored, names):
+        print(line, flush=True)
+
+
+def _tests(options: argparse.Namespace) -> Callable[[Path, dict[str, str | int]], Iterable[str]]:
+    """Return what tests an imported set, once all that the user said of it is checked; nothing without ``--data``."""
+    from ncfm.errors import ParamsError
+    from ncfm.params import parse
+
+    told = {name: value for name in ("epochs", "networks") if (value := getattr(options, name)) is not None}
+    if options.data is None:
+        if told:
+            raise ParamsError(f"--{next(iter(told))}: is read only with --data, which is missing")
+        return lambda stored, names: ()
+    from ncfm.protocols import Limits, check_data, evaluate_all
+
+    limits = parse(Limits, told, "import")
+    check_data(options.data, options.dataset)
+    return lambda stored, names: evaluate_all(stored, options.data, names, options.out, limits)
 
 
 def _export(options: argparse.Namespace) -> None:

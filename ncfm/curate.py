@@ -17,9 +17,9 @@ from torch.nn.functional import cross_entropy, one_hot
 from ncfm import augmentation, checkpoint
 from ncfm.compute import accelerated, device, images_at_once, pieces
 from ncfm.datasets.split import load_split
-from ncfm.distilled import DistilledSet, load, save_set
-from ncfm.errors import DataError, DivergenceError
-from ncfm.extractors import Pool
+from ncfm.distilled import DistilledSet, check_fits, load, save_set
+from ncfm.errors import DivergenceError
+from ncfm.extractors import Pool, check_pool
 from ncfm.multiformation import decode
 from ncfm.params import CurateParams, DistillParams
 from ncfm.pictures import write_grid
@@ -59,9 +59,8 @@ def curate(
     """
     where = device()
     split, pool, start = load_split(data, "train"), Pool(extractors, where), load(source, where)
-    for path, dataset in ((extractors, pool.facts["dataset"]), (source, start.dataset)):
-        if dataset != split.dataset:
-            raise DataError(f"{path}: was made from {dataset}, but {data} holds {split.dataset}")
+    check_pool(pool, extractors, split, data)
+    check_fits(start, source, split, data)
     images = fine_tuned(params, start, pool, (split.dataset, names["ipc"], "curate", names["seed"]), out, record)
     pixels = start.normalisation(decode(images, start.factor))
     logits = teachers_logits(params, pixels, pool)

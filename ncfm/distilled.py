@@ -122,6 +122,17 @@ def load_with_test(path: Path, data: Path, device: str | torch.device) -> tuple[
         DataError: where one of them is missing or torn, or they do not belong together.
     """
     test, images = load_split(data, "test", device), load(path, device)
-    if images.dataset != test.dataset or images.stored.shape[1:] != test.images.shape[1:]:
-        raise DataError(f"{path}: was made from {images.dataset}, but {data} holds {test.dataset}")
+    check_fits(images, path, test, data)
     return test, images
+
+
+def check_fits(images: DistilledSet, path: Path, split: Split, data: Path) -> None:
+    """Raise :class:`DataError` where the set, read from ``path``, is not of the data set whose ``split`` is given."""
+    if images.dataset != split.dataset:
+        raise DataError(f"{path}: was made from {images.dataset}, but {data} holds {split.dataset}")
+    ours, theirs = ((one.classes, *of.shape[1:]) for one, of in ((images, images.stored), (split, split.images)))
+    if ours != theirs:  # a folder of images that was prepared anew has the same name
+        raise DataError(
+            f"{path}: was made from {ours[0]} classes of images {ours[1:]}, "
+            f"but {data} holds {theirs[0]} of {theirs[1:]}"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -72,7 +73,9 @@ def import_set(params: ImportParams, source: Path, names: Mapping[str, Any], out
 def read_released(source: Path) -> tuple[Tensor, Tensor]:
     """Read the pair of tensors of a released file. Raises :class:`DataError` where it holds anything else."""
     try:
-        content = torch.load(source, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # torch warns of what is refused anyway; the message is one line
+            warnings.simplefilter("ignore")
+            content = torch.load(source, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise DataError(f"{source}: no such file") from error
     except OSError as error:
@@ -82,10 +85,15 @@ def read_released(source: Path) -> tuple[Tensor, Tensor]:
             f"{source}: is not a whole torch file of tensors alone (wanted: a list [images, labels]; files with other "
             "objects are not read, because that could run their code)"
         ) from error
-    pair = isinstance(content, (list, tuple)) and len(content) == 2 and all(isinstance(c, Tensor) for c in content)
+    pair = isinstance(content, (list, tuple)) and len(content) == 2 and all(map(_is_plain, content))
     if not pair:
         raise DataError(f"{source}: does not hold a list of two tensors [images, labels]")
-    return content[0], content[1]
+    return content[0].detach(), content[1].detach()
+
+
+def _is_plain(content: object) -> bool:
+    """Say whether it is a tensor with a value for every entry: torch also stores sparse ones, and shapes alone."""
+    return isinstance(content, Tensor) and content.layout == torch.strided and content.device.type == "cpu"
 
 
 def _check_released(images: Tensor, labels: Tensor, facts: DatasetFacts, ipc: int, where: str) -> None:
@@ -104,7 +112,7 @@ def _check_released(images: Tensor, labels: Tensor, facts: DatasetFacts, ipc: in
         raise DataError(f"{where}: holds labels {low} to {high}, but {facts.name} has 0 to {facts.classes - 1}")
     for label, count in enumerate(torch.bincount(labels.long(), minlength=facts.classes).tolist()):
         if count != ipc:
-            name = facts.label_names[label]
+            name = label_names(facts)[label]
             raise DataError(f"{where}: holds {count} images of class {label} ({name}), but --ipc says {ipc} of each")
     if not images.is_floating_point() or not bool(images.isfinite().all()):
         raise DataError(f"{where}: holds images of type {images.dtype} or not finite, but finite floats are wanted")
@@ -115,12 +123,18 @@ def _check_released(images: Tensor, labels: Tensor, facts: DatasetFacts, ipc: in
         )
 
 
+def label_names(facts: DatasetFacts) -> tuple[str, ...]:
+    """Return the names of the classes: their labels where only the data set's own files name them (Tiny ImageNet)."""
+    digits = len(str(facts.classes - 1))
+    return facts.label_names or tuple(f"{label:0{digits}d}" for label in range(facts.classes))
+
+
 def _no_images(facts: DatasetFacts) -> Split:
     """Return what a set must know of its data set, as a split without images."""
     shape = (0, facts.channels, facts.resolution, facts.resolution)
     normalisation = Normalisation(*(torch.tensor(values).view(1, -1, 1, 1) for values in (facts.mean, facts.std)))
     images, labels = torch.empty(shape, dtype=torch.uint8), torch.empty(0, dtype=torch.int64)
-    return Split(facts.name, images, labels, facts.classes, facts.label_names, normalisation)
+    return Split(facts.name, images, labels, facts.classes, label_names(facts), normalisation)
 
 
 def export_set(path: Path, form: str, decoded: bool, out: Path) -> None:
@@ -138,6 +152,8 @@ def export_set(path: Path, form: str, decoded: bool, out: Path) -> None:
     """
     data = load(path)
     labels = data.labels if decoded else data.labels[: len(data.stored)]
+    if data.soft_labels is not None:  # the forms have one class per image
+        print(f"export: {path} has soft labels, which are left out; {out} holds each image's class", file=sys.stderr)
     FORMATS[form](data.pixels if decoded else data.stored, labels, data.label_names, out)
 
 

@@ -120,9 +120,17 @@ def load_pool(path: Path, data: Path, split: Split) -> Pool:
     was trained on another data set, is missing or torn.
     """
     pool = Pool(path, split.images.device)
+    check_pool(pool, path, split, data)
+    return pool
+
+
+def check_pool(pool: Pool, path: Path, split: Split, data: Path) -> None:
+    """Raise :class:`DataError` where the pool, read from ``path``, is not of the data set whose ``split`` is given."""
     if pool.facts["dataset"] != split.dataset:
         raise DataError(f"{path}: was trained on {pool.facts['dataset']}, but {data} holds {split.dataset}")
-    return pool
+    for name in ("classes", "channels", "resolution"):  # a folder of images that was prepared anew has the same name
+        if (wanted := getattr(split, name)) != pool.facts[name]:
+            raise DataError(f"{path}: was trained on {name} {pool.facts[name]}, but {data} has {wanted}")
 
 
 class Pool:

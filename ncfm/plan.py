@@ -147,25 +147,25 @@ def _images(cell: Cell, campaign: Campaign) -> int:
 def reported_seconds(
     facts: DatasetFacts,
     ipc: int,
+    pool: PretrainParams,
     distill: DistillParams | None,
     evaluate: EvaluateParams,
     devices: Sequence[Device] = DEVICES,
 ) -> tuple[float, ...] | None:
     """Return what one reported accuracy costs from nothing at the full protocol, by device, or None without a formula.
 
-    That is the extractor pool by its defaults, where the distillation reads one, the distillation (none for a coreset:
+    That is the extractor pool, where the distillation reads one, the distillation on its network (none for a coreset:
     ``distill`` is None), and the evaluation of one set. Numbers of one data set share the pool.
     """
-    pool = PretrainParams.model_validate({"arch": evaluate.arch})
-    network = network_work(evaluate.arch, facts, evaluate.width, evaluate.norm)
-    if network is None:
+    extractor, network = (network_work(one.arch, facts, one.width, one.norm) for one in (pool, evaluate))
+    if extractor is None or network is None:
         return None
     images = facts.classes * ipc * (distill.factor if distill else 1) ** 2
     parts: list[tuple[ComputeParams, Work]] = [(evaluate, costs.evaluation(evaluate, facts, network, images))]
     if distill and distill.extractor == "pool":
-        parts += [(pool, costs.pretraining(pool, facts, network))]
+        parts += [(pool, costs.pretraining(pool, facts, extractor))]
     if distill:
-        parts += [(distill, costs.distillation(distill, facts, network, ipc))]
+        parts += [(distill, costs.distillation(distill, facts, extractor, ipc))]
     return tuple(sum(device.seconds(work, params) for params, work in parts) for device in devices)
 
 

@@ -168,7 +168,8 @@ def other_test_classes() -> None:
         (None, ["--ipc", "2"], "pets: class 'a' has 7 images to train on, but --ipc 2 starts from 8 … --ipc 1 to 1)"),
         (lambda: picture("pets/c/0.png"), [], "pets: class 'c' has 0 images to train on … add images: at least 4"),
         (truncated, [], "pets/b/03.png: is no readable, whole image ("),
-        (lambda: Path("pets/a/02.png").write_text("x"), [], "pets/a/02.png: is no readable, whole image (cannot"),
+        (lambda: Path("pets/a/02.png").write_text("x"), [], "pets/a/02.png: is no readable, whole image (of no"),
+        (lambda: Path("pets/a/99.png").symlink_to("gone"), [], "pets/a/99.png: is no readable … (No such file"),
         (lambda: picture("pets/a/02.tif", 1, mode="F"), [], "pets/a/02.tif: is no readable … its pixels have 32 bits"),
         (
             None,

@@ -29,6 +29,7 @@ FLOORS: tuple[set[str], ...] = (
     {"report", "tracking"},
     {"recording"},
     {"adhoc"},
+    {"protocols"},
     {"cli_campaigns", "cli_sets"},
     {"cli"},
 )

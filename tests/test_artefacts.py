@@ -17,7 +17,7 @@ from ncfm.errors import ParamsError
 from ncfm.layout import Cell
 from ncfm.models.registry import ARCHITECTURES
 from ncfm.report.artefacts import artefact_of
-from ncfm.report.comparison import RECIPES, Comparison, differences
+from ncfm.report.comparison import OWN_LISTS, RECIPES, Comparison, differences
 from ncfm.report.verdicts import read_reported
 
 COMMITTED = Path(__file__).resolve().parent.parent / "params"
@@ -173,10 +173,13 @@ def test_the_paper_has_a_cell_for_every_accuracy_that_ncfm_reports(paper):
             kind, value = found_value.groups()
             ours = {"alpha": f"alpha-{value.replace('.', '')}", "num_freqs": f"frequencies-{value}"}[kind]
             methods = {{"alpha-05": "released", "frequencies-1024": "paper"}.get(ours, ours)}
+        dataset = line["dataset"]
+        if line["method"] == "NCFM" and dataset in OWN_LISTS.values():
+            dataset += "-released"  # of the classes of its program
         found = [
             cell
             for cell in paper.artefacts[name]
-            if (cell.stage, cell.dataset, cell.arch) == ("evaluate", line["dataset"], line["arch"].lower())
+            if (cell.stage, cell.dataset, cell.arch) == ("evaluate", dataset, line["arch"].lower())
             and cell.method in methods
             and line["ipc"] in (str(cell.ipc), "full")
         ]
@@ -203,7 +206,7 @@ def test_the_paper_runs_at_the_full_protocol(paper):
         comparison = Comparison("best", recipes[cell.method])
         assert differences(row, comparison, f"condensed on {made.extractor}") == [], cell
         checked += 1
-    assert checked == 2 * (3 * 3 + 2 * 6 + 2 * 3 + 1 + 2)  # tables 1, 2 and 4, figure 3, lossless
+    assert checked == 2 * (3 * 3 + 2 * 8 + 2 * 3 + 1 + 2)  # tables 1, 2 and 4, figure 3, lossless
 
 
 def extractor_of(paper: campaign.Campaign, dataset: str) -> str:
@@ -212,5 +215,5 @@ def extractor_of(paper: campaign.Campaign, dataset: str) -> str:
 
 def test_each_network_fits_its_resolution(paper):
     depths = {cell.dataset: ARCHITECTURES[cell.arch].options["depth"] for cell in paper.of("pretrain")}
-    assert Counter(depths.values()) == {3: 2, 4: 1, 5: 6}
+    assert Counter(depths.values()) == {3: 2, 4: 1, 5: 8}
     assert depths["tinyimagenet"] == 4

@@ -322,6 +322,14 @@ def rename_dataset() -> None:
         save_tensors(f"other/{split}.safetensors", tensors, {**facts, "dataset": "other"})
 
 
+def prepare_anew() -> None:
+    """Make a second data set `anew` of the same name, with smaller images."""
+    for split in ("train", "test"):
+        tensors, facts = load_tensors(f"{DATA}/{split}.safetensors")
+        smaller = tensors["images"][..., ::2, ::2].contiguous()
+        save_tensors(f"anew/{split}.safetensors", {**tensors, "images": smaller}, facts)
+
+
 DISTILL_PARAMS, EVALUATE_PARAMS = STAGES["distill"]["params"], STAGES["evaluate"]["params"]
 SELECT_PARAMS = STAGES["select"]["params"]
 DISTILLED, TRAIN, TEST = f"{SET}/distilled.safetensors", f"{DATA}/train.safetensors", f"{DATA}/test.safetensors"
@@ -370,11 +378,18 @@ STAGE_FAULTS: list[tuple[str, dict[str, str], Callable[[], object] | None, str]]
     ("distill", {}, truncate(POOL), f"{POOL}: {TORN}"),
     ("distill", {"extractors": TEST}, None, f"{TEST}: is not an extractor pool; run `ncfm pretrain` again"),
     ("distill", {"data": "other"}, rename_dataset, f"{POOL}: was trained on digits, but other holds other"),
+    ("distill", {"data": "anew"}, prepare_anew, f"{POOL}: was trained on resolution 16, but anew has 8"),
     # sets
     ("evaluate", {"set": "no.safetensors"}, None, "no.safetensors: no such file; run the stage that writes it"),
     ("evaluate", {}, truncate(DISTILLED), f"{DISTILLED}: {TORN}"),
     ("evaluate", {"set": POOL}, None, f"{POOL}: is not a distilled set … images, … missing)"),
     ("evaluate", {"data": "other"}, rename_dataset, f"{DISTILLED}: was made from digits, but other holds other"),
+    (
+        "evaluate",
+        {"data": "anew"},
+        prepare_anew,
+        f"{DISTILLED}: was made from 10 classes of images (1, 16, 16), but anew holds 10 of (1, 8, 8)",
+    ),
     (
         "distill",
         {},
@@ -388,7 +403,7 @@ STAGE_FAULTS: list[tuple[str, dict[str, str], Callable[[], object] | None, str]]
         f"{DISTILLED}: holds images (10, 1, 16, 16), but (10, 2, 1, 16, 16) are wanted",
     ),
     ("curate", {"set": "no.safetensors"}, None, "no.safetensors: no such file; run the stage that writes it first"),
-    ("curate", {"data": "other"}, rename_dataset, f"{POOL}: was made from digits, but other holds other"),
+    ("curate", {"data": "other"}, rename_dataset, f"{POOL}: was trained on digits, but other holds other"),
     ("curate", {"extractors": TEST}, None, f"{TEST}: is not an extractor pool; run `ncfm pretrain` again"),
     (
         "evaluate",

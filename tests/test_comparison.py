@@ -7,7 +7,11 @@ import pandas as pd
 from test_report import evaluate, make
 from test_verdicts import RESULTS, collected, fill, reported
 
-from ncfm.report.verdicts import read_reported, verdict_table
+from ncfm.artifacts import write_json
+from ncfm.datasets.imagenet_classes import PUBLIC_SPLIT
+from ncfm.params import DistillParams
+from ncfm.report.comparison import full_protocol
+from ncfm.report.verdicts import read_reported, touches, verdict_table
 
 MERGED = """
 architectures: [convnet-3, resnet-18]
@@ -155,3 +159,55 @@ def test_sweeps_are_matched_by_params(tmp_path, monkeypatch):
     assert figure6.loc["num_freqs=16", "params_that_differ"] == ""
     told = held.loc[("NCFM Table 5", "with psi"), ["method", "verdict", "params_that_differ"]]
     assert list(told) == ["NCFM, amplitude only", "protocol differs", "distillation: alpha 1.0 (0.5)"]
+
+
+TWO_LISTS = """
+architectures: [convnet-5]
+datasets:
+  imagefruit: &subset {ipcs: [10], pretrain: {arch: convnet-5, epochs: 80}, evaluate: {networks: 3}}
+  imagefruit-released: *subset
+methods: {paper: {}, random: {}}
+"""
+
+
+def test_ncfms_rows_are_of_its_programs_classes_and_prior_works_of_mtts(tmp_path, monkeypatch):
+    fill(make(tmp_path, monkeypatch, TWO_LISTS), {"paper": 41.4, "random": 21.4})
+    told = {"dataset": "imagefruit", "ipc": "10", "arch": "ConvNet-5", "value": "41.4"}
+    line = line_of(**told)
+    assert (line["verdict"], line["reason"], line["params_that_differ"]) == ("reproduced", "", "")
+    random = {**told, "source": "NCFM Table 2", "method": "Random", "variant": ""}
+    assert line_of(**random)["reason"] == "not of DC's paper: its protocol is unknown; by DC's protocol"
+    (RESULTS / "evaluations/imagefruit-released/ipc10/paper/seed0/convnet-5.json").unlink()
+    line = line_of(**told)  # what is there, MTT's, but no verdict on it
+    assert (round(line["ours"], 6), line["verdict"]) == (41.4, "protocol differs")
+    assert line["reason"].startswith("one class differs: NCFM's program has imagefruit-released, another list of this")
+    (RESULTS / "evaluations/imagefruit/ipc10/random/seed0/convnet-5.json").unlink()
+    assert line_of(**random)["reason"].startswith("one class differs: prior work has MTT's list of this subset; not of")
+    assert set(reported(**told).loc[touches(reported(**told), collected().rows), "dataset"]) == {"imagefruit"}
+
+
+def test_the_hours_of_a_number_are_of_its_own_protocol():
+    def told(**changes: str):
+        return full_protocol(reported(**changes).iloc[0])
+
+    pool, distill, evaluation = told(arch="ResNet-18", source="NCFM Table 4", note="condensed on ConvNet-3")
+    assert (pool.arch, evaluation.arch, distill) == ("convnet-3", "resnet-18", DistillParams())
+    _, sgd, _ = told(dataset="cifar100", variant="alpha=0.3")
+    assert (sgd.optimizer, sgd.frequencies, sgd.alpha) == ("sgd", "gaussian", 0.3)
+    assert told(dataset="tinyimagenet", ipc="50", arch="ConvNet-4")[2].epochs == 40
+    pool, _, evaluation = told(dataset="imagemeow", arch="ConvNet-5")
+    assert (pool.epochs, evaluation.networks, evaluation.epochs) == (80, 3, 2000)
+    _, dm, evaluation = told(dataset="cifar100", method="DM", variant="")
+    assert (dm.extractor, dm.learning_rate, evaluation.epochs) == ("random", 0.04, 1000)
+    _, none, evaluation = told(dataset="tinyimagenet", method="Random", variant="", arch="ConvNet-4")
+    assert (none, evaluation.epochs, evaluation.cutmix_probability) == (None, 300, 0)
+
+
+def test_no_verdict_on_the_public_archives_test_images(tmp_path, monkeypatch):
+    text = TWO_LISTS.replace("imagefruit-released: *subset", "imagenette: *subset")
+    fill(make(tmp_path, monkeypatch, text), {"paper": 60.0})
+    told = {"dataset": "imagenette", "arch": "ConvNet-5", "ipc": "10", "value": "60.0"}
+    for split, verdict in (("ImageNet's", "reproduced"), (PUBLIC_SPLIT, "protocol differs")):
+        write_json(RESULTS / "datasets/imagenette/card.json", {"source": {"name": "folder", "split": split}})
+        assert line_of(**told)["verdict"] == verdict
+    assert line_of(**told)["reason"] == "tested on other images: the public archive divides the data set anew"

@@ -11,11 +11,12 @@ from helpers import record_of, run_evaluate
 from PIL import Image
 
 from ncfm import cli
-from ncfm.artifacts import read_json, sha256
+from ncfm.artifacts import load_tensors, read_json, save_tensors, sha256
 from ncfm.datasets.prepare import prepare
 from ncfm.distilled import load
 from ncfm.exchange import class_folders
 from ncfm.params import PrepareParams, SelectParams
+from ncfm.protocols import Limits, protocols
 from ncfm.selection import select
 from ncfm.torchvision_shim import torchvision
 
@@ -66,6 +67,45 @@ def test_an_imported_set_is_the_set_it_came_from(digits):
     assert record["inputs"] == {"mixed.pt": sha256("mixed.pt")} and record["params"] == {"factor": 2}
 
 
+def test_an_imported_set_is_tested_under_every_protocol(digits, capsys):
+    export(digits, "pt", "set.pt")
+    command = [*import_command("set.pt", "new"), "--data", str(digits), "--epochs", "4", "--networks", "1"]
+    assert cli.main(command) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in shown] == ["released", "dm", "dc", "plain"]
+    released, *others = (read_json(line.rpartition(": ")[2]) for line in shown)
+    assert "protocol" not in released["names"] and [found["names"]["protocol"] for found in others] == [
+        "dm",
+        "dc",
+        "plain",
+    ]
+    for line, found in zip(shown, (released, *others), strict=True):
+        assert found["params"]["epochs"] == 4 and found["last"]["n"] == 1
+        assert f"last {found['last']['mean']:.1f} %, best {found['best']['mean']:.1f} %" in line
+    assert (released["params"]["optimizer"], others[0]["params"]["optimizer"]) == ("adamw", "sgd")
+    # The same training as the stage's own, and none of it twice.
+    own = run_evaluate(digits, Path("new/distilled.safetensors"), Path("own.json"), **released["params"])
+    assert read_json(own)["networks"] == released["networks"]
+    assert cli.main(command) == 0
+    assert capsys.readouterr().err.count("done before") == 4
+    assert cli.main([*command[:-4], "--data", "nowhere"]) == cli.main([*command[:-6], "--epochs", "4"]) == 2
+    no_data, no_test = capsys.readouterr().err.splitlines()
+    assert "nowhere/train.safetensors: no such file" in no_data and "--epochs: is read only with --data" in no_test
+
+
+def test_protocols_have_the_exceptions_of_data_set_and_ipc():
+    def epochs(dataset: str, ipc: int, **limits: int) -> dict[str, int]:
+        return {name: params.epochs for name, params in protocols(dataset, ipc, Limits(**limits)).items()}
+
+    usual = {"released": 2000, "dm": 1000, "dc": 300, "plain": 1000}
+    assert epochs("cifar10", 10) == epochs("mnist", 10) == epochs("tinyimagenet", 1) == usual
+    assert epochs("tinyimagenet", 10) == {**usual, "released": 300}
+    assert epochs("tinyimagenet", 50, epochs=500) == {"released": 40, "dm": 500, "dc": 300, "plain": 500}
+    found = [protocols(name, 10, Limits())["released"] for name in ("digits", "cifar10", "tinyimagenet", "imagemeow")]
+    assert [params.arch for params in found] == ["convnet-3", "convnet-3", "convnet-4", "convnet-5"]
+    assert [params.networks for params in found] == [10, 10, 10, 3]
+
+
 def test_png_and_npz_hold_the_same_images(digits):
     original = load(digits / "distilled.safetensors")
     export(digits, "npz", "set.npz")
@@ -83,6 +123,16 @@ def test_png_and_npz_hold_the_same_images(digits):
         assert found.classes == original.label_names and found.targets == labels[order].tolist()
         pixels = torch.stack([torch.tensor(np.asarray(image) / 255.0) for image, _ in found])
         assert (pixels - images[order, 0]).abs().max() <= 0.5 / 255 + 1e-6
+
+
+def test_soft_labels_are_not_dropped_without_a_word(digits, capsys):
+    tensors, facts = load_tensors(digits / "distilled.safetensors")
+    soft = torch.full((4 * len(tensors["images"]), 10), 0.1)
+    save_tensors(Path("curated.safetensors"), {**tensors, "soft_labels": soft}, facts)
+    assert cli.main(["export", "curated.safetensors", "--format", "pt", "--out", "curated.pt"]) == 0
+    assert "curated.safetensors has soft labels, which are left out" in capsys.readouterr().err
+    export(digits, "pt", "set.pt")
+    assert capsys.readouterr().err == ""
 
 
 def test_folder_names_keep_the_order_of_the_labels():
@@ -114,6 +164,9 @@ def changed(value: float) -> list[torch.Tensor]:
         ([GOOD[0], GOOD[1] + 1], {}, "holds labels 1 to 10, but digits has 0 to 9"),
         ([GOOD[0], GOOD[1].clamp(max=8)], {}, "holds 4 images of class 8 (8), but --ipc says 2"),
         ([(GOOD[0] * 255).to(torch.uint8), GOOD[1]], {}, "holds images of type torch.uint8"),
+        ([GOOD[0].to_sparse(), GOOD[1]], {}, "does not hold a list of two tensors"),
+        ([GOOD[0].to("meta"), GOOD[1]], {}, "does not hold a list of two tensors"),
+        (None, {}, "set.pt: no such file"),
         (changed(float("nan")), {}, "not finite"),
         (changed(-2.1), {}, "holds pixels from -2.1 to 0.5, but un-normalised"),
         (GOOD, {"dataset": "digit"}, "--dataset: unknown dataset 'digit'; did you mean 'digits'?"),
@@ -126,7 +179,7 @@ def changed(value: float) -> list[torch.Tensor]:
 def test_files_that_are_refused(content, changes, expected, capsys):
     if isinstance(content, bytes):
         Path("set.pt").write_bytes(content)
-    else:
+    elif content is not None:
         torch.save(list(content) if isinstance(content, tuple) else content, "set.pt")
     assert cli.main(import_command("set.pt", "new", **changes)) == 2
     (line,) = capsys.readouterr().err.splitlines()
@@ -139,6 +192,20 @@ def test_pixels_slightly_outside_are_clamped_and_counted(capsys):
     assert cli.main(import_command("set.pt", "new")) == 0
     assert "1 of 5120 pixels lay outside [0, 1] and are clamped" in capsys.readouterr().err
     assert load("new/distilled.safetensors").stored.max() == 1
+
+
+def test_a_set_whose_data_set_names_its_classes_itself(capsys):
+    """The catalogue names no class of Tiny ImageNet; those of an imported set must be told apart all the same."""
+    images, labels = torch.rand(200, 3, 64, 64), torch.arange(200)
+    torch.save([torch.nn.Parameter(images), labels], "set.pt")
+    assert cli.main(import_command("set.pt", "new", dataset="tinyimagenet", ipc="1")) == 0
+    assert capsys.readouterr().err == ""  # a gradient wanted of the images changes nothing
+    assert cli.main(["export", "new/distilled.safetensors", "--format", "png", "--out", "pictures"]) == 0
+    pictures = torchvision.datasets.ImageFolder("pictures")
+    assert pictures.targets == list(range(200)) and pictures.classes[:2] == ["000", "001"]
+    torch.save([images, labels.clamp(max=198)], "set.pt")
+    assert cli.main(import_command("set.pt", "other", dataset="tinyimagenet", ipc="1")) == 2
+    assert "holds 2 images of class 198 (198), but --ipc says 1 of each" in capsys.readouterr().err
 
 
 def test_exports_do_not_mix_with_other_files(digits, capsys):

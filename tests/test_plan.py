@@ -179,12 +179,19 @@ def test_a_network_without_a_formula_is_said_to_have_none(monkeypatch):
     text = plan_text(chosen)
     assert "Without an estimate, and not in the sums: 4 cells" in text
     assert [line.split()[-1] for line in text.splitlines() if line.startswith(("pretrain", "evaluate"))] == ["?", "?"]
-    assert reported_seconds(CIFAR, 1, None, EvaluateParams()) is None
+    assert reported_seconds(CIFAR, 1, PretrainParams(), None, EvaluateParams()) is None
 
 
 def test_a_reported_number_costs_more_with_more_images_and_with_distillation():
     random, one, ten = (
-        reported_seconds(CIFAR, ipc, params, EvaluateParams())[0]
+        reported_seconds(CIFAR, ipc, PretrainParams(), params, EvaluateParams())[0]
         for ipc, params in ((1, None), (1, DistillParams()), (10, DistillParams()))
     )
     assert random < one < ten
+    # Another test network costs its evaluation alone: extractors and distillation keep their own.
+    slow = [EvaluateParams(arch=arch) for arch in ("convnet-3", "resnet-18")]
+    alone, whole = (
+        [reported_seconds(CIFAR, 1, PretrainParams(), params, evaluate)[0] for evaluate in slow]
+        for params in (DistillParams(factor=1, extractor="random"), DistillParams(factor=1))
+    )
+    assert whole[1] - whole[0] == pytest.approx(alone[1] - alone[0]) and alone[1] > alone[0]

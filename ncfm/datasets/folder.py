@@ -14,7 +14,7 @@ from statistics import median
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ncfm.datasets.catalogue import DatasetFacts
@@ -96,7 +96,7 @@ def _classes(folder: Path) -> tuple[tuple[str, ...], tuple[tuple[Path, ...], ...
 
 
 def _images(folder: Path) -> tuple[Path, ...]:
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and path.is_file())
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and not path.is_dir())
     files = tuple(sorted(path for path in found if not path.name.startswith(".")))
     if not files:
         raise DataError(f"{folder}: holds no images (looked for {', '.join(EXTENSIONS)})")
@@ -159,7 +159,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
                 raise ValueError("its pixels have 32 bits, but 8 or 16 are wanted")
             yield image
     except Exception as error:  # each format's decoder has errors of its own
-        reason = " ".join(str(error).replace(repr(str(path)), "it").split()) or type(error).__name__
+        said = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+        reason = "of no known format" if isinstance(error, UnidentifiedImageError) else said
         raise DataError(f"{path}: is no readable, whole image ({reason}); replace or delete it") from error
 
 

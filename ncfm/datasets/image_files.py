@@ -136,8 +136,8 @@ def class_images(files: Files, folder: str, classes: Iterable[str]) -> list[list
     for name in classes:
         found.append(files.images(f"{folder}/{name}"))
         if not found[-1]:
-            missing = name not in files.folders(folder)
-            raise DataError(f"{files.where(f'{folder}/{name}')}: {'no such folder' if missing else 'holds no images'}")
+            said = "holds no images" if name in files.folders(folder) else "no such folder"
+            raise DataError(f"{files.where(f'{folder}/{name}')}: {said}; each class needs its own (docs/datasets.md)")
     return found
 
 

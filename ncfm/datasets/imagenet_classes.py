@@ -7,6 +7,8 @@ an accuracy on other classes is another number.
 from __future__ import annotations
 
 Classes = tuple[tuple[str, str], ...]
+# What a card says where Imagenette or Imagewoof came from its public archive.
+PUBLIC_SPLIT = "the public archive's: about 70 % of all images for training"
 
 _FRUIT: Classes = (
     ("n07753275", "pineapple"),

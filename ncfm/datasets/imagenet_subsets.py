@@ -8,7 +8,7 @@ from PIL import Image
 
 from ncfm.datasets.catalogue import PUBLIC, DatasetFacts
 from ncfm.datasets.image_files import class_images, decoder, find_folder, load_classes
-from ncfm.datasets.imagenet_classes import IMAGENET_CLASSES
+from ncfm.datasets.imagenet_classes import IMAGENET_CLASSES, PUBLIC_SPLIT
 from ncfm.datasets.sources import Loaded, Source
 
 SIDE = 128
@@ -25,7 +25,7 @@ def _folder(facts: DatasetFacts, root: Path) -> Loaded:
     origin = {
         "folder": files.root.name,
         "class_folders": list(folders),
-        "split": "ImageNet's" if of_imagenet else "the public archive's: about 70 % of all images for training",
+        "split": "ImageNet's" if of_imagenet else PUBLIC_SPLIT,
         "decoder": decoder(),
     }
     return Loaded(load_classes(facts, files, splits, names, shrink_and_crop), origin)

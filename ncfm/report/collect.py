@@ -48,7 +48,8 @@ class Evaluation:
 class Row:
     """One line of the tables: a method on a data set at an IPC, tested with an architecture under a protocol.
 
-    Its evaluations are those of all its seeds.
+    Its evaluations are those of all its seeds. ``split`` is what the data set's card says of its division into training
+    and test images; empty where there is only one.
     """
 
     dataset: str
@@ -60,6 +61,7 @@ class Row:
     missing: tuple[str, ...]
     sets: tuple[StoredSet, ...]
     protocol: str = layout.RELEASED
+    split: str = ""
 
     @property
     def reason(self) -> str:
@@ -115,6 +117,7 @@ def collect(contents: Values, results: Path) -> Collected:
                 group.missing,
                 tuple(s for s in sets if (s.cell.dataset, s.cell.ipc, s.cell.method) == (dataset, ipc, method)),
                 group.names.get("protocol", layout.RELEASED),
+                files.split(dataset),
             )
         )
     return Collected(contents["title"], tuple(rows), sets, contents["labels"])
@@ -206,6 +209,11 @@ class _Files:
     def record(self, output: PurePosixPath) -> Values | None:
         path = self.place(layout.record_file(output))
         return read_json(path) if path.is_file() else None
+
+    def split(self, dataset: str) -> str:
+        """Return what the data set's card says of its division; empty without a card or division."""
+        path = self.place(layout.dataset_folder(self.campaign, dataset) / "card.json")
+        return str(read_json(path)["source"].get("split", "")) if path.is_file() else ""
 
     def params(self, cell: Cell, record: Values | None) -> Values:
         """Return the params of a stage: from its params file or, in a folder without these, from its record."""

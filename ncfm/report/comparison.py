@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -53,10 +53,12 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
 # Where the released configurations depart from both, by data set and IPC (facts/protocol.md sections 1 to 3).
 EXCEPTIONS: dict[tuple[str, int], dict[str, dict[str, Any]]] = {
     ("cifar100", 10): {"distill": {"optimizer": "sgd", "learning_rate": 0.01, "momentum": 0.5}},
-    ("tinyimagenet", 10): {"evaluate": {"epochs": 300}},
-    ("tinyimagenet", 50): {"evaluate": {"epochs": 40}},
+    ("tinyimagenet", 10): {"evaluate": {"epochs": 300, "looks": 6}},
+    ("tinyimagenet", 50): {"evaluate": {"epochs": 40, "looks": 8}},
 }
 SUBSETS = {"pretrain": {"epochs": 80}, "evaluate": {"networks": 3}}  # of ImageNet, at every IPC
+# NCFM's program has a list of its own of two subsets (facts/protocol.md section 4): NCFM's rows are of those classes.
+OWN_LISTS = {name: name.removesuffix("-released") for name in IMAGENET_CLASSES if name.endswith("-released")}
 PSI_PAIR = "psi vs no psi"  # how the note of a reported gain begins that is Table 5 with psi minus without
 CURATED = ("NCFM Table 1", "NCFM Table 2", "NCFM Table 4", "NCFM Fig 3 (digitised)")
 WHOLE = "Whole Dataset"
@@ -104,8 +106,29 @@ def is_ours(method: str) -> bool:
     return method in ("NCFM", "DM", WHOLE) or method.lower() in rules
 
 
+def reported_name(dataset: str | None) -> str | None:
+    """Return the name that the reported rows have for a data set: one name for both lists of a subset."""
+    return OWN_LISTS.get(dataset or "", dataset)
+
+
 def compare(reported: Mapping[str, str], stored: StoredSet) -> Comparison | None:
     """Say how a reported row is held against a set's method, or None where it is another method."""
+    comparison, classes = _compare(reported, stored), _other_classes(reported, stored)
+    if comparison is None or not classes:
+        return comparison
+    return replace(comparison, obstacle="; ".join(filter(None, [classes, comparison.obstacle])))
+
+
+def _other_classes(reported: Mapping[str, str], stored: StoredSet) -> str:
+    """Say whose list of a subset's classes the set has, where the reported row has the other one."""
+    name, ours = reported["dataset"], stored.cell.dataset
+    if name not in OWN_LISTS.values() or (reported["method"] == "NCFM") == (ours in OWN_LISTS):
+        return ""
+    whose = "prior work has MTT's" if ours in OWN_LISTS else f"NCFM's program has {name}-released, another"
+    return f"one class differs: {whose} list of this subset"
+
+
+def _compare(reported: Mapping[str, str], stored: StoredSet) -> Comparison | None:
     method, params = reported["method"], stored.params
     if stored.cell.stage == "curate":
         return _compare_curated(reported, stored)
@@ -118,19 +141,25 @@ def compare(reported: Mapping[str, str], stored: StoredSet) -> Comparison | None
     return None
 
 
-def full_protocol(reported: Mapping[str, str]) -> tuple[DistillParams | None, EvaluateParams]:
-    """Return the distillation (None for a coreset) and the evaluation behind a row of ours, as far as is known."""
-    method, variant = reported["method"], reported["variant"]
+def full_protocol(reported: Mapping[str, str]) -> tuple[PretrainParams, DistillParams | None, EvaluateParams]:
+    """Return extractors, distillation (None for a coreset) and evaluation behind a row of ours, as far as is known."""
+    method, variant, arch = reported["method"], reported["variant"], reported["arch"].lower()
     protocol = {"NCFM": RELEASED, "DM": "dm"}.get(method, "dc")
-    evaluate = EvaluateParams.model_validate({**PROTOCOLS[protocol], "arch": reported["arch"].lower()})
-    if protocol == "dc":
-        return None, evaluate
-    bare = variant == "w/o psi" or variant.startswith("alpha=")
-    values = dict(RECIPES["dm" if protocol == "dm" else "w/o psi" if bare else "with psi"])
-    for key, field in (("alpha", "alpha"), ("num_freqs", "num_frequencies")):
-        if variant.startswith(f"{key}="):
-            values[field] = variant.removeprefix(f"{key}=")
-    return DistillParams.model_validate(values), evaluate
+    special = _exceptions(reported["dataset"], int(reported["ipc"])) if protocol == RELEASED else {}
+    pool = {"arch": _extractor(reported["note"]) or arch, **special.get("pretrain", {})}
+    evaluate = {**PROTOCOLS[protocol], "arch": arch, **special.get("evaluate", {})}
+    distill = None
+    if protocol != "dc":
+        bare = variant == "w/o psi" or variant.startswith("alpha=")
+        values = {
+            **RECIPES["dm" if protocol == "dm" else "w/o psi" if bare else "with psi"],
+            **special.get("distill", {}),
+        }
+        for key, field in (("alpha", "alpha"), ("num_freqs", "num_frequencies")):
+            if variant.startswith(f"{key}="):
+                values[field] = variant.removeprefix(f"{key}=")
+        distill = DistillParams.model_validate(values)
+    return PretrainParams.model_validate(pool), distill, EvaluateParams.model_validate(evaluate)
 
 
 def _compare_ncfm(source: str, variant: str, params: Mapping[str, Any]) -> Comparison | None:
@@ -202,7 +231,7 @@ def differences(row: Row, comparison: Comparison, note: str = "") -> list[str]:
     if select and made.params["rule"] != "forgetting":
         del full["epochs"]
     pool = _network(PretrainParams, _extractor(note) or row.arch)
-    special = _exceptions(row) if comparison.protocol == RELEASED else {}  # NCFM's own
+    special = _exceptions(row.dataset, row.ipc) if comparison.protocol == RELEASED else {}  # NCFM's own
     full |= {} if select else special.get("distill", {})
     pool |= special.get("pretrain", {})
     if made.params.get("extractor") == "random" or made.params.get("rule") == "forgetting":
@@ -222,7 +251,7 @@ def differences(row: Row, comparison: Comparison, note: str = "") -> list[str]:
 def timing_differences(row: Row, stored: StoredSet, recipe: Mapping[str, Any]) -> list[str]:
     """List the params that make an iteration of another size than the full protocol's, as :func:`differences` does."""
     full_pool = {key: value for key, value in _network(PretrainParams, row.arch).items() if key in ("width", "norm")}
-    distillation = {**_defaults(DistillParams), **recipe, **_exceptions(row).get("distill", {})}
+    distillation = {**_defaults(DistillParams), **recipe, **_exceptions(row.dataset, row.ipc).get("distill", {})}
     for field in ("iterations", "learning_rate", "schedule", "load"):
         del distillation[field]
     return [
@@ -231,8 +260,8 @@ def timing_differences(row: Row, stored: StoredSet, recipe: Mapping[str, Any]) -
     ]
 
 
-def _exceptions(row: Row) -> Mapping[str, dict[str, Any]]:
-    return SUBSETS if row.dataset in IMAGENET_CLASSES else EXCEPTIONS.get((row.dataset, row.ipc), {})
+def _exceptions(dataset: str, ipc: int) -> Mapping[str, dict[str, Any]]:
+    return SUBSETS if dataset in IMAGENET_CLASSES else EXCEPTIONS.get((dataset, ipc), {})
 
 
 def _extractor(note: str) -> str:

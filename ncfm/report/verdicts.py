@@ -10,6 +10,7 @@ import pandas as pd
 
 from ncfm.costs import DEVICES
 from ncfm.datasets.catalogue import CATALOGUE
+from ncfm.datasets.imagenet_classes import PUBLIC_SPLIT
 from ncfm.layout import RELEASED
 from ncfm.models.registry import ARCHITECTURES
 from ncfm.plan import reported_seconds
@@ -22,6 +23,7 @@ from ncfm.report.comparison import (
     differences,
     full_protocol,
     is_ours,
+    reported_name,
     timing_differences,
 )
 from ncfm.report.figures import read_history
@@ -73,7 +75,7 @@ def verdict_table(rows: Sequence[Row], reported: pd.DataFrame) -> pd.DataFrame:
 
 def touches(table: pd.DataFrame, rows: Sequence[Row]) -> pd.Series:
     """Mark the lines of the verdict table that are about one of the campaign's data sets."""
-    return table["dataset"].isin({row.dataset for row in rows})
+    return table["dataset"].isin({reported_name(row.dataset) for row in rows})
 
 
 def _line(number: int, entry: Mapping[str, str], rows: Sequence[Row]) -> Line:
@@ -129,7 +131,7 @@ def _candidates(entry: Mapping[str, str], rows: Sequence[Row]) -> list[tuple[Row
     found: list[tuple[tuple[bool, bool, int], Row, Comparison]] = []
     for row in rows:
         ipc = "full" if row.sets[0].params.get("rule") == "all" else str(row.ipc)
-        if (row.dataset, ipc, row.arch) != (entry["dataset"], entry["ipc"], entry["arch"].lower()):
+        if (reported_name(row.dataset), ipc, row.arch) != (entry["dataset"], entry["ipc"], entry["arch"].lower()):
             continue
         comparison = compare(entry, row.sets[0])
         if comparison is not None:
@@ -153,6 +155,8 @@ def _accuracy(entry: Mapping[str, str], rows: Sequence[Row]) -> Line | None:
         return {**line, "verdict": "not run", "reason": row.reason.removeprefix("not run: ")}
     ours = [getattr(evaluation, comparison.accuracy) for evaluation in row.evaluations]
     reasons = [comparison.obstacle] if comparison.obstacle else []
+    if row.split == PUBLIC_SPLIT:
+        reasons.append("tested on other images: the public archive divides the data set anew")
     params = differences(row, comparison, entry["note"])
     line |= {name: mean_of([getattr(evaluation, name) for evaluation in row.evaluations]) for name in ("last", "best")}
     line |= held(entry, ours, reasons, params)
