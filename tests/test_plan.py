@@ -151,7 +151,7 @@ def test_curated_sets_are_evaluated_at_their_sources_factor(monkeypatch):
     assert hours["paper-curated"] == hours["paper"] > hours["random"] == hours["random-curated"]
     assert hours["whole"] > 10 * hours["paper"]
     lines = {line.stage: line for line in plan(chosen)}
-    assert lines["curate"].cells == 8
+    assert lines["curate"].cells == 12
     assert not lines["curate"].unknown and not lines["evaluate"].unknown
 
 

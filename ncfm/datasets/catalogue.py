@@ -139,7 +139,12 @@ _MNIST = DatasetFacts(
     std=(0.3081,),
     sources=("folder", "torchvision"),
     label_names=tuple("0123456789"),
-    content={},
+    content={
+        "train images": "ab16d31f948ea979f9956c81cc272c4d4310d71dc3a8f88ed6dcc58facb7ccad",
+        "train labels": "7933ffcb1c816972772157b882db6bd5c2dd75fb14571e7758d6eb46b46c969e",
+        "test images": "c1ff7c5038bdfbc141a285ac19a3eb359fcfb18bec480b6c6f04ee17c0285afa",
+        "test labels": "b07c6e53c0b79973a4929c97007c40037802430f124f7a774c5e16a381be988e",
+    },
     reader="torchvision_sets",
 )
 
