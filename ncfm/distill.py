@@ -21,19 +21,18 @@ from torch import Tensor, nn
 from ncfm import augmentation, checkpoint
 from ncfm.compute import add_over_processes, device, process_group, shard
 from ncfm.datasets.split import Split, load_split
-from ncfm.distilled import load, save_set
-from ncfm.errors import DataError, DivergenceError, ParamsError
+from ncfm.distilled import save_set
+from ncfm.errors import DivergenceError, ParamsError
 from ncfm.extractors import Pool, load_pool
-from ncfm.frequencies import build_sampling_network
+from ncfm.frequencies import build_sampling_network, draw_frequencies
+from ncfm.initial_images import initial_images
 from ncfm.losses import Batch, Losses
-from ncfm.multiformation import tile
+from ncfm.models.base import Network
 from ncfm.params import DistillParams
 from ncfm.pictures import write_grid
 from ncfm.progress import Progress
 from ncfm.records import Record
 from ncfm.seeding import generator
-
-NOISE_DEVIATION = 0.25  # of the `noise` initialisation, around 0.5
 
 
 def distill(
@@ -121,7 +120,7 @@ class Distillation:
         self.psi_optimiser = None
         if self.psi is not None and params.frequencies == "mixture":
             self.psi_optimiser = torch.optim.Adam(self.psi.parameters(), params.sampler_learning_rate, maximize=True)
-        self.losses = Losses(params, split, pool, self.images, self.psi)
+        self.losses = Losses(params, split, pool)
 
     def step(self) -> dict[str, float]:
         """Run one iteration (method.md section 5) and return its row of history."""
@@ -142,17 +141,17 @@ class Distillation:
             plan = self.plan(everything, draws)
             augmentations = self.augmentations(everything if self.params.calibration else (), draws)
             mine = everything[self.rank :: self.processes]
-            matching = self.losses.matching({label: plan[label] for label in mine}, extractor, device_draws)
-            calibration = self.losses.calibration({c: augmentations[c] for c in mine if c in augmentations}, trained)
-            total, calibrated = self.update(matching, calibration)
+            calibrating = {label: augmentations[label] for label in mine if label in augmentations}
+            total, calibrated = self.update(
+                {label: plan[label] for label in mine}, calibrating, extractor, trained, device_draws
+            )
         else:
             total = calibrated = 0.0
             for label in everything:
-                matching = self.losses.matching(self.plan([label], draws), extractor, device_draws)
-                total += self.update(matching, None)[0]
+                total += self.update(self.plan([label], draws), {}, extractor, trained, device_draws)[0]
             for label in everything if self.params.calibration else ():
-                calibration = self.losses.calibration(self.augmentations([label], draws), trained)
-                calibrated += self.update(None, calibration)[1]
+                calibrating = self.augmentations([label], draws)
+                calibrated += self.update(None, calibrating, extractor, trained, device_draws)[1]
         self.iteration += 1
         row = {
             "loss": total / self.split.classes,
@@ -183,20 +182,54 @@ class Distillation:
         chosen = torch.randperm(len(rows), generator=draws)[: self.params.batch_real]
         return rows[chosen.to(rows.device)]
 
-    def update(self, matching: Tensor | None, calibration: Tensor | None) -> tuple[float, float]:
+    def frequencies(self, extractor: Network, device_draws: torch.Generator) -> Tensor | None:
+        """Draw the frequencies (F, D) of one step, from psi where there is one; None for other discrepancies."""
+        if self.params.discrepancy != "ncfd":
+            return None
+        kind, number = self.params.frequencies, self.params.num_frequencies
+        return draw_frequencies(kind, number, extractor.feature_dimension, device_draws, self.psi)
+
+    def update(
+        self,
+        plan: Mapping[int, Batch] | None,
+        calibrating: Mapping[int, augmentation.Draw],
+        extractor: Network,
+        trained: Network,
+        device_draws: torch.Generator,
+    ) -> tuple[float, float]:
         """Let the images descend, and psi ascend on the matching loss alone: one step each; return the two losses.
 
         The two gradients are read off one graph but never added: the images' goes to the images' optimiser, psi's to
-        psi's (whose optimiser maximises). Losses and gradients are summed over the processes.
+        psi's (whose optimiser maximises). Classes are taken a group at a time, so that the memory of one group is all
+        that is held: gradients with respect to the frequencies add up, and go on to psi at the end. Losses and
+        gradients are summed over the processes.
+
+        Args:
+            plan: what the classes to match see; None: none are matched.
+            calibrating: the augmentations of the classes to calibrate; empty: none are.
+            extractor: gives the features.
+            trained: the network that calibrates.
+            device_draws: of the frequencies.
         """
-        nothing = torch.zeros((), device=self.device)
-        terms = [nothing if matching is None else matching, nothing if calibration is None else calibration]
-        loss = terms[0] + self.params.calibration * terms[1]
-        ascending = list(self.psi.parameters()) if self.psi_optimiser and self.psi and matching is not None else []
-        moving = [self.images, *ascending]
-        losses = torch.stack([*terms, loss]).detach()
-        # A process without a class (more processes than classes) has no graph.
-        gradients = torch.autograd.grad(loss, moving) if loss.requires_grad else [torch.zeros_like(m) for m in moving]
+        ascending = [] if plan is None or self.psi_optimiser is None or self.psi is None else [*self.psi.parameters()]
+        plan = plan or {}  # empty: of more processes than classes
+        drawn_FD = self.frequencies(extractor, device_draws) if plan else None
+        leaf_FD = None if drawn_FD is None else drawn_FD.detach().requires_grad_(bool(ascending))
+        losses = torch.zeros(3, device=self.device)
+        gradients = [torch.zeros_like(moving) for moving in (self.images, *ascending)]
+        for group in self.losses.groups(list(plan or calibrating), self.images.shape[1]):
+            stored = {label: self.images.detach()[label].requires_grad_() for label in group}
+            here = {label: calibrating[label] for label in group if label in calibrating}
+            matching = self.losses.matching({c: plan[c] for c in group if c in plan}, stored, extractor, leaf_FD)
+            calibration = self.losses.calibration(here, stored, trained)
+            loss = matching + self.params.calibration * calibration
+            loss.backward()
+            for label, images in stored.items():
+                assert images.grad is not None
+                gradients[0][label] = images.grad
+            losses += torch.stack([matching, calibration, loss]).detach()
+        if ascending and drawn_FD is not None and leaf_FD is not None:
+            gradients[1:] = torch.autograd.grad(drawn_FD, ascending, leaf_FD.grad)
         add_over_processes(losses, *gradients)
         if not losses.isfinite().all():
             raise DivergenceError(
@@ -244,38 +277,3 @@ class Distillation:
         self.optimiser.param_groups[0]["lr"] = values["learning_rate"]
         self.iteration = values["iteration"]
         return [(step, row) for step, row in values["history"]]
-
-
-def initial_images(params: DistillParams, split: Split, ipc: int, draws: torch.Generator) -> Tensor:
-    """Return the synthetic images to start from: (C, K, c, h, w), pixels in [0, 1] (method.md section 4).
-
-    Raises:
-        ParamsError: where a class has too few real images.
-        DataError: where the set to load has another shape.
-    """
-    shape = (split.classes, ipc, split.channels, split.resolution, split.resolution)
-    if params.initialisation == "noise":
-        return (0.5 + NOISE_DEVIATION * torch.randn(shape, generator=draws)).clamp_(0, 1)
-    if params.initialisation == "load":
-        start = load(params.load)
-        if start.stored.numel() != math.prod(shape) or start.stored.shape[1:] != shape[2:]:
-            raise DataError(f"{params.load}: holds images {tuple(start.stored.shape)}, but {shape} are wanted")
-        if (start.dataset, start.factor) != (split.dataset, params.factor):
-            raise DataError(
-                f"{params.load}: holds {start.dataset} with factor {start.factor}, but {split.dataset} with factor "
-                f"{params.factor} is wanted"
-            )
-        return start.stored.reshape(shape)
-    factor = params.factor if params.initialisation == "mix" else 1
-    wanted = ipc * factor**2
-    smallest = min(len(rows) for rows in split.by_class)
-    if not 1 <= wanted <= smallest:
-        raise ParamsError(
-            f"--ipc: is {ipc}, which takes {wanted} real images per class to start from, but the smallest class of "
-            f"{split.dataset} has {smallest} (allowed: 1 to {smallest} real images)"
-        )
-    images = []
-    for rows in split.by_class:
-        order = torch.randperm(len(rows), generator=draws) if params.real_batches == "random" else torch.arange(wanted)
-        images.append(tile(split.pixels(rows[order[:wanted].to(rows.device)]), factor, params.shrink))
-    return torch.stack(images)

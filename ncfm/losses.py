@@ -5,12 +5,12 @@ Shapes: C classes, K stored images per class, M = factor^2 K decoded ones, B rea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint as checkpointed
 
@@ -18,7 +18,6 @@ from ncfm import augmentation, discrepancy
 from ncfm.compute import accelerated, images_at_once, pieces
 from ncfm.datasets.split import Split
 from ncfm.extractors import Pool
-from ncfm.frequencies import SamplingNetwork, draw_frequencies
 from ncfm.models.base import Network
 from ncfm.multiformation import decode
 from ncfm.params import DistillParams
@@ -35,45 +34,46 @@ class Batch:
 
 
 class Losses:
-    """Losses of the images on the classes asked for, from draws made before; only the frequencies are drawn here.
+    """Losses of the classes asked for, from draws made before. Nothing is drawn here.
+
+    ``stored`` is, wherever it is asked for, the stored synthetic images by class, each (K, c, h, w).
 
     Args:
         params: what to compute, and how much of it at once.
         split: the training images.
         pool: its blended network gives the features, its trained one the logits.
-        images: the stored synthetic images (C, K, c, h, w) as they are at each call.
-        psi: the sampling network, or None.
     """
 
-    def __init__(
-        self, params: DistillParams, split: Split, pool: Pool, images: nn.Parameter, psi: SamplingNetwork | None
-    ) -> None:
-        self.params, self.split, self.images, self.psi = params, split, images, psi
-        self.device = images.device
+    def __init__(self, params: DistillParams, split: Split, pool: Pool) -> None:
+        self.params, self.split = params, split
+        self.device = split.images.device
         self.at_once = images_at_once(params, pool.facts["width"], split.resolution, self.device)
         self.features = {
             pool.blended: accelerated(pool.blended.features, params, self.device),
             pool.trained: accelerated(pool.trained.forward, params, self.device),
         }
 
-    def matching(self, plan: Mapping[int, Batch], extractor: Network, device_draws: torch.Generator) -> Tensor:
-        """Return the scaled discrepancy, summed over the classes of ``plan``; differentiable for the images and psi.
+    def groups(self, labels: Sequence[int], ipc: int) -> list[Sequence[int]]:
+        """Return the classes in groups of equal size or one apart, each as many as pass a network at once, or one."""
+        size = max(1, self.at_once // (ipc * self.params.factor**2))
+        return [labels[piece] for piece in pieces(len(labels), size)] if labels else []
 
-        Each class has one siamese augmentation for its real and synthetic images; no gradient passes the real side.
+    def matching(
+        self,
+        plan: Mapping[int, Batch],
+        stored: Mapping[int, Tensor],
+        extractor: Network,
+        frequencies_FD: Tensor | None,
+    ) -> Tensor:
+        """Return the scaled discrepancy, summed over the classes of ``plan``, of which there may be none.
+
+        Differentiable for the images and the frequencies. Each class has one siamese augmentation for its real and
+        synthetic images; no gradient passes the real side.
         """
-        if not plan:  # of more processes than classes
+        if not plan:
             return torch.zeros((), device=self.device)
-        frequencies_FD = None
-        if self.params.discrepancy == "ncfd":
-            frequencies_FD = draw_frequencies(
-                self.params.frequencies,
-                self.params.num_frequencies,
-                extractor.feature_dimension,
-                device_draws,
-                self.psi,
-            )
         features = self.features[extractor]
-        synthetic = self.synthetic_features({label: batch.drawn for label, batch in plan.items()}, features)
+        synthetic = self.synthetic_features({label: batch.drawn for label, batch in plan.items()}, stored, features)
         losses = []
         for label, batch in plan.items():
             real_1BD = self.real_features(batch, features)[None]
@@ -89,21 +89,24 @@ class Losses:
             found.append(features(augmentation.apply(images, batch.drawn)))
         return self.compared(torch.cat(found))
 
-    def synthetic_features(self, drawn: Mapping[int, augmentation.Draw], features: Features) -> dict[int, Tensor]:
+    def synthetic_features(
+        self, drawn: Mapping[int, augmentation.Draw], stored: Mapping[int, Tensor], features: Features
+    ) -> dict[int, Tensor]:
         """Return the features to compare of each class's synthetic images, (M, D)."""
-        outputs = self.pass_through(drawn, features)
+        outputs = self.pass_through(drawn, stored, features)
         return {label: self.compared(output) for label, output in outputs.items()}
 
     def compared(self, features_BD: Tensor) -> Tensor:
         """Return features as the discrepancy takes them: of length 1, unless ``normalise_features`` is off."""
         return discrepancy.normalise(features_BD) if self.params.normalise_features else features_BD
 
-    def pass_through(self, drawn: Mapping[int, augmentation.Draw], function: Features) -> dict[int, Tensor]:
+    def pass_through(
+        self, drawn: Mapping[int, augmentation.Draw], stored: Mapping[int, Tensor], function: Features
+    ) -> dict[int, Tensor]:
         """Return ``function`` of each class's decoded and augmented images, ``images_at_once`` at a time.
 
         Classes share a call of the function where several fit.
         """
-        stored = self.images.unbind()
         together = torch.cat([self.recomputed(self.augmented, stored[label], one) for label, one in drawn.items()])
         outputs = [self.recomputed(function, together[piece]) for piece in pieces(len(together), self.at_once)]
         return dict(zip(drawn, torch.cat(outputs).chunk(len(drawn)), strict=True))
@@ -127,13 +130,15 @@ class Losses:
         assert frequencies_FD is not None
         return discrepancy.ncfd(real_CBD, synthetic_CMD, frequencies_FD, self.params.alpha, self.params.recompute)
 
-    def calibration(self, drawn: Mapping[int, augmentation.Draw], trained: Network) -> Tensor:
+    def calibration(
+        self, drawn: Mapping[int, augmentation.Draw], stored: Mapping[int, Tensor], trained: Network
+    ) -> Tensor:
         """Return the trained member's cross-entropy on the augmented synthetic images, summed over the classes.
 
         In the released program, not in the paper (method.md section 5); ``calibration: 0`` switches it off.
         """
         if not drawn:
             return torch.zeros((), device=self.device)
-        logits = self.pass_through(drawn, self.features[trained])
+        logits = self.pass_through(drawn, stored, self.features[trained])
         targets = {label: torch.full((len(one),), label, device=self.device) for label, one in logits.items()}
         return torch.stack([cross_entropy(logits[label], targets[label]) for label in drawn]).sum()

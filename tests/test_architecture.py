@@ -22,7 +22,7 @@ FLOORS: tuple[set[str], ...] = (
     {"datasets", "models"},
     {"compute", "costs"},
     {"campaign_checks", "training", "distilled", "runs"},
-    {"campaign_cells", "extractors", "exchange"},
+    {"campaign_cells", "extractors", "exchange", "initial_images"},
     {"campaign", "losses"},
     {"plan"},
     {"distill", "selection", "curate", "evaluate", "continual", "search"},

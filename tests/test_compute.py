@@ -97,7 +97,8 @@ def test_recomputation_keeps_one_piece_of_activations(data, pool):
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            run.losses.pass_through(run.augmentations(range(3), generator()), run.losses.features[run.pool.blended])
+            drawn, stored = run.augmentations(range(3), generator()), dict(enumerate(run.images.unbind()))
+            run.losses.pass_through(drawn, stored, run.losses.features[run.pool.blended])
         return sum(kept.values())
 
     images = 3 * (16 - 2) * 4  # decoded ones more, at IPC 16 than at IPC 2
@@ -105,6 +106,33 @@ def test_recomputation_keeps_one_piece_of_activations(data, pool):
     grows, grows_recomputed = (held(16, recompute) - held(2, recompute) for recompute in (False, True))
     assert grows_recomputed < 3 * pixels
     assert grows > grows_recomputed + activations
+
+
+def test_joint_steps_hold_one_group_of_classes(data, pool):
+    def peak(at_once):
+        run = Distillation(
+            DistillParams(**helpers.TINY_DISTILL, images_at_once=at_once),
+            load_split(data, "train"),
+            Pool(pool, CPU),
+            2,
+            0,
+        )
+        held = [0, 0]  # now, at most
+
+        class Kept:
+            def __init__(self, tensor):
+                self.tensor, self.bytes = tensor, tensor.numel() * tensor.element_size()
+                held[:] = held[0] + self.bytes, max(held[1], held[0] + self.bytes)
+
+            def __del__(self):
+                held[0] -= self.bytes
+
+        with torch.autograd.graph.saved_tensors_hooks(Kept, lambda kept: kept.tensor):
+            run.step()
+        assert held[0] == 0
+        return held[1]
+
+    assert peak(8) < 0.5 * peak(24)  # 8 decoded images of each of 3 classes
 
 
 # --- precision and compilation

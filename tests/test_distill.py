@@ -124,15 +124,28 @@ def test_distillation_lowers_what_it_measures(discrepancy, start):
 def matching_again(run, labels=range(3)):
     """Return the matching loss of fixed draws and weights."""
     extractor = run.pool.blend(0, 0.3)
-    plan = run.plan(labels, generator("draws"))
-    return run.losses.matching(plan, extractor, generator("device draws"))
+    frequencies = run.frequencies(extractor, generator("device draws"))
+    return run.losses.matching(run.plan(labels, generator("draws")), by_class(run), extractor, frequencies)
+
+
+def by_class(run):
+    return dict(enumerate(run.images.unbind()))
+
+
+def update_again(run, labels=range(3), calibrating=()):
+    """Take the step of the same draws and weights."""
+    drawn = run.augmentations(calibrating, generator("calibration"))
+    extractor = run.pool.blend(0, 0.3)
+    return run.update(
+        run.plan(labels, generator("draws")), drawn, extractor, run.pool.trained, generator("device draws")
+    )
 
 
 def test_psi_ascends_and_leaves_the_images_alone(start):
     run = start(frequencies="mixture", sampler_learning_rate=1e-3)
     run.optimiser.param_groups[0]["lr"] = 0.0
     images, before = run.images.detach().clone(), matching_again(run)
-    run.update(before, None)
+    update_again(run)
     assert torch.equal(run.images, images)
     assert matching_again(run).item() > before.item()
 
@@ -141,7 +154,7 @@ def test_images_descend_and_leave_psi_alone(start):
     run = start(frequencies="mixture", learning_rate=1e-3)
     run.psi_optimiser.param_groups[0]["lr"] = 0.0
     weights, before = [p.detach().clone() for p in run.psi.parameters()], matching_again(run)
-    run.update(before, None)
+    update_again(run)
     assert all(torch.equal(old, new) for old, new in zip(weights, run.psi.parameters(), strict=True))
     assert matching_again(run).item() < before.item()
 
@@ -151,16 +164,18 @@ def test_the_two_gradients_equal_those_computed_apart(update, start):
     run = start(frequencies="mixture", calibration=0.7)
     labels = range(3) if update == "joint" else [1]
     psi = list(run.psi.parameters())
-    trained = run.pool.trained
 
     def calibration():
-        return run.losses.calibration(run.augmentations(labels, generator("calibration")), trained)
+        drawn = run.augmentations(labels, generator("calibration"))
+        return run.losses.calibration(drawn, by_class(run), run.pool.trained)
 
     of_psi = torch.autograd.grad(matching_again(run, labels), psi)
     of_matching = torch.autograd.grad(matching_again(run, labels), run.images)[0]
     of_calibration = torch.autograd.grad(calibration(), run.images)[0]
     assert of_calibration.abs().max() > 0
-    run.update(matching_again(run, labels), calibration())
+    before = (matching_again(run, labels).item(), calibration().item())
+    found = update_again(run, labels, labels)
+    assert found == pytest.approx(before)
     torch.testing.assert_close(run.images.grad, of_matching + 0.7 * of_calibration)
     for parameter, gradient in zip(psi, of_psi, strict=True):  # calibration has no part in it
         torch.testing.assert_close(parameter.grad, gradient)
@@ -191,7 +206,8 @@ def test_the_real_images_themselves_are_at_zero(discrepancy, update, start):
         for labels in [range(3)] if update == "joint" else [[0], [1], [2]]:
             extractor, _ = run.pool.choose(draws)
             plan = run.plan(labels, draws)
-            assert run.losses.matching(plan, extractor, generator(seed, "device")).item() < 2e-3
+            frequencies = run.frequencies(extractor, generator(seed, "device"))
+            assert run.losses.matching(plan, by_class(run), extractor, frequencies).item() < 2e-3
     assert matching_again(start(discrepancy=discrepancy, seed=1)).item() > 1e-3  # others are not
 
 
