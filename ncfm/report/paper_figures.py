@@ -66,7 +66,7 @@ def write_paper(verdicts: pd.DataFrame, collected: Collected, names: Sequence[st
     with matplotlib.rc_context({**STYLE, "axes.grid.axis": "both"}):
         columns = min(max(len(panels), 1), COLUMNS)
         rows = [panels[start : start + columns] for start in range(0, len(panels), columns)] or [[]]
-        heights = [0.9 + 0.25 * max([8, *(panel.lines for panel in row)]) for row in rows]
+        heights = [0.9 + 0.25 * max([3, *(panel.lines for panel in row)]) for row in rows]
         figure = Figure(figsize=(max(4.4 * columns, 6.0), sum(heights) + 0.5), layout="constrained")
         grid = figure.subplots(len(rows), columns, squeeze=False, gridspec_kw={"height_ratios": heights})
         for axes, row in zip(grid, rows, strict=True):
