@@ -49,7 +49,9 @@ def protocols(dataset: str, ipc: int, limits: Limits) -> dict[str, EvaluateParam
     for name in (RELEASED, *files[str(BASE)].protocols):
         params, _ = layers.merged(EvaluateParams, dataset, ipc, protocol=name, names=arch)
         cut = {key: min(value, getattr(params, key)) for key, value in limits.model_dump(exclude_none=True).items()}
-        found[name] = params.model_copy(update=cut)
+        params = params.model_copy(update=cut)
+        if name == RELEASED or params.model_copy(update={"looks": found[RELEASED].looks}) != found[RELEASED]:
+            found[name] = params  # `last` is the same training: its number is a column of `released`
     return found
 
 

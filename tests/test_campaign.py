@@ -309,7 +309,7 @@ def test_defaults_are_those_of_the_paper_and_the_released_program():
 def test_protocols_of_the_base(here):
     """The numbers of facts/baselines.md section 2, row DSA, DM."""
     write_text("params/base.yaml", (COMMITTED / "base.yaml").read_text(encoding="utf-8"))
-    write_text("params/trial.yaml", yaml.safe_dump({**OWN, "protocols": ["released", "dm", "plain"]}))
+    write_text("params/trial.yaml", yaml.safe_dump({**OWN, "protocols": ["released", "last", "dm", "plain"]}))
     chosen = campaign.load("trial")
     found = {cell.protocol: chosen.params[cell] for cell in chosen.of("evaluate") if cell.arch == "convnet-3"}
     dm = {
@@ -325,6 +325,7 @@ def test_protocols_of_the_base(here):
         "cutmix_probability": 0,
     }
     assert found[None] == EvaluateParams(norm="instance")
+    assert found["last"] == EvaluateParams(norm="instance", looks=1)
     assert found["dm"] == EvaluateParams(**dm, norm="instance")
     assert found["plain"] == EvaluateParams(**{**dm, "augmentation": "", "norm": "instance"})
 

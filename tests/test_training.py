@@ -134,6 +134,16 @@ def test_members_start_differently_and_other_files_are_refused(pool, data):
 # --- evaluation
 
 
+def test_looking_at_the_test_set_changes_no_training(data, coreset, tmp_path):
+    """So the protocol `last` is the column `last` of `released`."""
+    often, once = (
+        read_json(helpers.run_evaluate(data, coreset, tmp_path / f"{looks}.json", looks=looks))["networks"]
+        for looks in (4, 1)
+    )
+    assert [network["last"] for network in often] == [network["last"] for network in once]
+    assert [network["best"] for network in once] == [network["last"] for network in once]
+
+
 @pytest.mark.parametrize(
     ("epochs", "looks", "expected"),
     [(2000, 20, set(range(100, 2001, 100))), (3, 20, {1, 2, 3}), (7, 1, {7}), (1, 5, {1}), (10, 4, {2, 5, 8, 10})],
