@@ -45,7 +45,7 @@ def protocols(dataset: str, ipc: int, limits: Limits) -> dict[str, EvaluateParam
     files = {str(path): parse(CampaignFile, read_yaml(path), str(path)) for path in (BASE, FULL)}
     layers = Layers(files, str(FULL), files[str(FULL)])
     arch = {"arch": NETWORKS[nearest_resolution(facts_of(dataset).resolution)]}
-    found = {}
+    found: dict[str, EvaluateParams] = {}
     for name in (RELEASED, *files[str(BASE)].protocols):
         params, _ = layers.merged(EvaluateParams, dataset, ipc, protocol=name, names=arch)
         cut = {key: min(value, getattr(params, key)) for key, value in limits.model_dump(exclude_none=True).items()}
