@@ -127,11 +127,14 @@ def _mark(axis: Axes, line: Values, across: float, horizontal: bool) -> None:
 
 
 def _dots(axis: Axes, lines: Sequence[Values], several: bool, quantity: str) -> None:
-    """Draw a table's cells of one data set and IPC: a line per row of the paper, its number and ours on it."""
+    """Draw a table's cells of one data set and IPC: a line per row of the paper, its number and ours with its name."""
     for place, line in enumerate(lines):
         axis.plot(line["value"], place, linestyle="", zorder=3, **REPORTED)
         _mark(axis, line, place, horizontal=True)
-        if pd.isna(line["ours"]):
+        if not pd.isna(line["ours"]):
+            note: Any = {"textcoords": "offset points", "ha": "center", "va": "top", "fontsize": 6, "color": COLOURS[6]}
+            axis.annotate(line["method"], (line["ours"], place), (0, -4), **note)
+        else:
             axis.annotate(
                 "not run", (line["value"], place), (8, 0), textcoords="offset points", va="center", fontsize=7
             )
@@ -168,13 +171,10 @@ def _curve(axis: Axes, lines: Sequence[Values], name: str, quantity: str) -> Non
                 )
         for place, line in chosen:
             _mark(axis, line, place, horizontal=False)
-        ours = [(place, line["ours"]) for place, line in chosen if not pd.isna(line["ours"])]
-        if ours:
-            axis.plot(*zip(*ours, strict=True), color=COLOURS[6], linewidth=1)
     for line in (line for index, line in enumerate(lines) if index not in at):
         _level(axis, line["value"], f"{row_name(line)}, reported", "black", len(ticks))
         if not pd.isna(line["ours"]):
-            _level(axis, line["ours"], f"{row_name(line)}, ours", VERDICT_COLOURS[line["verdict"]], len(ticks))
+            _level(axis, line["ours"], f"{line['method']}, ours", VERDICT_COLOURS[line["verdict"]], len(ticks))
     axis.set_xticks(range(len(ticks)), [f"{tick:g}" for tick in ticks], rotation=45 if len(ticks) > 10 else 0)
     axis.set_xlabel(head, fontsize=9)
     axis.set_ylabel(quantity, fontsize=9)
