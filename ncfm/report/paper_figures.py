@@ -77,7 +77,8 @@ def write_paper(verdicts: pd.DataFrame, collected: Collected, names: Sequence[st
                 axis.set_title(panel.title, loc="left", fontsize=10)
                 axis.tick_params(labelsize=8)
         if panels:
-            figure.legend(handles=_legend(), loc="outside lower center", ncols=5, frameon=False, fontsize=9)
+            small: Any = {"frameon": False, "fontsize": 9}
+            figure.legend(handles=_legend(), loc="outside lower center", ncols=5 if columns > 1 else 3, **small)
         else:
             grid[0, 0].text(0.5, 0.5, NOTHING, ha="center", transform=grid[0, 0].transAxes)
         save(figure, stem)
@@ -175,6 +176,7 @@ def _curve(axis: Axes, lines: Sequence[Values], name: str, quantity: str) -> Non
         _level(axis, line["value"], f"{row_name(line)}, reported", "black", len(ticks))
         if not pd.isna(line["ours"]):
             _level(axis, line["ours"], f"{line['method']}, ours", VERDICT_COLOURS[line["verdict"]], len(ticks))
+    axis.margins(y=0.1)
     axis.set_xticks(range(len(ticks)), [f"{tick:g}" for tick in ticks], rotation=45 if len(ticks) > 10 else 0)
     axis.set_xlabel(head, fontsize=9)
     axis.set_ylabel(quantity, fontsize=9)
@@ -182,7 +184,8 @@ def _curve(axis: Axes, lines: Sequence[Values], name: str, quantity: str) -> Non
 
 def _level(axis: Axes, value: float, text: str, colour: str, places: int) -> None:
     axis.axhline(value, color=colour, linestyle="--", linewidth=1)
-    axis.annotate(text, (places - 1, value), (0, 2), textcoords="offset points", fontsize=7, ha="right", color=colour)
+    style: Any = {"textcoords": "offset points", "fontsize": 7, "ha": "right", "va": "top", "color": colour}
+    axis.annotate(text, (places - 1, value), (0, -2), **style)
 
 
 def _losses(axis: Axes, lines: Sequence[Values], collected: Collected) -> None:
