@@ -111,7 +111,8 @@ def test_a_gain_is_the_difference_of_two_of_ours(tmp_path, monkeypatch):
 
 
 def test_speed_memory_and_loss_are_read_from_records_and_histories(tmp_path, monkeypatch):
-    chosen = make(tmp_path, monkeypatch, CIFAR.replace("paper: {}", "paper: {seeds: [0, 1]}"))
+    few = "few: {like: paper, distill: {num_frequencies: 16}}"
+    chosen = make(tmp_path, monkeypatch, CIFAR.replace("paper: {}", f"{few}, paper: {{seeds: [0, 1]}}"))
     fill(chosen, {"paper": 60.0})
     speed = reported(metric="speed_s_per_iter", value="1.33", hardware="1x A100 80GB")
     line = verdict_table(collected().rows, speed).iloc[0]
@@ -132,6 +133,7 @@ def test_speed_memory_and_loss_are_read_from_records_and_histories(tmp_path, mon
     loss = reported(source="NCFM Fig 7 (digitised)", metric="loss", variant="iteration 0", value="1.484")
     line = verdict_table(collected().rows, loss).iloc[0]
     assert (line["ours"], line["verdict"]) == (150.0, "protocol differs")  # 300 / (step + 1) at the first step
+    assert line["method"] == "NCFM (paper)"  # the nearest, though another stands first
     later = verdict_table(collected().rows, loss.assign(variant="iteration 10000")).iloc[0]
     assert (later["verdict"], later["reason"]) == ("not run", "not in this campaign") and later[COSTS[0]] > 0
 

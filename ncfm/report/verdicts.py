@@ -209,7 +209,8 @@ def _measured(entry: Mapping[str, str], rows: Sequence[Row]) -> Line | None:
 def _loss(entry: Mapping[str, str], rows: Sequence[Row]) -> Line | None:
     """Hold the loss of our sets at a reported iteration against a point of the paper's loss curves."""
     step = int(entry["variant"].removeprefix("iteration ")) or 1  # ours are counted from 1
-    for row in _distilled(entry, rows, psi=True):
+    found, recipe = _distilled(entry, rows, psi=True), RECIPES["with psi"]
+    for row in sorted(found, key=lambda row: _fields(timing_differences(row, row.sets[0], recipe))):
         histories = [read_history(one.folder / "history.csv") for one in row.sets]
         values = [history["loss"][history["step"] == step].tolist() for history in histories if not history.empty]
         values = [value for value in values if value]
