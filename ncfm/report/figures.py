@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -201,7 +201,8 @@ def write_histories(collected: Collected, stem: Path) -> None:
         for axis, panel in zip(axes, panels, strict=False):
             for stored, history in histories:
                 if (stored.cell.dataset, stored.cell.ipc) == panel:
-                    draw_loss(axis, history, colour(methods.index(str(stored.cell.method))))
+                    index = methods.index(str(stored.cell.method))
+                    draw_loss(axis, history, colour(index), dashes(index))
             axis.set_title(f"{panel[0]}, IPC {panel[1]}", loc="left", fontsize=11)
             axis.set_xlabel("iteration")
             axis.set_ylabel("loss (mean over classes)")
@@ -214,7 +215,7 @@ def write_histories(collected: Collected, stem: Path) -> None:
         if not panels:
             axes[0].text(0.5, 0.5, "no distillation in this campaign", ha="center", transform=axes[0].transAxes)
         handles = [
-            Line2D([], [], color=colour(i), label=collected.labels.get(method, method))
+            Line2D([], [], color=colour(i), linestyle=dashes(i), label=collected.labels.get(method, method))
             for i, method in enumerate(methods)
         ]
         note = "one line per seed (running mean); discrepancies differ in scale"
@@ -241,17 +242,23 @@ def read_history(path: Path) -> pd.DataFrame:
         raise DataError(f"{path}: not a readable history ({reason}); delete it and run its stage again") from error
 
 
-def draw_loss(axis: Axes, history: pd.DataFrame, colour: str) -> None:
+def draw_loss(axis: Axes, history: pd.DataFrame, colour: str, dashes: str = "-") -> None:
     """Draw a loss curve of :func:`read_history`: every value faintly, and their running mean."""
     window, stride = max(1, len(history) // 25), max(1, len(history) // POINTS)
     smooth = history["loss"].rolling(window, center=True, min_periods=1).mean()
     axis.plot(history["step"][::stride], history["loss"][::stride], color=colour, alpha=0.18, linewidth=0.8)
-    axis.plot(history["step"][::stride], smooth[::stride], color=colour, linewidth=1.6)
+    axis.plot(history["step"][::stride], smooth[::stride], color=colour, linestyle=dashes, linewidth=1.6)
 
 
 def colour(index: int) -> str:
     """Return the colour of the ``index``-th method of a figure."""
     return COLOURS[index % len(COLOURS)]
+
+
+def dashes(index: int) -> Literal["-", "--", ":", "-."]:
+    """Return the style of line of the ``index``-th method of a figure: another one where the colours come round."""
+    styles: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
+    return styles[index // len(COLOURS) % 4]
 
 
 def save(figure: Figure, stem: Path) -> None:
