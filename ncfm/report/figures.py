@@ -128,8 +128,8 @@ def write_accuracies(collected: Collected, stem: Path) -> None:
                 if len(by_ipc) > 1:
                     del by_ipc[ipc]
                     by_ipc.update({other: [*known, *rows] for other, known in by_ipc.items()})
-            how = "" if protocol == RELEASED else f" (protocol {protocol})"
-            heads = {ipc: f"{dataset}, IPC {ipc}, tested with {arch}{how}" for ipc in sorted(by_ipc)}
+            how = f"tested with {arch}" if protocol == RELEASED else f"{arch}, protocol {protocol}"
+            heads = {ipc: f"{dataset}, IPC {ipc}, {how}" for ipc in sorted(by_ipc)}
             lines.append([(head, by_ipc[ipc]) for ipc, head in heads.items()])
         if len(lines) >= ABREAST and all(len(line) == 1 for line in lines):
             lines = [[line[0] for line in lines[at : at + ABREAST]] for at in range(0, len(lines), ABREAST)]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ncfm.layout import RELEASED
 from ncfm.report import tables, verdict_text
 from ncfm.report.collect import Collected, Row, Values
 from ncfm.report.verdicts import VERDICTS
@@ -148,7 +149,8 @@ def _commands(rows: Sequence[Row]) -> Iterator[str]:
         records = [(f"set, seed {one.cell.seed}", one.record) for one in row.sets]
         records += [(f"evaluation, seed {one.seed}", one.record) for one in row.evaluations]
         known = [_record(what, record) for what, record in records if record is not None]
-        head = escape(f"{row.dataset}, IPC {row.ipc}, {row.label}, {row.arch}")
+        how = "" if row.protocol == RELEASED else f", protocol {row.protocol}"
+        head = escape(f"{row.dataset}, IPC {row.ipc}, {row.label}, {row.arch}{how}")
         text = _table(pd.DataFrame(known), head) if known else "<p>No record is there.</p>"
         note = f"<p>{escape(row.reason)}</p>" if row.reason else ""
         yield f"<details><summary>{head}</summary>\n{note}{text}</details>"
