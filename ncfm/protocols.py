@@ -20,7 +20,7 @@ from ncfm.datasets.catalogue import facts_of
 from ncfm.datasets.split import dataset_name
 from ncfm.errors import DataError
 from ncfm.evaluate import evaluate
-from ncfm.layout import RELEASED
+from ncfm.layout import RELEASED, Cell, evaluation_name
 from ncfm.params import Count, EvaluateParams, parse
 
 FULL = BASE.with_name("paper.yaml")
@@ -66,8 +66,9 @@ def evaluate_all(stored: Path, data: Path, names: Mapping[str, str | int], out: 
         limits: of the budget.
     """
     for name, params in protocols(str(names["dataset"]), int(names["ipc"]), limits).items():
-        own = {**names, "arch": params.arch, **({} if name == RELEASED else {"protocol": name})}
-        path = out / (f"{params.arch}.json" if name == RELEASED else f"{params.arch}.{name}.json")
+        protocol = None if name == RELEASED else name
+        own = {**names, "arch": params.arch, **({"protocol": protocol} if protocol else {})}
+        path = out / f"{evaluation_name(Cell('evaluate', arch=params.arch, protocol=protocol))}.json"
         work = partial(evaluate, params, data, stored, own, path)
         run_stage(params, path, own, [stored, data / "test.safetensors"], work)
         yield f"{name}: {_accuracy(path)} ({params.networks} x {params.arch}, {params.epochs} epochs): {path}"

@@ -59,8 +59,7 @@ def report(params: ReportParams, contents: dict[str, Any], results: Path, record
     write_text(results / "tables/paper.csv", artefacts.artefacts_csv(verdicts))
     write_text(results / "tables/paper.md", artefacts.artefacts_markdown(verdicts, collected.title))
     write_text(results / "tables/paper.tex", artefacts.artefacts_latex(verdicts, collected.title))
-    shown = [name for name in artefacts.touched_artefacts(verdicts) if name != "text"]
-    write_paper(verdicts, collected, shown, results / "figures/paper")
+    held = write_paper(verdicts, collected, artefacts.touched_artefacts(verdicts), results / "figures/paper")
     ranking = ranking_table(collected.rows)
     write_text(results / "tables/ranking.csv", tables.csv_text(ranking))
     write_text(results / "tables/ranking.md", ranking_markdown(ranking, collected.title))
@@ -75,7 +74,7 @@ def report(params: ReportParams, contents: dict[str, Any], results: Path, record
     write_text(results / "tables/search.csv", tables.csv_text(searched))
     write_text(results / "tables/search.md", search_markdown(searched, collected.title))
     write_json(results / "tables/metrics.json", metrics)
-    drawn = {"grid.png": True, "accuracy.svg": True, "history.svg": True, "paper.svg": bool(shown)}
+    drawn = {"grid.png": True, "accuracy.svg": True, "history.svg": True, "paper.svg": held}
     drawn |= {"continual.svg": bool(courses), "search.svg": bool(searches)}
     pictures = [results / "figures" / name for name, any_ in drawn.items() if any_]
     write_text(results / "report.html", page(collected, table, verdicts, touched, pictures))

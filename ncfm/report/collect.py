@@ -72,6 +72,11 @@ class Row:
         return f"not run: {self.missing[0]} is missing{more}"
 
     @property
+    def whole(self) -> bool:
+        """Say whether its set is the whole training set, whose IPC is only what it holds."""
+        return self.sets[0].params.get("rule") == "all"
+
+    @property
     def curation(self) -> str:
         """Say how the sets were curated; empty where they were not."""
         params = next((stored.params for stored in self.sets if stored.cell.stage == "curate"), None)

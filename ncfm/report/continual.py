@@ -10,11 +10,10 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from ncfm import layout
 from ncfm.report.collect import Seeds, opened, seeds_together
-from ncfm.report.figures import STYLE, colour, save
+from ncfm.report.figures import STYLE, colour, panel_grid, save
 from ncfm.report.tables import deviation, markdown, plus_minus
 
 COLUMNS = (
@@ -107,25 +106,18 @@ def write_courses(courses: Sequence[Course], stem: Path) -> None:
             key = tuple(course.names[name] for name in ("dataset", "ipc", "arch", "steps"))
             panels.setdefault(key, []).append(course)
         methods = list(dict.fromkeys(course.names["method"] for course in shown))
-        columns = min(max(len(panels), 1), 2)
-        rows = -(-max(len(panels), 1) // columns)
-        figure = Figure(figsize=(4.6 * columns + 0.6, 3.4 * rows + 0.4), layout="constrained")
-        axes = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
+        figure, axes = panel_grid(len(panels), "no continual learning in this campaign", 3.4, 0.4, sharey=True)
         for axis, ((dataset, ipc, arch, steps), group) in zip(axes, panels.items(), strict=False):
             for course in group:
                 mean, spread = course.accuracies.mean(0), course.accuracies.std(0)
-                line = {"color": colour(methods.index(course.names["method"])), "label": course.label}
+                line: Any = {"color": colour(methods.index(course.names["method"])), "label": course.label}
                 axis.errorbar(course.classes, mean, yerr=spread, marker="o", markersize=4, capsize=2, **line)
             axis.set_title(f"{dataset}, IPC {ipc}, {arch}, {steps} steps", loc="left", fontsize=11)
             axis.set_xlabel("classes seen")
             axis.set_ylabel("accuracy on them (%)")
             axis.tick_params(labelleft=True)
-        for axis in axes[len(panels) :]:
-            axis.set_axis_off()
         shown_lines = [axis.get_legend_handles_labels() for axis in axes]
         lines = {label: line for pair in shown_lines for line, label in zip(*pair, strict=True)}
         where: Any = {"loc": "outside lower center", "ncols": 4, "frameon": False, "fontsize": 9}
         figure.legend(list(lines.values()), list(lines), **where)
-        if not panels:
-            axes[0].text(0.5, 0.5, "no continual learning in this campaign", ha="center", transform=axes[0].transAxes)
         save(figure, stem)

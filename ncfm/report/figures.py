@@ -124,7 +124,7 @@ def write_accuracies(collected: Collected, stem: Path) -> None:
             groups.setdefault((row.dataset, row.arch, row.protocol), {}).setdefault(row.ipc, []).append(row)
         lines: list[list[tuple[str, list[Row]]]] = []
         for (dataset, arch, protocol), by_ipc in groups.items():
-            for ipc, rows in [(ipc, rows) for ipc, rows in by_ipc.items() if all(map(_is_whole, rows))]:
+            for ipc, rows in [(ipc, rows) for ipc, rows in by_ipc.items() if all(row.whole for row in rows)]:
                 if len(by_ipc) > 1:
                     del by_ipc[ipc]
                     by_ipc.update({other: [*known, *rows] for other, known in by_ipc.items()})
@@ -160,10 +160,6 @@ def write_accuracies(collected: Collected, stem: Path) -> None:
         save(figure, stem)
 
 
-def _is_whole(row: Row) -> bool:
-    return row.sets[0].params.get("rule") == "all"
-
-
 def _accuracy_panel(axis: Axes, rows: Sequence[Row], bars: int) -> None:
     """Draw a bar for each row; ``bars`` is how many there is room for, the same in panels side by side."""
     for place, row in enumerate(rows):
@@ -194,10 +190,7 @@ def write_histories(collected: Collected, stem: Path) -> None:
     with matplotlib.rc_context(STYLE):
         panels = list(dict.fromkeys((stored.cell.dataset, stored.cell.ipc) for stored, _ in histories))
         methods = list(dict.fromkeys(str(stored.cell.method) for stored, _ in histories))
-        columns = min(max(len(panels), 1), 2)
-        lines = -(-max(len(panels), 1) // columns)
-        figure = Figure(figsize=(4.6 * columns + 0.6, 3.6 * lines), layout="constrained")
-        axes = figure.subplots(lines, columns, squeeze=False).ravel()
+        figure, axes = panel_grid(len(panels), "no distillation in this campaign", 3.6, 0.0)
         for axis, panel in zip(axes, panels, strict=False):
             for stored, history in histories:
                 if (stored.cell.dataset, stored.cell.ipc) == panel:
@@ -210,10 +203,6 @@ def write_histories(collected: Collected, stem: Path) -> None:
             axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axis.yaxis.set_major_formatter("{x:g}")
             axis.yaxis.set_minor_formatter("")
-        for axis in axes[len(panels) :]:
-            axis.set_axis_off()
-        if not panels:
-            axes[0].text(0.5, 0.5, "no distillation in this campaign", ha="center", transform=axes[0].transAxes)
         handles = [
             Line2D([], [], color=colour(i), linestyle=dashes(i), label=collected.labels.get(method, method))
             for i, method in enumerate(methods)
@@ -248,6 +237,27 @@ def draw_loss(axis: Axes, history: pd.DataFrame, colour: str, dashes: str = "-")
     smooth = history["loss"].rolling(window, center=True, min_periods=1).mean()
     axis.plot(history["step"][::stride], history["loss"][::stride], color=colour, alpha=0.18, linewidth=0.8)
     axis.plot(history["step"][::stride], smooth[::stride], color=colour, linestyle=dashes, linewidth=1.6)
+
+
+def panel_grid(count: int, nothing: str, height: float, foot: float, sharey: bool = False) -> tuple[Figure, list[Axes]]:
+    """Return a figure with room for ``count`` panels, two abreast, and its axes; those beyond ``count`` are not shown.
+
+    Args:
+        count: number of panels; without any the figure says ``nothing``.
+        nothing: why there is no panel.
+        height: of a row of panels, in inches.
+        foot: room below them, in inches.
+        sharey: whether all panels have one scale.
+    """
+    columns = min(max(count, 1), 2)
+    rows = -(-max(count, 1) // columns)
+    figure = Figure(figsize=(4.6 * columns + 0.6, height * rows + foot), layout="constrained")
+    axes: list[Axes] = figure.subplots(rows, columns, squeeze=False, sharey=sharey).ravel().tolist()
+    for axis in axes[count:]:
+        axis.set_axis_off()
+    if not count:
+        axes[0].text(0.5, 0.5, nothing, ha="center", transform=axes[0].transAxes)
+    return figure, axes
 
 
 def colour(index: int) -> str:

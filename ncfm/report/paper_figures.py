@@ -7,7 +7,7 @@ over IPC, alpha or the number of frequencies; of Figure 7 the loss over the iter
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,10 +47,10 @@ class Panel:
 
     title: str
     lines: int
-    draw: Callable[[Axes], None] = field(compare=False)
+    draw: Callable[[Axes], None]
 
 
-def write_paper(verdicts: pd.DataFrame, collected: Collected, names: Sequence[str], stem: Path) -> None:
+def write_paper(verdicts: pd.DataFrame, collected: Collected, names: Sequence[str], stem: Path) -> bool:
     """Write ``stem``.png and .svg: the panels of the named tables and figures that hold a number of the campaign.
 
     Args:
@@ -58,6 +58,9 @@ def write_paper(verdicts: pd.DataFrame, collected: Collected, names: Sequence[st
         collected: what the campaign has; Figure 7 shows the loss curves of its sets.
         names: of :func:`~ncfm.report.artefacts.artefact_of`; claims in running text have no panel.
         stem: the file without its ending.
+
+    Returns:
+        Whether there is any panel.
 
     Raises:
         DataError: where a loss curve is torn.
@@ -82,6 +85,7 @@ def write_paper(verdicts: pd.DataFrame, collected: Collected, names: Sequence[st
         else:
             grid[0, 0].text(0.5, 0.5, NOTHING, ha="center", transform=grid[0, 0].transAxes)
         save(figure, stem)
+    return bool(panels)
 
 
 def _legend() -> list[Line2D]:

@@ -10,12 +10,11 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from ncfm import layout
 from ncfm.layout import WHOLE
 from ncfm.report.collect import Seeds, opened, seeds_together
-from ncfm.report.figures import STYLE, colour, save
+from ncfm.report.figures import STYLE, colour, panel_grid, save
 from ncfm.report.tables import deviation, markdown, plus_minus
 
 COLUMNS = (
@@ -139,21 +138,14 @@ def write_searches(searches: Sequence[Search], stem: Path) -> None:
     for search, whole in pairs:
         panels.setdefault((search.names["dataset"], search.names["ipc"]), []).append((search, whole))
     methods = list(dict.fromkeys(search.names["method"] for search, _ in pairs))
-    columns = min(max(len(panels), 1), 2)
-    rows = -(-max(len(panels), 1) // columns)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(4.6 * columns + 0.6, 3.6 * rows + 0.4), layout="constrained")
-        axes = figure.subplots(rows, columns, squeeze=False).ravel()
+        figure, axes = panel_grid(len(panels), "no architecture search here", 3.6, 0.4)
         for axis, ((dataset, ipc), group) in zip(axes, panels.items(), strict=False):
             for search, whole in group:
-                shown = {"color": colour(methods.index(search.names["method"])), "label": search.label}
+                shown: Any = {"color": colour(methods.index(search.names["method"])), "label": search.label}
                 axis.scatter(whole.accuracies.mean(0), search.accuracies.mean(0), s=20, **shown)
             axis.set_title(f"{dataset}, IPC {ipc}, {len(group[0][0].networks)} networks", loc="left", fontsize=11)
             axis.set_xlabel("accuracy, trained on the whole training set (%)")
             axis.set_ylabel("accuracy, trained on the set (%)")
             axis.legend(frameon=False, fontsize=9)
-        for axis in axes[len(panels) :]:
-            axis.set_axis_off()
-        if not panels:
-            axes[0].text(0.5, 0.5, "no architecture search here", ha="center", transform=axes[0].transAxes)
         save(figure, stem)

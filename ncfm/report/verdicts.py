@@ -40,8 +40,8 @@ COLUMNS = (
 )
 QUOTED = "the method is not part of this project; the number is quoted"
 BENCHMARK = "measured by benchmarks/table3.py, see benchmarks/results/<machine>/table3.md"
-# Metrics that no stage measures or that follow from other rows, and why.
 MEASURED = {"speed_s_per_iter": "seconds", "gpu_mem_gb": "peak memory"}  # read from the records of the sets
+# Metrics that no stage measures or that follow from other rows, and why.
 UNMEASURED = {
     "speed_reduction_x": "a ratio to a method that is not part of this project",
     "mem_reduction_x": "a ratio to a method that is not part of this project",
@@ -130,7 +130,7 @@ def _candidates(entry: Mapping[str, str], rows: Sequence[Row]) -> list[tuple[Row
     """
     found: list[tuple[tuple[bool, bool, int], Row, Comparison]] = []
     for row in rows:
-        ipc = "full" if row.sets[0].params.get("rule") == "all" else str(row.ipc)
+        ipc = "full" if row.whole else str(row.ipc)
         if (reported_name(row.dataset), ipc, row.arch) != (entry["dataset"], entry["ipc"], entry["arch"].lower()):
             continue
         comparison = compare(entry, row.sets[0])
@@ -166,8 +166,12 @@ def _accuracy(entry: Mapping[str, str], rows: Sequence[Row]) -> Line | None:
     return line
 
 
-def _distilled(entry: Mapping[str, str], rows: Sequence[Row], psi: bool) -> list[Row]:
-    """Return the rows whose sets NCFM distilled on the data set, IPC and network of a reported row, psi on or off."""
+def _distilled(entry: Mapping[str, str], rows: Sequence[Row], psi: bool) -> list[tuple[Row, list[str]]]:
+    """Return the rows whose sets NCFM distilled on the data set, IPC and network of a reported row, psi on or off.
+
+    Each with its params that make an iteration another than the full protocol's; those with the fewest first.
+    """
+    recipe = RECIPES["with psi" if psi else "w/o psi"]
     found = []
     for row in rows:
         stored = row.sets[0]
@@ -175,18 +179,17 @@ def _distilled(entry: Mapping[str, str], rows: Sequence[Row], psi: bool) -> list
         if place == (entry["dataset"], entry["ipc"], entry["arch"].lower()) and entry["method"] == "NCFM":
             learned = stored.params.get("frequencies") != "gaussian"
             if stored.params.get("discrepancy") == "ncfd" and learned == psi:
-                found.append(row)
-    return found
+                found.append((row, timing_differences(row, stored, recipe)))
+    return sorted(found, key=lambda item: _fields(item[1]))
 
 
 def _measured(entry: Mapping[str, str], rows: Sequence[Row]) -> Line | None:
     """Hold the seconds of an iteration, or the peak memory, of each set's record against what is reported of a GPU."""
-    psi = entry["variant"] == "with psi"
-    recipe = RECIPES["with psi" if psi else "w/o psi"]
-    found = [row for row in _distilled(entry, rows, psi) if any(one.record for one in row.sets)]
+    distilled = _distilled(entry, rows, psi=entry["variant"] == "with psi")
+    found = [(row, params) for row, params in distilled if any(one.record for one in row.sets)]
     if not found:
         return None
-    row = min(found, key=lambda row: _fields(timing_differences(row, row.sets[0], recipe)))
+    row, params = found[0]
     records = [(one.record, one.params["iterations"]) for one in row.sets if one.record]
     hardware = hardware_text(records[0][0])
     reasons = [entry["variant"]] if entry["variant"].endswith(("not stated", "text claim")) else []
@@ -201,7 +204,6 @@ def _measured(entry: Mapping[str, str], rows: Sequence[Row]) -> Line | None:
         values = [[record["seconds"] / iterations] for record, iterations in records]
     if not values:
         return None
-    params = timing_differences(row, row.sets[0], recipe)
     line: Line = {"method": row.label, "compared": MEASURED[entry["metric"]]}
     return line | held(entry, values, reasons, params, "one set")
 
@@ -209,8 +211,7 @@ def _measured(entry: Mapping[str, str], rows: Sequence[Row]) -> Line | None:
 def _loss(entry: Mapping[str, str], rows: Sequence[Row]) -> Line | None:
     """Hold the loss of our sets at a reported iteration against a point of the paper's loss curves."""
     step = int(entry["variant"].removeprefix("iteration ")) or 1  # ours are counted from 1
-    found, recipe = _distilled(entry, rows, psi=True), RECIPES["with psi"]
-    for row in sorted(found, key=lambda row: _fields(timing_differences(row, row.sets[0], recipe))):
+    for row, _ in _distilled(entry, rows, psi=True):
         histories = [read_history(one.folder / "history.csv") for one in row.sets]
         values = [history["loss"][history["step"] == step].tolist() for history in histories if not history.empty]
         values = [value for value in values if value]
