@@ -60,7 +60,7 @@ publish: $(READY)  ## copy a campaign's small files to results/published/ (CAMPA
 
 ui: $(READY)  ## open MLflow on the runs
 	@MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --backend-store-uri \
-	"$$($(BIN)/python -c 'from ncfm.tracking import store_uri; print(store_uri())')"
+	"$$($(BIN)/python -c 'from ncfm.run.tracking import store_uri; print(store_uri())')"
 
 unlock: $(READY)  ## free the folder after Snakemake was killed (make sure that none is running)
 	@$(BIN)/snakemake --quiet all --unlock --config campaign=$(CAMPAIGN)

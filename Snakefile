@@ -2,8 +2,9 @@
 # `--config campaign=NAME` chooses another. Each job runs through workflow/run_stage.py; see docs/engines.md.
 import sys
 
-from ncfm import campaign as campaigns, layout
-from ncfm.errors import NcfmError
+from ncfm.campaign import campaign as campaigns
+from ncfm.core import layout
+from ncfm.core.errors import NcfmError
 
 
 container: "docker://python:3.11"  # used only with --software-deployment-method apptainer

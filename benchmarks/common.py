@@ -15,16 +15,16 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ncfm import records
-from ncfm.artifacts import save_tensors, write_json
-from ncfm.compute import device, set_up
+from ncfm.core.params import DistillParams
+from ncfm.core.seeding import generator
+from ncfm.core.store import save_tensors, write_json
 from ncfm.datasets.split import Normalisation, Split
-from ncfm.distill import Distillation
-from ncfm.extractors import Pool
+from ncfm.method.distillation import Distillation
+from ncfm.method.pool import Pool
 from ncfm.models.registry import build
-from ncfm.params import DistillParams
-from ncfm.records import commit, hardware, versions
-from ncfm.seeding import generator
+from ncfm.run import record as records
+from ncfm.run.compute import device, set_up
+from ncfm.run.record import commit, hardware, versions
 
 RESULTS = Path(__file__).parent / "results"
 RELEASED = {"frequencies": "gaussian", "num_frequencies": 4096, "update": "joint", "batch_real": 1024}

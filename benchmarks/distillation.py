@@ -12,7 +12,7 @@ from statistics import mean, median
 import torch
 from common import SHAPES, begin, distillation, flop, rates, save, seconds
 
-from ncfm.compute import precision_on
+from ncfm.run.compute import precision_on
 
 VARIANTS = {
     "all images at once": {"images_at_once": 10**9},

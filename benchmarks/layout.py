@@ -11,8 +11,8 @@ import torch
 from common import begin, save, seconds
 from torch.nn.functional import cross_entropy
 
+from ncfm.core.seeding import generator
 from ncfm.models.registry import build
-from ncfm.seeding import generator
 
 VARIANTS = {"plain": (False, False), "channels-last": (True, False), "fused optimiser": (False, True)}
 

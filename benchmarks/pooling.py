@@ -13,10 +13,10 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from ncfm.core.seeding import generator
 from ncfm.models.convnet import HalvingPool
 from ncfm.models.registry import build
-from ncfm.records import hardware
-from ncfm.seeding import generator
+from ncfm.run.record import hardware
 
 REPEATS = 20
 BATCH, WIDTH = 128, 32

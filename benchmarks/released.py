@@ -20,9 +20,9 @@ import torch
 from common import SHAPES, begin, distillation, made_split, save, seconds
 from training import FULL_IMAGES, TIMED_BATCHES, trainer
 
-from ncfm.compute import device
-from ncfm.params import PretrainParams
-from ncfm.torchvision_shim import torchvision  # noqa: F401 (before the released program imports it)
+from ncfm.core.params import PretrainParams
+from ncfm.core.torchvision_shim import torchvision  # noqa: F401 (before the released program imports it)
+from ncfm.run.compute import device
 
 IPC, REAL = 10, 1024
 OURS: dict[str, dict[str, Any]] = {

@@ -15,9 +15,9 @@ import pandas as pd
 from common import RESULTS
 from matplotlib.figure import Figure
 
-from ncfm.artifacts import read_json, write_text, write_with
-from ncfm.report.figures import COLOURS, STYLE
-from ncfm.report.verdicts import REPORTED
+from ncfm.core.store import read_json, write_text, write_with
+from ncfm.report.figures.figures import COLOURS, STYLE
+from ncfm.report.verdicts.verdicts import REPORTED
 
 MEASURES = {"speed_s_per_iter": "seconds", "gpu_mem_gb": "gigabytes"}
 NAMES = {"cifar100": "CIFAR-100", "tinyimagenet": "Tiny ImageNet"}

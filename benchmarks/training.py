@@ -1,7 +1,7 @@
 """Seconds to train networks: a pretraining epoch of one extractor, and the networks of an evaluation.
 
 `python benchmarks/training.py`. ConvNet-3, width 128, CIFAR-10's shape. Each variant trains as many networks,
-one after the other on all threads or side by side on one each (ncfm/compute.py); seconds are per network. The variants
+one after the other on all threads or side by side on one each ; seconds are per network. The variants
 run in turn. A part of an epoch is timed and scaled up; the batches have two sizes, as in the full epoch.
 """
 
@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from common import begin, flop, made_split, rates, save, seconds
 
-from ncfm.compute import precision_on, side_by_side
-from ncfm.params import EvaluateParams, NetworkParams, PretrainParams
-from ncfm.seeding import generator
-from ncfm.training import forwards, new_network, train
+from ncfm.core.params import EvaluateParams, NetworkParams, PretrainParams
+from ncfm.core.seeding import generator
+from ncfm.method.training import forwards, new_network, train
+from ncfm.run.compute import precision_on, side_by_side
 
 NETWORKS = 2
 TIMED_BATCHES, REST = 24, 80  # REST: images of the last batch, as in CIFAR-10's epoch of 50,000

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ncfm.distilled import load
+    from ncfm.method.distilled import load
 
 __all__ = ["load"]
 
@@ -16,7 +16,7 @@ __all__ = ["load"]
 def __getattr__(name: str) -> Any:
     # Late, so that the engines can read campaigns without waiting for torch.
     if name == "load":
-        from ncfm.distilled import load
+        from ncfm.method.distilled import load
 
         return load
     raise AttributeError(f"module 'ncfm' has no attribute {name!r}")

@@ -10,9 +10,9 @@ from pathlib import Path
 from types import FrameType
 
 from ncfm import cli_campaigns, cli_sets
-from ncfm.errors import NcfmError, ParamsError
-from ncfm.layout import RELEASED
-from ncfm.recording import recorded as _recorded
+from ncfm.core.errors import NcfmError, ParamsError
+from ncfm.core.layout import RELEASED
+from ncfm.run.recording import recorded as _recorded
 
 PATHS = "results/digits"
 PARAMS, DATA = f"{PATHS}/params", f"{PATHS}/datasets/digits"
@@ -160,8 +160,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _prepare(options: argparse.Namespace) -> None:
-    from ncfm.datasets.prepare import prepare
-    from ncfm.params import PrepareParams, read_stage_params
+    from ncfm.core.params import PrepareParams, read_stage_params
+    from ncfm.stages.prepare import prepare
 
     params = read_stage_params(PrepareParams, options.params)
     with _recorded(params, options.out / "card.json", {"dataset": params.dataset}, []) as record:
@@ -169,9 +169,9 @@ def _prepare(options: argparse.Namespace) -> None:
 
 
 def _pretrain(options: argparse.Namespace) -> None:
+    from ncfm.core.params import PretrainParams, read_stage_params
     from ncfm.datasets.split import dataset_name
-    from ncfm.extractors import pretrain
-    from ncfm.params import PretrainParams, read_stage_params
+    from ncfm.stages.pretrain import pretrain
 
     params = read_stage_params(PretrainParams, options.params)
     names = {"dataset": dataset_name(options.data), "arch": params.arch}
@@ -184,9 +184,9 @@ def _distill(options: argparse.Namespace) -> None:
     if not cli_sets.has_params(options):
         cli_sets.distill_folder(options)
         return
+    from ncfm.core.params import DistillParams, read_stage_params
     from ncfm.datasets.split import dataset_name
-    from ncfm.distill import distill
-    from ncfm.params import DistillParams, read_stage_params
+    from ncfm.stages.distill import distill
 
     params = read_stage_params(DistillParams, options.params)
     names = {"dataset": dataset_name(options.data), **_cell_names(options)}
@@ -198,9 +198,9 @@ def _distill(options: argparse.Namespace) -> None:
 
 
 def _select(options: argparse.Namespace) -> None:
+    from ncfm.core.params import SelectParams, read_stage_params
     from ncfm.datasets.split import dataset_name
-    from ncfm.params import SelectParams, read_stage_params
-    from ncfm.selection import check_extractors, select
+    from ncfm.stages.select import check_extractors, select
 
     params = read_stage_params(SelectParams, options.params)
     check_extractors(params, options.extractors)
@@ -213,9 +213,9 @@ def _select(options: argparse.Namespace) -> None:
 
 
 def _curate(options: argparse.Namespace) -> None:
-    from ncfm.artifacts import read_metadata
-    from ncfm.curate import curate
-    from ncfm.params import CurateParams, read_stage_params
+    from ncfm.core.params import CurateParams, read_stage_params
+    from ncfm.core.store import read_metadata
+    from ncfm.stages.curate import curate
 
     params = read_stage_params(CurateParams, options.params)
     names = {**read_metadata(options.set).get("names", {}), "method": options.method}
@@ -231,8 +231,8 @@ def _cell_names(options: argparse.Namespace) -> dict[str, str | int]:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from ncfm.evaluate import evaluate
-    from ncfm.params import EvaluateParams, read_stage_params
+    from ncfm.core.params import EvaluateParams, read_stage_params
+    from ncfm.stages.evaluate import evaluate
 
     params = read_stage_params(EvaluateParams, options.params)
     names = _trained_names(options, arch=params.arch)
@@ -241,8 +241,8 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _continual(options: argparse.Namespace) -> None:
-    from ncfm.continual import continual
-    from ncfm.params import ContinualParams, read_stage_params
+    from ncfm.core.params import ContinualParams, read_stage_params
+    from ncfm.stages.continual import continual
 
     params = read_stage_params(ContinualParams, options.params)
     names = _trained_names(options, arch=params.arch, steps=params.steps)
@@ -251,8 +251,8 @@ def _continual(options: argparse.Namespace) -> None:
 
 
 def _search(options: argparse.Namespace) -> None:
-    from ncfm.params import SearchParams, read_stage_params
-    from ncfm.search import search
+    from ncfm.core.params import SearchParams, read_stage_params
+    from ncfm.stages.search import search
 
     params = read_stage_params(SearchParams, options.params)
     names = _trained_names(options)
@@ -261,14 +261,14 @@ def _search(options: argparse.Namespace) -> None:
 
 
 def _trained_names(options: argparse.Namespace, **own: str | int) -> dict[str, str | int]:
-    from ncfm.artifacts import read_metadata
+    from ncfm.core.store import read_metadata
 
     protocol = {} if options.protocol == RELEASED else {"protocol": options.protocol}
     return {**read_metadata(options.set).get("names", {}), **own, **protocol}
 
 
 def _report(options: argparse.Namespace) -> None:
-    from ncfm.params import ReportParams, parse
+    from ncfm.core.params import ReportParams, parse
     from ncfm.report.build import artefact_report, report
     from ncfm.report.collect import evaluation_files, read_contents
 
@@ -285,7 +285,7 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _track(options: argparse.Namespace) -> None:
-    from ncfm import tracking
+    from ncfm.run import tracking
 
     tracking.import_records(options.folder)
 

@@ -22,7 +22,7 @@ def add_commands(command: Command) -> None:
 
 
 def _use(options: argparse.Namespace) -> None:
-    from ncfm import campaign
+    from ncfm.campaign import campaign
 
     chosen = campaign.load(options.campaign)
     campaign.use(chosen)
@@ -31,7 +31,7 @@ def _use(options: argparse.Namespace) -> None:
 
 
 def _params(options: argparse.Namespace) -> None:
-    from ncfm import campaign
+    from ncfm.campaign import campaign
 
     chosen = campaign.load(options.campaign)
     campaign.check_active(chosen)
@@ -39,7 +39,7 @@ def _params(options: argparse.Namespace) -> None:
 
 
 def _plan(options: argparse.Namespace) -> None:
-    from ncfm import campaign
-    from ncfm.plan import plan_text
+    from ncfm.campaign import campaign
+    from ncfm.campaign.plan import plan_text
 
     print(plan_text(campaign.load(options.campaign or campaign.active()), options.artefact), end="")

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from ncfm.recording import recorded
+from ncfm.run.recording import recorded
 
 Command = Callable[[str, Callable[[argparse.Namespace], None], str], argparse.ArgumentParser]
 FORMATS = ("pt", "png", "npz")
@@ -69,7 +69,7 @@ def add_distill_options(sub: argparse.ArgumentParser) -> None:
 
 def has_params(options: argparse.Namespace) -> bool:
     """Say whether `distill` runs a campaign's cell. Raises :class:`ParamsError` where the two ways are mixed."""
-    from ncfm.errors import ParamsError
+    from ncfm.core.errors import ParamsError
 
     told = {name for name in (*WITH_PARAMS, *WITHOUT_PARAMS) if getattr(options, name) is not None}
     if options.params is None:
@@ -87,8 +87,8 @@ def has_params(options: argparse.Namespace) -> bool:
 
 def distill_folder(options: argparse.Namespace) -> None:
     """Run `distill` on a user's own folder of images, and print where the set is and how good."""
-    from ncfm.adhoc import Wish, distill_folder
-    from ncfm.params import parse
+    from ncfm.core.params import parse
+    from ncfm.outside.adhoc import Wish, distill_folder
 
     told = {name: getattr(options, name) for name in ("ipc", "seed", "method", *WITHOUT_PARAMS)}
     wish = parse(Wish, {name: value for name, value in told.items() if value is not None}, "ncfm distill")
@@ -96,9 +96,9 @@ def distill_folder(options: argparse.Namespace) -> None:
 
 
 def _import(options: argparse.Namespace) -> None:
-    from ncfm.errors import DataError, ParamsError
-    from ncfm.exchange import ImportParams, import_set
-    from ncfm.params import parse
+    from ncfm.core.errors import DataError, ParamsError
+    from ncfm.core.params import parse
+    from ncfm.outside.exchange import ImportParams, import_set
 
     if options.ipc < 1:
         raise ParamsError(f"--ipc: is {options.ipc}, but must be at least 1")
@@ -116,15 +116,15 @@ def _import(options: argparse.Namespace) -> None:
 
 def _tests(options: argparse.Namespace) -> Callable[[Path, dict[str, str | int]], Iterable[str]]:
     """Return what tests an imported set, once all that the user said of it is checked; nothing without ``--data``."""
-    from ncfm.errors import ParamsError
-    from ncfm.params import parse
+    from ncfm.core.errors import ParamsError
+    from ncfm.core.params import parse
 
     told = {name: value for name in ("epochs", "networks") if (value := getattr(options, name)) is not None}
     if options.data is None:
         if told:
             raise ParamsError(f"--{next(iter(told))}: is read only with --data, which is missing")
         return lambda stored, names: ()
-    from ncfm.protocols import Limits, check_data, evaluate_all
+    from ncfm.outside.judge import Limits, check_data, evaluate_all
 
     limits = parse(Limits, told, "import")
     check_data(options.data, options.dataset)
@@ -132,6 +132,6 @@ def _tests(options: argparse.Namespace) -> Callable[[Path, dict[str, str | int]]
 
 
 def _export(options: argparse.Namespace) -> None:
-    from ncfm.exchange import export_set
+    from ncfm.outside.exchange import export_set
 
     export_set(options.set, options.format, options.decoded, options.out)

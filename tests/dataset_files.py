@@ -18,9 +18,9 @@ import numpy as np
 import scipy.io
 from PIL import Image
 
+from ncfm.core.torchvision_shim import torchvision
 from ncfm.datasets.catalogue import CATALOGUE, facts_of
 from ncfm.datasets.imagenet_classes import IMAGENET_CLASSES
-from ncfm.torchvision_shim import torchvision
 
 PER_CLASS = {"train": 3, "test": 2}
 Arrays = dict[str, tuple[np.ndarray, np.ndarray]]  # by split: images (N, C, H, W), labels (N,)

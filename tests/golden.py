@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import helpers
 
-from ncfm.artifacts import load_tensors, read_json
+from ncfm.core.store import load_tensors, read_json
 
 FILE = Path(__file__).parent / "golden.json"
 RECIPES = {

@@ -8,13 +8,7 @@ from typing import Any
 
 import torch
 
-from ncfm.artifacts import save_tensors
-from ncfm.continual import continual
-from ncfm.curate import curate
-from ncfm.distill import distill
-from ncfm.evaluate import evaluate
-from ncfm.extractors import pretrain
-from ncfm.params import (
+from ncfm.core.params import (
     ContinualParams,
     CurateParams,
     DistillParams,
@@ -24,10 +18,16 @@ from ncfm.params import (
     SelectParams,
     StageParams,
 )
-from ncfm.records import Record
-from ncfm.search import search
-from ncfm.seeding import generator
-from ncfm.selection import select
+from ncfm.core.seeding import generator
+from ncfm.core.store import save_tensors
+from ncfm.run.record import Record
+from ncfm.stages.continual import continual
+from ncfm.stages.curate import curate
+from ncfm.stages.distill import distill
+from ncfm.stages.evaluate import evaluate
+from ncfm.stages.pretrain import pretrain
+from ncfm.stages.search import search
+from ncfm.stages.select import select
 
 CLASSES, PER_CLASS, CHANNELS, RESOLUTION = 3, 12, 3, 8
 NETWORK: dict[str, Any] = {"width": 4, "batch": 8}

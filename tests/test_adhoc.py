@@ -11,12 +11,14 @@ import pytest
 from helpers import KillAt, Killed
 from PIL import Image
 
-from ncfm import adhoc, cli, tracking
-from ncfm.artifacts import read_json, sha256
-from ncfm.datasets.folder import list_folder, load_folder, median_side
+from ncfm import cli
+from ncfm.core.errors import NcfmError
+from ncfm.core.store import read_json, sha256
 from ncfm.datasets.split import load_split
-from ncfm.distilled import load
-from ncfm.errors import NcfmError
+from ncfm.method.distilled import load
+from ncfm.outside import adhoc
+from ncfm.outside.folder import list_folder, load_folder, median_side
+from ncfm.run import tracking
 
 TUTORIAL = Path(__file__).resolve().parent.parent / "docs/tutorial.md"
 SMALL = ["--iterations", "4", "--epochs", "1", "--pool", "1"]

@@ -11,14 +11,16 @@ import pytest
 import yaml
 from test_report import evaluate, make
 
-from ncfm import campaign, cli, layout
-from ncfm.artifacts import write_text
-from ncfm.errors import ParamsError
-from ncfm.layout import Cell
+from ncfm import cli
+from ncfm.campaign import campaign
+from ncfm.core import layout
+from ncfm.core.errors import ParamsError
+from ncfm.core.layout import Cell
+from ncfm.core.store import write_text
 from ncfm.models.registry import ARCHITECTURES
-from ncfm.report.artefacts import artefact_of
-from ncfm.report.comparison import OWN_LISTS, RECIPES, Comparison, differences
-from ncfm.report.verdicts import read_reported
+from ncfm.report.tables.paper import artefact_of
+from ncfm.report.verdicts.comparison import OWN_LISTS, RECIPES, Comparison, differences
+from ncfm.report.verdicts.verdicts import read_reported
 
 COMMITTED = Path(__file__).resolve().parent.parent / "params"
 OWN = """

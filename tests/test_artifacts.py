@@ -14,8 +14,8 @@ from typing import NoReturn
 import pytest
 import torch
 
-from ncfm import artifacts
-from ncfm.errors import DataError, StorageError, one_of
+from ncfm.core import store as artifacts
+from ncfm.core.errors import DataError, StorageError, one_of
 
 TENSORS = {"images": torch.arange(24, dtype=torch.uint8).view(2, 3, 4), "labels": torch.tensor([1, -2])}
 METADATA = {"names": {"ipc": 1, "method": "é"}, "mean": [0.1, 0.2], "a": None}
@@ -112,7 +112,7 @@ def test_tensors_and_metadata_come_back(tmp_path):
 
 def test_equal_content_gives_equal_bytes_in_every_process(tmp_path):
     code = (
-        "import sys, torch; from ncfm.artifacts import save_tensors\n"
+        "import sys, torch; from ncfm.core.store import save_tensors\n"
         "metadata = {name: set_ for set_, name in enumerate(sorted({'b', 'a', 'c', 'd'}))}\n"
         "save_tensors(sys.argv[1], {'y': torch.ones(3), 'x': torch.zeros(2)}, metadata)"
     )

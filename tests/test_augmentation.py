@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from ncfm.augmentation import Draw, apply, cutmix, draw
-from ncfm.params import AUGMENTATIONS
-from ncfm.seeding import generator
+from ncfm.core.params import AUGMENTATIONS
+from ncfm.core.seeding import generator
+from ncfm.method.augmentation import Draw, apply, cutmix, draw
 
 SIZE = 8
 STRATEGIES = [

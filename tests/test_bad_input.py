@@ -17,7 +17,7 @@ import torch
 import yaml
 
 from ncfm import cli
-from ncfm.artifacts import load_tensors, read_json, save_tensors, write_json, write_text
+from ncfm.core.store import load_tensors, read_json, save_tensors, write_json, write_text
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TRIAL: dict[str, Any] = {

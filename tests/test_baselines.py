@@ -9,13 +9,14 @@ import pytest
 import torch
 import yaml
 
-from ncfm import augmentation, compute
+from ncfm.core.errors import ParamsError
+from ncfm.core.params import DistillParams
+from ncfm.core.seeding import generator
 from ncfm.datasets.split import load_split
-from ncfm.distill import Distillation
-from ncfm.errors import ParamsError
-from ncfm.extractors import Pool
-from ncfm.params import DistillParams
-from ncfm.seeding import generator
+from ncfm.method import augmentation
+from ncfm.method.distillation import Distillation
+from ncfm.method.pool import Pool
+from ncfm.run import compute
 
 CPU = torch.device("cpu")
 BASE = yaml.safe_load((Path(__file__).parent.parent / "params/base.yaml").read_text(encoding="utf-8"))

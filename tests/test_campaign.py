@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 import yaml
 
-from ncfm import campaign, layout, selection
-from ncfm.artifacts import read_json, write_text
-from ncfm.campaign import Campaign
-from ncfm.errors import ParamsError
-from ncfm.layout import Cell
-from ncfm.params import STAGES, DistillParams, EvaluateParams, PretrainParams, SelectParams, parse
+from ncfm.campaign import campaign
+from ncfm.campaign.campaign import Campaign
+from ncfm.core import layout
+from ncfm.core.errors import ParamsError
+from ncfm.core.layout import Cell
+from ncfm.core.params import STAGES, DistillParams, EvaluateParams, PretrainParams, SelectParams, parse
+from ncfm.core.store import read_json, write_text
+from ncfm.stages import select as selection
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 COMMITTED = REPOSITORY / "params"
@@ -55,7 +57,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-LAYERS = [  # as the head of ncfm/campaign.py documents it, later ones winning
+LAYERS = [  # as the head of ncfm/campaign/campaign.py documents it, later ones winning
     (file, (*section, "evaluate", "epochs"))
     for file in ("base", "own")
     for section in ((), ("datasets", "digits"), ("datasets", "digits", "by_ipc", 1), ("methods", "paper"))

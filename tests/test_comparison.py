@@ -7,11 +7,11 @@ import pandas as pd
 from test_report import evaluate, make
 from test_verdicts import RESULTS, collected, fill, reported
 
-from ncfm.artifacts import write_json
+from ncfm.core.params import DistillParams
+from ncfm.core.store import write_json
 from ncfm.datasets.imagenet_classes import PUBLIC_SPLIT
-from ncfm.params import DistillParams
-from ncfm.report.comparison import full_protocol
-from ncfm.report.verdicts import read_reported, touches, verdict_table
+from ncfm.report.verdicts.comparison import full_protocol
+from ncfm.report.verdicts.verdicts import read_reported, touches, verdict_table
 
 MERGED = """
 architectures: [convnet-3, resnet-18]

@@ -16,14 +16,14 @@ import pytest
 import torch
 
 import ncfm
-from ncfm import compute
-from ncfm.artifacts import load_tensors
+from ncfm.core.errors import ParamsError
+from ncfm.core.params import DistillParams, EvaluateParams
+from ncfm.core.seeding import generator
+from ncfm.core.store import load_tensors
 from ncfm.datasets.split import load_split
-from ncfm.distill import Distillation
-from ncfm.errors import ParamsError
-from ncfm.extractors import Pool
-from ncfm.params import DistillParams, EvaluateParams
-from ncfm.seeding import generator
+from ncfm.method.distillation import Distillation
+from ncfm.method.pool import Pool
+from ncfm.run import compute
 
 CPU = torch.device("cpu")
 NO_COMPILER = not any(shutil.which(name) for name in ("c++", "g++", "clang++"))

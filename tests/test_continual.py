@@ -10,12 +10,12 @@ import pytest
 import torch
 from test_report import make, read, run
 
-from ncfm import layout
-from ncfm.artifacts import read_json, write_json
-from ncfm.continual import class_order, only, targets
+from ncfm.core import layout
+from ncfm.core.errors import DataError, ParamsError
+from ncfm.core.store import read_json, write_json
 from ncfm.datasets.split import load_split
-from ncfm.distilled import load, save_set
-from ncfm.errors import DataError, ParamsError
+from ncfm.method.distilled import load, save_set
+from ncfm.stages.continual import class_order, only, targets
 
 
 def test_a_step_tests_the_classes_seen_only(data):

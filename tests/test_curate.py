@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy, one_hot
 
-from ncfm.artifacts import load_tensors, read_json
-from ncfm.curate import released_labels, soft_labels
-from ncfm.distilled import load
-from ncfm.extractors import Pool
-from ncfm.params import EvaluateParams
-from ncfm.seeding import generator
-from ncfm.training import _batch_loss
+from ncfm.core.params import EvaluateParams
+from ncfm.core.seeding import generator
+from ncfm.core.store import load_tensors, read_json
+from ncfm.method.distilled import load
+from ncfm.method.pool import Pool
+from ncfm.method.training import _batch_loss
+from ncfm.stages.curate import released_labels, soft_labels
 
 CPU = torch.device("cpu")
 
@@ -136,6 +136,6 @@ def test_fine_tuning_does_not_depend_on_the_pieces_and_continues_after_a_kill(
     assert "continuing from 4 of 6" in capfd.readouterr().err
     assert killed.read_bytes() == whole.read_bytes()
     assert not (tmp_path / "killed/checkpoint.safetensors").exists()
-    monkeypatch.setattr("ncfm.curate._at_once", lambda pool, images: 5)
+    monkeypatch.setattr("ncfm.stages.curate._at_once", lambda pool, images: 5)
     pieces = load(helpers.run_curate(data, pool, stored, tmp_path / "pieces", **settings))
     torch.testing.assert_close(pieces.stored, load(whole).stored, atol=1e-5, rtol=0)

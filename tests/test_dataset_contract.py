@@ -15,16 +15,16 @@ import pytest
 import torch
 from PIL import Image
 
-from ncfm.artifacts import read_json
+from ncfm.core.errors import DataError
+from ncfm.core.params import PrepareParams
+from ncfm.core.store import read_json
+from ncfm.core.torchvision_shim import torchvision
 from ncfm.datasets.catalogue import CATALOGUE, facts_of
 from ncfm.datasets.imagenet_classes import IMAGENET_CLASSES
 from ncfm.datasets.imagenet_subsets import shrink_and_crop
-from ncfm.datasets.prepare import prepare, statistics
 from ncfm.datasets.split import load_split
-from ncfm.errors import DataError
-from ncfm.params import PrepareParams
-from ncfm.records import Record
-from ncfm.torchvision_shim import torchvision
+from ncfm.run.record import Record
+from ncfm.stages.prepare import prepare, statistics
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 FIRST_TINY = "n00001000"

@@ -21,16 +21,16 @@ import pytest
 import torch
 from PIL import Image
 
-from ncfm import artifacts
-from ncfm.artifacts import read_json, tensor_sha256
+from ncfm.core import store as artifacts
+from ncfm.core.errors import DataError, NcfmError, ParamsError, StorageError
+from ncfm.core.params import PrepareParams
+from ncfm.core.store import read_json, tensor_sha256
+from ncfm.core.torchvision_shim import torchvision
 from ncfm.datasets import cifar10, torchvision_sets
 from ncfm.datasets.catalogue import CATALOGUE, facts_of
-from ncfm.datasets.prepare import prepare, statistics
 from ncfm.datasets.split import load_split
-from ncfm.errors import DataError, NcfmError, ParamsError, StorageError
-from ncfm.params import PrepareParams
-from ncfm.records import Record
-from ncfm.torchvision_shim import torchvision
+from ncfm.run.record import Record
+from ncfm.stages.prepare import prepare, statistics
 
 CIFAR10 = torchvision.datasets.CIFAR10
 PER_BATCH = 4

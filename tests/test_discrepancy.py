@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ncfm.discrepancy import amplitude_and_phase as terms
-from ncfm.discrepancy import characteristic_function, mmd, mse, ncfd, normalise
-from ncfm.seeding import generator
+from ncfm.core.seeding import generator
+from ncfm.method.discrepancy import amplitude_and_phase as terms
+from ncfm.method.discrepancy import characteristic_function, mmd, mse, ncfd, normalise
 
 
 def normal(*shape: int, name: str = "x") -> torch.Tensor:

@@ -13,17 +13,18 @@ import torch
 import yaml
 
 import ncfm
-from ncfm import campaign
-from ncfm.augmentation import Draw
-from ncfm.curate import curate
+from ncfm.campaign import campaign
+from ncfm.core.errors import DivergenceError, NcfmError
+from ncfm.core.params import DistillParams
+from ncfm.core.seeding import generator
 from ncfm.datasets.split import load_split
-from ncfm.distill import Distillation, distill
-from ncfm.errors import DivergenceError, NcfmError
-from ncfm.extractors import Pool
-from ncfm.multiformation import decode
-from ncfm.params import DistillParams
-from ncfm.seeding import generator
-from ncfm.selection import select
+from ncfm.method.augmentation import Draw
+from ncfm.method.distillation import Distillation
+from ncfm.method.multiformation import decode
+from ncfm.method.pool import Pool
+from ncfm.stages.curate import curate
+from ncfm.stages.distill import distill
+from ncfm.stages.select import select
 
 PARAMS = Path(__file__).parent.parent / "params"
 

@@ -18,8 +18,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ncfm import campaign, layout
-from ncfm.artifacts import load_tensors, read_json
+from ncfm.campaign import campaign
+from ncfm.core import layout
+from ncfm.core.store import load_tensors, read_json
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent

@@ -11,14 +11,14 @@ from helpers import record_of, run_evaluate
 from PIL import Image
 
 from ncfm import cli
-from ncfm.artifacts import load_tensors, read_json, save_tensors, sha256
-from ncfm.datasets.prepare import prepare
-from ncfm.distilled import load
-from ncfm.exchange import class_folders
-from ncfm.params import PrepareParams, SelectParams
-from ncfm.protocols import Limits, protocols
-from ncfm.selection import select
-from ncfm.torchvision_shim import torchvision
+from ncfm.core.params import PrepareParams, SelectParams
+from ncfm.core.store import load_tensors, read_json, save_tensors, sha256
+from ncfm.core.torchvision_shim import torchvision
+from ncfm.method.distilled import load
+from ncfm.outside.exchange import class_folders
+from ncfm.outside.judge import Limits, protocols
+from ncfm.stages.prepare import prepare
+from ncfm.stages.select import select
 
 
 @pytest.fixture(scope="module")

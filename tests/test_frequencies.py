@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ncfm.frequencies import build_sampling_network, draw_frequencies
-from ncfm.seeding import generator
+from ncfm.core.seeding import generator
+from ncfm.method.frequencies import build_sampling_network, draw_frequencies
 
 DIMENSION = 6
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ncfm.compute import state_of, stateless
-from ncfm.errors import ParamsError
-from ncfm.initialisation import build_module
+from ncfm.core.errors import ParamsError
+from ncfm.core.seeding import generator
 from ncfm.models.base import scaled
 from ncfm.models.convnet import HalvingPool
+from ncfm.models.initialisation import build_module
 from ncfm.models.registry import ARCHITECTURES, build, norm_of
-from ncfm.seeding import generator
+from ncfm.run.compute import state_of, stateless
 
 CELLS = [(arch, norm) for arch, facts in ARCHITECTURES.items() for norm in facts.norms]
 

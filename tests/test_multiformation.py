@@ -8,12 +8,12 @@ import torch
 from torch.nn.functional import avg_pool2d
 
 import ncfm
-from ncfm.artifacts import save_tensors
+from ncfm.core.errors import DataError
+from ncfm.core.seeding import generator
+from ncfm.core.store import save_tensors
 from ncfm.datasets.split import load_split
-from ncfm.distilled import save_set
-from ncfm.errors import DataError
-from ncfm.multiformation import decode, tile
-from ncfm.seeding import generator
+from ncfm.method.distilled import save_set
+from ncfm.method.multiformation import decode, tile
 
 
 def blocks(count: int, factor: int, size: int = 8) -> torch.Tensor:

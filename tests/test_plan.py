@@ -11,16 +11,17 @@ import torch
 from helpers import CHANNELS, CLASSES, NETWORK, PER_CLASS, RESOLUTION, TINY_DISTILL, run_pretrain, write_dataset
 from torch.utils.flop_counter import FlopCounterMode
 
-from ncfm import campaign, cli, costs
+from ncfm import cli
+from ncfm.campaign import campaign, costs
+from ncfm.campaign.plan import plan, plan_text, reported_seconds, seconds_of
+from ncfm.core.params import DistillParams, EvaluateParams, PretrainParams
+from ncfm.core.seeding import generator
 from ncfm.datasets.catalogue import facts_of
 from ncfm.datasets.split import load_split
-from ncfm.distill import Distillation
-from ncfm.extractors import Pool
+from ncfm.method.distillation import Distillation
+from ncfm.method.pool import Pool
+from ncfm.method.training import train
 from ncfm.models.registry import ARCHITECTURES, build
-from ncfm.params import DistillParams, EvaluateParams, PretrainParams
-from ncfm.plan import plan, plan_text, reported_seconds, seconds_of
-from ncfm.seeding import generator
-from ncfm.training import train
 
 ROOT = Path(__file__).parent.parent
 MEASURED = ROOT / "benchmarks/results/cpu-2"
@@ -175,7 +176,7 @@ def test_the_plan_of_the_paper_knows_every_cell_and_each_artefact(monkeypatch, c
 def test_a_network_without_a_formula_is_said_to_have_none(monkeypatch):
     monkeypatch.chdir(ROOT)
     chosen = campaign.load("tiny")
-    monkeypatch.setattr("ncfm.plan.network_work", lambda *_: None)
+    monkeypatch.setattr("ncfm.campaign.plan.network_work", lambda *_: None)
     text = plan_text(chosen)
     assert "Without an estimate, and not in the sums: 4 cells" in text
     assert [line.split()[-1] for line in text.splitlines() if line.startswith(("pretrain", "evaluate"))] == ["?", "?"]

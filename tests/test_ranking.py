@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from test_report import evaluate, make, read, run
 
-from ncfm.report.ranking import augmentation_robust_score, label_robust_score, normalised
+from ncfm.report.tables.ranking import augmentation_robust_score, label_robust_score, normalised
 
 CAMPAIGN = """
 architectures: [convnet-3]

@@ -10,14 +10,16 @@ import pytest
 import torch
 import yaml
 
-from ncfm import campaign, cli, layout
-from ncfm.artifacts import read_json, save_tensors, write_json, write_text
-from ncfm.layout import Cell
-from ncfm.params import DistillParams, EvaluateParams
+from ncfm import cli
+from ncfm.campaign import campaign
+from ncfm.core import layout
+from ncfm.core.layout import Cell
+from ncfm.core.params import DistillParams, EvaluateParams
+from ncfm.core.store import read_json, save_tensors, write_json, write_text
 from ncfm.report.build import OUTPUTS
-from ncfm.report.comparison import PROTOCOLS, RECIPES
-from ncfm.report.intervals import interval, judge, margin
-from ncfm.report.tables import latex_escape
+from ncfm.report.tables.results import latex_escape
+from ncfm.report.verdicts.comparison import PROTOCOLS, RECIPES
+from ncfm.report.verdicts.intervals import interval, judge, margin
 
 REPOSITORY = Path(__file__).parent.parent
 HARDWARE = {"cpu": "Made_up & Co 100%", "cores": 2, "threads": 2, "memory_gib": 8.0, "gpu": None}

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from test_report import REPOSITORY, make, read, run
 
-from ncfm import campaign, layout
-from ncfm.artifacts import read_json, write_json, write_text
-from ncfm.errors import DataError, ParamsError
-from ncfm.plan import seconds_of
-from ncfm.report.search import rank_correlation
+from ncfm.campaign import campaign
+from ncfm.campaign.plan import seconds_of
+from ncfm.core import layout
+from ncfm.core.errors import DataError, ParamsError
+from ncfm.core.store import read_json, write_json, write_text
+from ncfm.report.tables.search import rank_correlation
 
 
 def test_it_trains_every_network_of_the_grid_and_they_learn(data, coreset, tmp_path):

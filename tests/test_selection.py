@@ -10,17 +10,17 @@ import torch
 from torch.nn.functional import avg_pool2d
 
 import ncfm
-from ncfm.artifacts import load_tensors, save_tensors
+from ncfm.core.errors import DataError, ParamsError
+from ncfm.core.params import SelectParams
+from ncfm.core.seeding import generator
+from ncfm.core.store import load_tensors, save_tensors
 from ncfm.datasets.split import load_split
-from ncfm.errors import DataError, ParamsError
-from ncfm.extractors import Pool
-from ncfm.params import SelectParams
-from ncfm.seeding import generator
-from ncfm.selection import RULES, select
-from ncfm.selection.forgetting import forgetting_events, watched_training
-from ncfm.selection.herding import herd
-from ncfm.selection.k_center import farthest_first
-from ncfm.selection.request import Request
+from ncfm.method.pool import Pool
+from ncfm.stages.select import RULES, select
+from ncfm.stages.select.forgetting import forgetting_events, watched_training
+from ncfm.stages.select.herding import herd
+from ncfm.stages.select.k_center import farthest_first
+from ncfm.stages.select.request import Request
 
 CORESETS = [rule for rule in RULES if rule != "all"]
 
@@ -125,7 +125,7 @@ def test_forgetting_chooses_the_most_forgotten(data, pool, monkeypatch):
     often, once = [rows[7].item() for rows in split.by_class], [rows[3].item() for rows in split.by_class]
     events[::2, often] = True
     events[0, once] = True
-    monkeypatch.setattr("ncfm.selection.forgetting.watched_training", lambda request: events)
+    monkeypatch.setattr("ncfm.stages.select.forgetting.watched_training", lambda request: events)
     params, where = SelectParams(rule="forgetting"), torch.device("cpu")
     request = Request(params, split, 3, 0, generator("draws"), Pool(pool, where))
     chosen = [rows.tolist() for rows in RULES["forgetting"](request)]

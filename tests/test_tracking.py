@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from ncfm import tracking
-from ncfm.artifacts import read_json, write_json, write_text
-from ncfm.errors import NcfmError
-from ncfm.records import Record
+from ncfm.core.errors import NcfmError
+from ncfm.core.store import read_json, write_json, write_text
+from ncfm.run import tracking
+from ncfm.run.record import Record
 
 NAMES = {"dataset": "digits", "ipc": 1, "method": "paper", "seed": 0}
 PARAMS = {"iterations": 4, "psi": {"steps": 2}, "long": "x" * 7000}
@@ -162,8 +162,9 @@ def test_runs_of_one_cell_share_a_parent() -> None:
 CHILD = """
 import os, signal, sys
 from pathlib import Path
-from ncfm import cli, tracking
-from ncfm.params import PrepareParams
+from ncfm.run import tracking
+from ncfm import cli
+from ncfm.core.params import PrepareParams
 
 tracking.PATIENCE = 0.0
 signal.signal(signal.SIGTERM, cli._terminated)

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from ncfm.artifacts import load_tensors, read_json
+from ncfm.core.errors import DataError, DivergenceError
+from ncfm.core.params import EvaluateParams, PretrainParams
+from ncfm.core.seeding import derive_seed, generator
+from ncfm.core.store import load_tensors, read_json
 from ncfm.datasets.split import load_split
-from ncfm.errors import DataError, DivergenceError
-from ncfm.evaluate import look_epochs, summary
-from ncfm.extractors import Pool
+from ncfm.method.pool import Pool
+from ncfm.method.training import accuracy, learning_rate, train
 from ncfm.models.registry import build
-from ncfm.params import EvaluateParams, PretrainParams
-from ncfm.seeding import derive_seed, generator
-from ncfm.training import accuracy, learning_rate, train
+from ncfm.stages.evaluate import look_epochs, summary
 
 CPU = torch.device("cpu")
 
@@ -166,7 +166,7 @@ def stored(data, pool, tmp_path):
 
 def test_evaluation_keeps_last_and_best_of_every_network(data, stored, tmp_path, monkeypatch):
     looks = iter([10.0, 50.0, 30.0, 40.0, 20.0, 40.0, 5.0, 6.0, 7.0])
-    monkeypatch.setattr("ncfm.evaluate.accuracy", lambda network, split: next(looks))
+    monkeypatch.setattr("ncfm.stages.evaluate.accuracy", lambda network, split: next(looks))
     monkeypatch.setattr("torch.get_num_threads", lambda: 1)  # one network after the other
     content = read_json(helpers.run_evaluate(data, stored, tmp_path / "e.json", epochs=6, looks=3, networks=3))
     assert content["training_images"] == 3 * 2 * 4

@@ -13,14 +13,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from test_report import CIFAR, DIGITS, HARDWARE, evaluate, make, read, run
 
-from ncfm import campaign
-from ncfm.artifacts import read_json, write_json
-from ncfm.layout import Cell
-from ncfm.report import artefacts
+from ncfm.campaign import campaign
+from ncfm.core.layout import Cell
+from ncfm.core.store import read_json, write_json
 from ncfm.report.collect import Collected, collect, read_contents
+from ncfm.report.figures.paper import panels_of
 from ncfm.report.page import SECTIONS
-from ncfm.report.paper_figures import panels_of
-from ncfm.report.verdicts import COSTS, QUOTED, VERDICTS, read_reported, touches, verdict_table
+from ncfm.report.tables import paper as artefacts
+from ncfm.report.verdicts.verdicts import COSTS, QUOTED, VERDICTS, read_reported, touches, verdict_table
 
 RESULTS = Path("results/made-up")
 VOID = {"meta", "img"}

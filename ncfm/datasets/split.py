@@ -10,8 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ncfm.artifacts import load_tensors, read_metadata
-from ncfm.errors import DataError
+from ncfm.core.errors import DataError
+from ncfm.core.store import load_tensors, read_metadata
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from ncfm.artifacts import sha256
+from ncfm.core.errors import DataError
+from ncfm.core.store import sha256
 from ncfm.datasets.catalogue import DatasetFacts
 from ncfm.datasets.image_files import Archive, Files, class_images, decoder, find_folder, load_classes
 from ncfm.datasets.sources import Loaded, Source
-from ncfm.errors import DataError
 
 FOLDER = "tiny-imagenet-200"
 ARCHIVES = {"tinyimagenet": f"{FOLDER}.zip", "tinyimagenet-slice": f"{FOLDER}-slice.zip"}

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ncfm.artifacts import storage_errors
+from ncfm.core.errors import DataError
+from ncfm.core.store import storage_errors
 from ncfm.datasets.catalogue import DatasetFacts
 from ncfm.datasets.sources import Loaded, Source, one_line
-from ncfm.errors import DataError
 
 SILENCE_SECONDS = 10.0  # of the official server, before it counts as out of reach
 MNIST_BORDER = 2  # pixels on each side: 28 x 28 becomes 32 x 32
@@ -119,7 +119,7 @@ _UNREADABLE = (OSError, RuntimeError, ValueError, TypeError, AssertionError)
 
 
 def _kind(facts: DatasetFacts) -> tuple[Any, _Family]:
-    from ncfm.torchvision_shim import torchvision
+    from ncfm.core.torchvision_shim import torchvision
 
     name, family = _KINDS[facts.name]
     return getattr(torchvision.datasets, name), family

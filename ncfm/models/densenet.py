@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from ncfm.core.torchvision_shim import torchvision
 from ncfm.models.base import Network, scaled
-from ncfm.torchvision_shim import torchvision
 
 
 class DenseNet121(Network):

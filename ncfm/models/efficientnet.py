@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from ncfm.core.torchvision_shim import torchvision
 from ncfm.models.base import FULL_WIDTH, Network
-from ncfm.torchvision_shim import torchvision
 
 # Table 1 of the paper: expansion, kernel, stride, channels taken and made, layers.
 STAGES = (

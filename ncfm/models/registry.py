@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from ncfm.errors import ParamsError, one_of
+from ncfm.core.errors import ParamsError, one_of
 
 if TYPE_CHECKING:
     import torch
@@ -104,7 +104,7 @@ def build(
     Raises:
         ParamsError: for an unknown name, or a resolution or normalisation that it cannot take.
     """
-    from ncfm.initialisation import build_module
+    from ncfm.models.initialisation import build_module
 
     if arch not in ARCHITECTURES:
         raise ParamsError(one_of("architecture", arch, ARCHITECTURES))

@@ -5,19 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ncfm.artifacts import write_json, write_text
-from ncfm.params import ReportParams
-from ncfm.records import Record
-from ncfm.report import artefacts, figures, tables
+from ncfm.core.params import ReportParams
+from ncfm.core.store import write_json, write_text
 from ncfm.report.collect import collect
-from ncfm.report.continual import NOTE as CONTINUAL_NOTE
-from ncfm.report.continual import collect_courses, continual_markdown, continual_table, shown_courses, write_courses
+from ncfm.report.figures import figures
+from ncfm.report.figures.paper import write_paper
 from ncfm.report.page import page
-from ncfm.report.paper_figures import write_paper
-from ncfm.report.ranking import ranking_markdown, ranking_table
-from ncfm.report.search import collect_searches, search_markdown, search_table, write_searches
-from ncfm.report.verdict_text import verdicts_markdown
-from ncfm.report.verdicts import read_reported, touches, verdict_table
+from ncfm.report.tables import paper as artefacts
+from ncfm.report.tables import results as tables
+from ncfm.report.tables.continual import NOTE as CONTINUAL_NOTE
+from ncfm.report.tables.continual import (
+    collect_courses,
+    continual_markdown,
+    continual_table,
+    shown_courses,
+    write_courses,
+)
+from ncfm.report.tables.ranking import ranking_markdown, ranking_table
+from ncfm.report.tables.search import collect_searches, search_markdown, search_table, write_searches
+from ncfm.report.verdicts.text import verdicts_markdown
+from ncfm.report.verdicts.verdicts import read_reported, touches, verdict_table
+from ncfm.run.record import Record
 
 OUTPUTS = (
     *("tables/results.csv", "tables/results.md", "tables/results.tex"),
@@ -35,7 +43,7 @@ def report(params: ReportParams, contents: dict[str, Any], results: Path, record
 
     Args:
         params: what the tables show.
-        contents: what there is to show: ``report_contents`` in ncfm/campaign.py.
+        contents: what there is to show: ``report_contents`` in ncfm/campaign/campaign.py.
         results: the campaign's folder.
         record: the stage's record.
 
@@ -90,7 +98,7 @@ def artefact_report(contents: dict[str, Any], results: Path, record: Record) -> 
     our own cells (accuracies, continual learning, or a search); the Markdown and the LaTeX hold all of them.
 
     Args:
-        contents: what the artefact has: ``report_contents`` in ncfm/campaign.py.
+        contents: what the artefact has: ``report_contents`` in ncfm/campaign/campaign.py.
         results: the campaign's folder.
         record: the stage's record.
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ncfm import layout
-from ncfm.artifacts import read_json, read_metadata
-from ncfm.errors import DataError, ParamsError
-from ncfm.layout import Cell
+from ncfm.core import layout
+from ncfm.core.errors import DataError, ParamsError
+from ncfm.core.layout import Cell
+from ncfm.core.store import read_json, read_metadata
 
 Values = dict[str, Any]
 
@@ -100,7 +100,7 @@ def collect(contents: Values, results: Path) -> Collected:
     """Read the results that ``contents`` lists.
 
     Args:
-        contents: what there is to show: ``report_contents`` in ncfm/campaign.py.
+        contents: what there is to show: ``report_contents`` in ncfm/campaign/campaign.py.
         results: the campaign's folder.
 
     Raises:
@@ -172,7 +172,7 @@ class Seeds:
 
 
 def seeds_together(contents: Values, results: Path, stage: str) -> list[Seeds]:
-    """Return the tests that ``contents`` lists for one of the stages :data:`~ncfm.layout.TESTS`, seeds together."""
+    """Return the tests that ``contents`` lists for one of the stages that test sets, seeds together."""
     files = _Files(contents["campaign"], results)
     groups: dict[tuple[Any, ...], list[Values]] = {}
     for names in _listed(contents, stage):
@@ -203,7 +203,7 @@ def opened(path: Path, names: Values, what: str, holds: str = "results") -> Iter
 
 
 class _Files:
-    """Finds a campaign's files by ncfm/layout.py below any folder, and checks what it reads."""
+    """Finds a campaign's files by ncfm/core/layout.py below any folder, and checks what it reads."""
 
     def __init__(self, campaign: str, results: Path) -> None:
         self.campaign, self.results = campaign, results

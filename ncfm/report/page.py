@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from ncfm.layout import RELEASED
-from ncfm.report import tables, verdict_text
+from ncfm.core.layout import RELEASED
 from ncfm.report.collect import Collected, Row, Values
-from ncfm.report.verdicts import VERDICTS
+from ncfm.report.tables import results as tables
+from ncfm.report.verdicts import text as verdict_text
+from ncfm.report.verdicts.verdicts import VERDICTS
 
 STYLE = Path(__file__).with_name("page.css")
 NUMBERS = ("IPC", "difference", "make set (s)", "evaluate (s)", "between seeds", *VERDICTS, "all")
@@ -45,8 +46,8 @@ def page(
 
     Args:
         collected: what the campaign has.
-        results: of :func:`~ncfm.report.tables.results_table`.
-        verdicts: of :func:`~ncfm.report.verdicts.verdict_table`.
+        results: of :func:`~ncfm.report.tables.results.results_table`.
+        verdicts: of :func:`~ncfm.report.verdicts.verdicts.verdict_table`.
         touched: marks the verdicts about the campaign's data sets.
         figures: those of :data:`FIGURES` that have something to show.
     """

@@ -1,0 +1,1 @@
+"""Campaigns: from params files to cells, plans and costs."""

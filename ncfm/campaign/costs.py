@@ -1,0 +1,227 @@
+"""What a stage costs before it runs: its arithmetic in closed form, and the seconds that a device needs for it.
+
+Pure functions of params and facts; nothing here imports torch. seconds = FLOP / rate of the heaviest layer
++ activations / rate of all that is no convolution (normalisation, pooling, augmentation) + steps x overhead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil
+
+from ncfm.core.params import ComputeParams, CurateParams, DistillParams, EvaluateProtocol, NetworkParams, PretrainParams
+from ncfm.datasets.catalogue import DatasetFacts
+from ncfm.models.registry import ARCHITECTURES
+
+PER_COMPONENT = 16  # frequencies to a component of the scale mixture: ncfm/method/frequencies.py
+STEP_SECONDS = 0.005  # overhead of one optimiser step: Python and kernel launches (assumed)
+
+
+@dataclass(frozen=True)
+class Work:
+    """An amount of work: floating point operations (two to a multiply-add), activations passed, optimiser steps."""
+
+    flop: float = 0.0
+    activations: float = 0.0
+    steps: float = 0.0
+
+    def __add__(self, other: Work) -> Work:
+        return Work(self.flop + other.flop, self.activations + other.activations, self.steps + other.steps)
+
+    def __mul__(self, times: float) -> Work:
+        return Work(self.flop * times, self.activations * times, self.steps * times)
+
+
+@dataclass(frozen=True)
+class NetworkWork:
+    """One image's way through a network.
+
+    Attributes:
+        first, others: FLOP of the first convolution and of the other ones, forward.
+        head: FLOP of the linear head, forward.
+        activations: outputs of all convolutions.
+        features: D, the length of one image's features.
+        parameters: number of weights.
+    """
+
+    first: float
+    others: float
+    head: float
+    activations: float
+    features: int
+    parameters: int
+
+    @property
+    def body(self) -> float:
+        """FLOP from an image to its features."""
+        return self.first + self.others
+
+
+# One image of 3 x 32 x 32 at width 128, counted by torch's FlopCounterMode (tests/test_plan.py counts some again): the
+# first layer, the others, activations (outputs of convolutions; of ViT of its linear layers), features, parameters.
+# The head and its parameters are added for the number of classes.
+COUNTED = {
+    "alexnet": NetworkWork(19660800, 470286336, 0, 221184, 3072, 1841472),
+    "vgg-11": NetworkWork(3538944, 301989888, 0, 151552, 512, 9225984),
+    "resnet-18": NetworkWork(3538944, 1107296256, 0, 614400, 512, 11168832),
+    "resnet-ap-10": NetworkWork(1769472, 220200960, 0, 356352, 256, 1226400),
+    "densenet-121": NetworkWork(3538944, 1773142016, 0, 2056192, 1024, 6946048),
+    "efficientnet-b0": NetworkWork(1769472, 62163712, 0, 559356, 1280, 4007548),
+    "vit-tiny": NetworkWork(1179648, 690094080, 0, 1347840, 192, 5360832),
+}
+FLATTENED = ("alexnet", "vgg-11")  # their features are the whole last map; those of the others a mean of it
+
+
+def network_work(arch: str, facts: DatasetFacts, width: int, norm: str) -> NetworkWork | None:
+    """Return the work of one image in a network, or None for an architecture that nothing is known of here.
+
+    Block b of a ConvNet convolves 3 x 3 at resolution r / 2^b: 2 * 9 * c_in * c_out * (r / 2^b)^2 FLOP. The others are
+    :data:`COUNTED`, scaled by (width / 128)^2 and (resolution / 32)^2, which is too much above 32 for the two that
+    shrink their images first (EfficientNet, ViT).
+    """
+    if arch in COUNTED:
+        return _scaled(arch, facts, width)
+    if arch not in ARCHITECTURES or not arch.startswith("convnet-"):
+        return None
+    convolutions, activations, parameters = [], 0, 0
+    channels, resolution = facts.channels, facts.resolution
+    for _ in range(ARCHITECTURES[arch].options["depth"]):
+        convolutions.append(2 * 9 * channels * width * resolution**2)
+        activations += width * resolution**2
+        parameters += 9 * channels * width + width + (0 if norm == "none" else 2 * width)
+        channels, resolution = width, resolution // 2
+    features = width * resolution**2
+    parameters += (features + 1) * facts.classes
+    return NetworkWork(
+        convolutions[0], sum(convolutions[1:]), 2 * features * facts.classes, activations, features, parameters
+    )
+
+
+def _scaled(arch: str, facts: DatasetFacts, width: int) -> NetworkWork:
+    one, wide, area = COUNTED[arch], width / 128, (facts.resolution / 32) ** 2
+    features = round(one.features * wide * (area if arch in FLATTENED else 1))
+    head = 2 * features * facts.classes
+    first, others = one.first * wide * area * facts.channels / 3, one.others * wide**2 * area
+    parameters = round(one.parameters * wide**2) + (features + 1) * facts.classes
+    return NetworkWork(first, others, head, one.activations * wide * area, features, parameters)
+
+
+def distillation(params: DistillParams, facts: DatasetFacts, network: NetworkWork, ipc: int) -> Work:
+    """Return the work of a whole distillation (method.md section 5).
+
+    Real images pass forward only; synthetic ones forward and back to the pixels, for matching and for calibration.
+    NCFD multiplies features with frequencies, D * F * 2 FLOP an image, and back to the features and, where psi
+    ascends, to the frequencies; psi is three D x D layers on F / 16 rows.
+    """
+    classes, frequencies = facts.classes, params.num_frequencies
+    real = classes * min(params.batch_real, ceil(facts.images("train") / classes))
+    synthetic = classes * ipc * params.factor**2
+    passes = 3 if params.recompute else 2
+    flop = real * network.body + synthetic * passes * network.body
+    activations = (real + synthetic * passes) * network.activations
+    if params.calibration:
+        flop += synthetic * (passes * network.body + 2 * network.head)
+        activations += synthetic * passes * network.activations
+    turns = 1 if params.update == "joint" else classes
+    if params.discrepancy == "ncfd":
+        learned = params.frequencies == "mixture"
+        again = passes - 2  # what recomputation adds: only where a gradient comes back
+        products = real * (2 + again if learned else 1) + synthetic * (3 + again if learned else 2 + again)
+        flop += products * 2 * network.features * frequencies
+        if params.frequencies != "gaussian":
+            rows = max(2, frequencies // PER_COMPONENT)
+            # Back to every layer's weights, and to the inputs of all layers but the first.
+            flop += turns * 2 * rows * network.features**2 * (3 + (5 if learned else 0))
+    steps = 2 * classes  # each class is drawn, augmented and compared on its own, in joint steps too
+    return Work(flop, activations, steps) * params.iterations
+
+
+def training(params: NetworkParams, network: NetworkWork, images: int) -> Work:
+    """Return the work of training one network: forward, and back to all weights and all inputs but the images."""
+    flop = images * (3 * (network.body + network.head) - network.first)
+    return Work(flop, 2 * images * network.activations, ceil(images / params.batch)) * params.epochs
+
+
+def testing(network: NetworkWork, images: int) -> Work:
+    """Return the work of one pass over ``images`` test images."""
+    return Work(images * (network.body + network.head), images * network.activations)
+
+
+def pretraining(params: PretrainParams, facts: DatasetFacts, network: NetworkWork) -> Work:
+    """Return the work of the whole extractor pool."""
+    return (training(params, network, facts.images("train")) + testing(network, facts.images("test"))) * params.pool
+
+
+def evaluation(params: EvaluateProtocol, facts: DatasetFacts, network: NetworkWork, images: int) -> Work:
+    """Return the work of one evaluation: ``params.networks`` networks trained on ``images`` decoded images."""
+    one = training(params, network, images) + testing(network, facts.images("test")) * min(params.looks, params.epochs)
+    return one * params.networks
+
+
+def curation(params: CurateParams, network: NetworkWork, images: int, pool: int) -> Work:
+    """Return the work of a curation: the teachers look once at all ``images`` decoded ones, fine-tuning at each step.
+
+    ``pool`` is the number of networks there are; fine-tuning goes forward and back to the pixels.
+    """
+    teachers = 1 if params.labels == "released" else min(params.teachers or pool, pool)
+    step = Work(2 * images * (network.body + network.head), 2 * images * network.activations, 1)
+    return testing(network, images) * teachers + step * params.finetune
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device's rates.
+
+    Attributes:
+        name: as printed.
+        flop_rate: FLOP per second in convolutions, by precision.
+        activation_rate: activations per second in all that is no convolution, by (precision, compiled).
+        measured: whether this project has measured the rates; else they are assumptions.
+        source: where the rates are from.
+    """
+
+    name: str
+    flop_rate: Mapping[str, float]
+    activation_rate: Mapping[tuple[str, bool], float]
+    measured: bool
+    source: str
+
+    def seconds(self, work: Work, params: ComputeParams) -> float:
+        """Return the seconds that the device needs for ``work``."""
+        arithmetic = work.flop / self.flop_rate[params.precision]
+        rest = work.activations / self.activation_rate[params.precision, params.compile]
+        return arithmetic + rest + work.steps * STEP_SECONDS
+
+
+# Rates of the heaviest layer and the slowest of three benchmarks (a distillation, an extractor, an evaluation network)
+# in all else; tests/test_plan.py holds them to the files.
+CPU = Device(
+    "2 CPU cores",
+    {"float32": 2.256e11, "bfloat16": 4.764e11},
+    {
+        ("float32", False): 5.6e8,
+        ("float32", True): 8.0e8,
+        ("bfloat16", False): 5.2e8,
+        ("bfloat16", True): 9.6e8,
+    },
+    True,
+    "benchmarks/results/cpu-2 (two cores of an AMD EPYC with AVX-512 bfloat16, ConvNet-3 of width 128)",
+)
+
+
+def _assumed(name: str, bytes_per_second: float) -> Device:
+    """Return a GPU of the H100's arithmetic, by its data sheet and two assumptions.
+
+    Convolutions at 30% of the dense tensor-core peak (float32 as TF32); per activation 48 bytes moved in float32 and
+    24 in bfloat16, halved by compilation, at half of the memory's bandwidth.
+    """
+    moved = bytes_per_second / 2
+    rates = {("float32", False): moved / 48, ("float32", True): moved / 24}
+    rates |= {("bfloat16", False): moved / 24, ("bfloat16", True): moved / 12}
+    source = "data sheet and assumed shares of it (ncfm/campaign/costs.py); never measured by this project"
+    return Device(name, {"float32": 0.3 * 4.95e14, "bfloat16": 0.3 * 9.89e14}, rates, False, source)
+
+
+H100, H200 = _assumed("H100", 3.35e12), _assumed("H200", 4.8e12)
+DEVICES = (CPU, H100, H200)

@@ -1,0 +1,191 @@
+"""The form of `params/<campaign>.yaml`: what may stand where, each value checked where it stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from ncfm.core.errors import ParamsError
+from ncfm.core.layout import RELEASED
+from ncfm.core.params import (
+    STAGES,
+    Count,
+    CurateParams,
+    DistillParams,
+    EvaluateProtocol,
+    PrepareSource,
+    PretrainParams,
+    ReportParams,
+    SelectParams,
+)
+
+Item = TypeVar("Item", int, str)
+
+
+def _each_once(values: tuple[Item, ...]) -> tuple[Item, ...]:
+    if not values or len(set(values)) != len(values):
+        raise ValueError("must name at least one, and each once")
+    return values
+
+
+RESERVED_ARTEFACTS = (
+    *(*STAGES, "all", "artefact", "params", "metrics", "paper", "ranking", "results", "verdicts"),
+    *("accuracy", "grid", "history"),
+)
+Once = AfterValidator(_each_once)
+Name = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]*$")]  # it becomes a folder and a part of a DVC stage's name
+
+
+class Section(BaseModel):
+    """What a part of a params file changes: keys that it does not name stay unset."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    distill: DistillParams | None = None
+    select: SelectParams | None = None
+    curate: CurateParams | None = None
+    evaluate: EvaluateProtocol | None = None
+
+    def told(self, stage: str) -> dict[str, Any]:
+        """Return the values that this part names for a stage."""
+        values = getattr(self, stage)
+        return values.model_dump(exclude_unset=True) if values else {}
+
+
+class _DatasetSection(Section):
+    prepare: PrepareSource | None = None
+    pretrain: PretrainParams | None = None
+
+
+class DatasetEntry(_DatasetSection):
+    """A data set of a campaign: the IPCs to run, and what differs for it, or for it at one IPC."""
+
+    ipcs: Annotated[tuple[Count, ...], Once] = ()
+    by_ipc: dict[Count, Section] = {}
+
+
+class MethodEntry(Section):
+    """A method of a campaign: its stage, its seeds, and what differs for it. `like` starts from another method."""
+
+    like: str | None = None
+    stage: Literal["distill", "select", "curate"] | None = None
+    of: str | None = Field(None, description="with stage: curate, the method whose sets it curates")
+    label: str | None = Field(None, description="name in the tables; not taken over by `like`")
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Once] | None = None
+
+
+class ProtocolEntry(BaseModel):
+    """A protocol of evaluation: where it differs from what the rest of the file and the defaults say."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    evaluate: EvaluateProtocol | None = None
+
+
+def _named(protocols: Any) -> Any:
+    """Turn a list of names into the mapping that it is short for."""
+    if not isinstance(protocols, list):
+        return protocols
+    return {name: {} for name in _each_once(tuple(map(str, protocols)))}
+
+
+def _free(protocols: dict[str, ProtocolEntry]) -> dict[str, ProtocolEntry]:
+    for name in protocols:  # files are called <arch>.<protocol>.json
+        if name == "record" or name.startswith("steps"):
+            raise ValueError(f"names a protocol {name!r}, whose files would be taken for others")
+    return protocols
+
+
+class ContinualEntry(BaseModel):
+    """Continual learning: in how many steps, on the sets of which methods, trained under which protocol."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: Annotated[tuple[Count, ...], Once]
+    methods: Annotated[tuple[str, ...], Once]
+    protocol: str = RELEASED
+
+
+class SearchEntry(BaseModel):
+    """Architecture search: a grid of ConvNets, on the sets of which methods, trained under which protocol."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    depths: Annotated[tuple[Count, ...], Once]
+    widths: Annotated[tuple[Count, ...], Once]
+    norms: Annotated[tuple[str, ...], Once]
+    methods: Annotated[tuple[str, ...], Once]
+    protocol: str = RELEASED
+
+
+class ArtefactEntry(BaseModel):
+    """A table or figure: which of the cells that the campaign declares it is made of.
+
+    ``architectures``: where none are named, each data set's own, the network of its extractors. With ``continual`` its
+    cells are the campaign's continual learning on these methods, with ``search`` its architecture search, and nothing
+    else is evaluated.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    datasets: Annotated[dict[str, Annotated[tuple[Count, ...], Once]], Field(min_length=1)]
+    methods: Annotated[tuple[str, ...], Once]
+    architectures: Annotated[tuple[str, ...], Once] = ()
+    protocols: Annotated[tuple[str, ...], Once] = ()
+    continual: bool = False
+    search: bool = False
+
+
+def _own_names(artefacts: dict[str, ArtefactEntry]) -> dict[str, ArtefactEntry]:
+    for name in artefacts:  # rules of the Snakefile and files in tables/ have these names
+        if name in RESERVED_ARTEFACTS:
+            raise ValueError(f"names an artefact {name!r} (allowed: any but {', '.join(RESERVED_ARTEFACTS)})")
+    return artefacts
+
+
+class CampaignFile(_DatasetSection):
+    """The whole of one params file."""
+
+    title: str = ""
+    report: ReportParams | None = None
+    architectures: Annotated[tuple[str, ...], Once] = ()
+    protocols: Annotated[dict[Name, ProtocolEntry], BeforeValidator(_named), AfterValidator(_free)] = {}
+    continual: ContinualEntry | None = None
+    search: SearchEntry | None = None
+    artefacts: Annotated[dict[Name, ArtefactEntry], AfterValidator(_own_names)] = {}
+    datasets: dict[str, DatasetEntry] = {}
+    methods: dict[Name, MethodEntry] = {}
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, which would keep the last of two equal keys without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"the key {key.value!r} stands there twice", problem_mark=key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path) -> Any:
+    """Return what a YAML file says; nothing is an empty mapping. Raises :class:`ParamsError`, also for a key twice."""
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except FileNotFoundError as error:
+        raise ParamsError(f"{path}: no such file; run `ncfm use NAME` or restore it from git") from error
+    except OSError as error:
+        raise ParamsError(f"{path}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        reason = f"line {mark.line + 1}: {error.problem}" if mark else str(error)  # type: ignore[union-attr]
+        raise ParamsError(f"{path}: not valid YAML ({' '.join(reason.split())})") from error
+    return {} if values is None else values

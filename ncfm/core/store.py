@@ -1,0 +1,198 @@
+"""Artifacts on disk: safetensors and JSON, written beside the target and renamed, so nothing is ever half-written."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from safetensors import SafetensorError, safe_open
+
+from ncfm.core.errors import DataError, StorageError
+
+if TYPE_CHECKING:
+    import torch
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's write errors on ``path`` into one-line :class:`StorageError` messages."""
+    try:
+        yield
+    except OSError as error:
+        reasons = {
+            errno.ENOSPC: "the disk is full; free some space and run again, finished stages are kept",
+            errno.EDQUOT: "the disk quota is used up; free some space and run again, finished stages are kept",
+            errno.EACCES: "no permission to write there",
+            errno.EPERM: "no permission to write there",
+            errno.EROFS: "the file system is read-only",
+            errno.ENOTDIR: "a part of the path is a file, not a folder",
+            errno.EEXIST: "a part of the path is a file, not a folder",
+            errno.EISDIR: "a folder of that name is in the way",
+            errno.ENOENT: "its folder does not exist and cannot be made",
+            errno.ENAMETOOLONG: "the name is too long",
+            errno.EIO: "the disk reports a fault",
+        }
+        if error.errno not in reasons:
+            raise
+        raise StorageError(f"{path}: cannot be written: {reasons[error.errno]}") from error
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; on success it is renamed onto ``path``, on failure it is removed.
+
+    Raises:
+        StorageError: where the folder cannot be made or written, or the disk is full.
+    """
+    target = Path(path)
+    with storage_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=f".tmp{target.suffix}", dir=target.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            temporary.chmod(0o666 & ~_umask())
+            yield temporary
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: str | Path) -> None:
+    """Make the folder of ``path`` and try to write there: better before hours of computing than after."""
+    target = Path(path)
+    with storage_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write ``text`` atomically as UTF-8. Raises :class:`StorageError`."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_with(path: str | Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write atomically through a callback that is handed an open binary file. Raises :class:`StorageError`."""
+    with replacing(path) as temporary, temporary.open("wb") as stream:
+        write(stream)
+
+
+def json_text(value: Any) -> str:
+    """Return the one JSON text this project writes for ``value``: sorted keys, two-space indent, final newline."""
+    return json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write ``value`` atomically as JSON. Raises :class:`StorageError`."""
+    write_text(path, json_text(value))
+
+
+def write_json_if_changed(path: str | Path, value: Any) -> bool:
+    """Write JSON only where the bytes differ, so that unchanged files keep their time stamp. True if written."""
+    target, text = Path(path), json_text(value)
+    try:
+        if target.read_text(encoding="utf-8") == text:
+            return False
+    except (OSError, UnicodeDecodeError):
+        pass
+    write_text(target, text)
+    return True
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file. Raises :class:`DataError` where it is missing or torn."""
+    source = Path(path)
+    try:
+        return json.loads(source.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"{source}: no such file; run the stage that writes it first") from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise DataError(f"{source}: not a readable JSON file ({error}); delete it and run its stage again") from error
+
+
+def save_tensors(path: str | Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> None:
+    """Write tensors and their metadata atomically as one safetensors file.
+
+    Args:
+        path: the target.
+        tensors: name to tensor; they are moved to the CPU and made contiguous.
+        metadata: JSON-able values, kept under their names.
+
+    Raises:
+        StorageError: where the target cannot be written.
+    """
+    from safetensors.torch import save
+
+    ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    # One key: the format writes several keys in an order that changes from process to process, and equal content
+    # must give equal bytes.
+    text = {"ncfm": json.dumps(metadata, sort_keys=True)}
+    write_with(path, lambda stream: stream.write(save(ready, metadata=text)))
+
+
+def read_metadata(path: str | Path) -> dict[str, Any]:
+    """Read only the metadata of a file that :func:`save_tensors` wrote. Raises :class:`DataError`."""
+    with _opened(path) as stream:
+        return json.loads((stream.metadata() or {}).get("ncfm", "{}"))
+
+
+def load_tensors(
+    path: str | Path, device: str | torch.device = "cpu"
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Read a safetensors file: its tensors and its metadata. Raises :class:`DataError` where missing or torn."""
+    with _opened(path, str(device)) as stream:
+        metadata = json.loads((stream.metadata() or {}).get("ncfm", "{}"))
+        return {name: stream.get_tensor(name) for name in stream.keys()}, metadata  # noqa: SIM118 (not a dict)
+
+
+@contextmanager
+def _opened(path: str | Path, device: str = "cpu") -> Iterator[Any]:
+    source = Path(path)
+    try:
+        if not source.is_file():
+            raise DataError(f"{source}: no such file; run the stage that writes it first")
+        with safe_open(source, framework="pt", device=device) as stream:
+            yield stream
+    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+        raise DataError(
+            f"{source}: not a whole safetensors file ({error}); delete it and run its stage again"
+        ) from error
+
+
+def sha256(path: str | Path) -> str:
+    """Return the SHA-256 of a file's bytes in hexadecimal. Raises :class:`DataError` where it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with Path(path).open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file; run the stage that writes it first") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    return digest.hexdigest()
+
+
+def tensor_sha256(tensor: torch.Tensor) -> str:
+    """Return the SHA-256 of a tensor's dtype, shape and bytes: equal tensors give equal hashes, whatever the file."""
+    data = tensor.detach().cpu().contiguous()
+    digest = hashlib.sha256(f"{data.dtype} {tuple(data.shape)}".encode())
+    digest.update(data.flatten().numpy().data)  # a view: a large data set must not be in memory twice
+    return digest.hexdigest()

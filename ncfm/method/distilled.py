@@ -1,0 +1,138 @@
+"""Distilled sets on disk and in use: write one, read one, and train on it as on any torch data set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ncfm.core.errors import DataError
+from ncfm.core.store import load_tensors, save_tensors
+from ncfm.datasets.split import Normalisation, Split, load_split
+from ncfm.method.multiformation import decode
+
+
+def save_set(
+    path: Path,
+    images: Tensor | Sequence[Tensor],
+    split: Split,
+    factor: int,
+    names: Mapping[str, Any],
+    soft_labels: Tensor | None = None,
+) -> None:
+    """Write a distilled or selected set.
+
+    Args:
+        path: the `.safetensors` file.
+        images: stored images, (k, C, H, W) for each class: float32 pixels in [0, 1], or uint8 as in the data set.
+        split: the training split that the set stands for.
+        factor: tiles per side of each stored image.
+        names: dataset, ipc, method, seed.
+        soft_labels: class probabilities (factor^2 * classes * k, classes), a row per decoded image; none by default.
+    """
+    labels = torch.arange(split.classes).repeat_interleave(torch.tensor([len(one) for one in images]))
+    facts = {
+        "names": dict(names),
+        "dataset": split.dataset,
+        "factor": factor,
+        "classes": split.classes,
+        "label_names": list(split.label_names),
+        "mean": split.normalisation.mean.flatten().tolist(),
+        "std": split.normalisation.std.flatten().tolist(),
+    }
+    tensors = {"images": torch.cat(list(images)), "labels": labels}
+    if soft_labels is not None:
+        tensors["soft_labels"] = soft_labels
+    save_tensors(path, tensors, facts)
+
+
+class DistilledSet(Dataset[tuple[Tensor, int]]):
+    """Decoded, normalised training images with their labels.
+
+    Attributes:
+        stored: the stored images (N, C, H, W), float32 pixels in [0, 1], class by class.
+        pixels: the decoded training images (factor^2 * N, C, H, W), pixels in [0, 1].
+        images: the same, normalised with the data set's statistics: what a network trains on.
+        labels: (factor^2 * N,), int64.
+        soft_labels: class probabilities (factor^2 * N, classes) of a curated set, else None.
+        classes, label_names, names, factor: what the set is.
+    """
+
+    def __init__(
+        self, stored: Tensor, labels: Tensor, facts: Mapping[str, Any], soft_labels: Tensor | None = None
+    ) -> None:
+        self.stored = stored.float().div_(255) if stored.dtype == torch.uint8 else stored
+        self.factor = int(facts["factor"])
+        self.classes = int(facts["classes"])
+        self.label_names: list[str] = list(facts["label_names"])
+        self.names: dict[str, Any] = dict(facts["names"])
+        self.dataset = str(facts["dataset"])
+        self.pixels = decode(self.stored, self.factor)
+        self.labels = labels.repeat(self.factor**2)
+        self.soft_labels = soft_labels
+
+        def statistics(name: str) -> Tensor:
+            return torch.tensor(facts[name], dtype=torch.float32, device=stored.device).view(1, -1, 1, 1)
+
+        self.normalisation = Normalisation(statistics("mean"), statistics("std"))
+        self.images = self.normalisation(self.pixels)
+
+    @property
+    def targets(self) -> Tensor:
+        """What a network trains on: the soft labels where there are any, else the hard ones."""
+        return self.labels if self.soft_labels is None else self.soft_labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.images[index], int(self.labels[index])
+
+
+def load(path: str | Path, device: str | torch.device = "cpu") -> DistilledSet:
+    """Read a distilled set as a torch data set of decoded, normalised training images.
+
+    Args:
+        path: a `distilled.safetensors`.
+        device: where the images shall be.
+
+    Raises:
+        DataError: where the file is missing, torn, or no distilled set.
+    """
+    tensors, facts = load_tensors(path, device)
+    known = {"names", "dataset", "factor", "classes", "label_names", "mean", "std"}
+    missing = {"images", "labels"} - tensors.keys() | known - facts.keys()
+    if missing:
+        raise DataError(f"{path}: is not a distilled set ({', '.join(sorted(missing))} missing)")
+    found = DistilledSet(tensors["images"], tensors["labels"], facts, tensors.get("soft_labels"))
+    if found.soft_labels is not None and found.soft_labels.shape != (len(found), found.classes):
+        shape = tuple(found.soft_labels.shape)
+        raise DataError(f"{path}: holds soft labels {shape}, but {(len(found), found.classes)} are wanted")
+    return found
+
+
+def load_with_test(path: Path, data: Path, device: str | torch.device) -> tuple[Split, DistilledSet]:
+    """Read the test split of a data set, and a set to be tested on it.
+
+    Raises:
+        DataError: where one of them is missing or torn, or they do not belong together.
+    """
+    test, images = load_split(data, "test", device), load(path, device)
+    check_fits(images, path, test, data)
+    return test, images
+
+
+def check_fits(images: DistilledSet, path: Path, split: Split, data: Path) -> None:
+    """Raise :class:`DataError` where the set, read from ``path``, is not of the data set whose ``split`` is given."""
+    if images.dataset != split.dataset:
+        raise DataError(f"{path}: was made from {images.dataset}, but {data} holds {split.dataset}")
+    ours, theirs = ((one.classes, *of.shape[1:]) for one, of in ((images, images.stored), (split, split.images)))
+    if ours != theirs:  # a folder of images that was prepared anew has the same name
+        raise DataError(
+            f"{path}: was made from {ours[0]} classes of images {ours[1:]}, "
+            f"but {data} holds {theirs[0]} of {theirs[1:]}"
+        )

@@ -1,0 +1,75 @@
+"""The frequency arguments of the characteristic function: Gaussian, or learned by the sampling network psi.
+
+Shapes: F frequencies, D feature dimension, K components of the scale mixture.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ncfm.models.initialisation import build_module
+
+PER_COMPONENT = 16  # frequencies per component of the mixture: 1024 frequencies, 64 components (method.md section 2)
+Variant = Literal["gaussian", "mixture", "released"]
+
+
+class SamplingNetwork(nn.Module):
+    """psi: maps noise (K, D) to the scales (K, D) of a scale mixture of normals, each in (-1, 1) (paper section 4.2).
+
+    The tanh bounds the frequencies: without a bound the maximiser runs to infinity.
+    """
+
+    def __init__(self, dimension: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for _ in range(2):
+            layers += [nn.Linear(dimension, dimension), nn.BatchNorm1d(dimension), nn.LeakyReLU(0.2)]
+        layers += [nn.Linear(dimension, dimension), nn.BatchNorm1d(dimension), nn.Tanh()]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, noise_KD: Tensor) -> Tensor:
+        """Return the scales (K, D)."""
+        return self.layers(noise_KD)
+
+
+def build_sampling_network(dimension: int, generator: torch.Generator) -> SamplingNetwork:
+    """Build psi for features of ``dimension``, initialised from ``generator``, in training mode."""
+    return build_module(lambda: SamplingNetwork(dimension), generator).train()
+
+
+def draw_frequencies(
+    variant: Variant, count: int, dimension: int, generator: torch.Generator, psi: SamplingNetwork | None = None
+) -> Tensor:
+    """Draw the frequencies of one step.
+
+    Args:
+        variant: ``gaussian``: t ~ N(0, I). ``mixture``: t = sigma_psi(eps) * z with z ~ N(0, I), as the paper writes it
+            (section 4.2). ``released``: t = sigma_psi(eps) without z, so that only F / 16 frequencies are distinct, as
+            the authors' program computes it.
+        count: F, at least 1.
+        dimension: D.
+        generator: the source of eps and z; the frequencies are on its device.
+        psi: the sampling network; needed by the two learned variants, and differentiable through the result.
+
+    Returns:
+        (F, D).
+
+    Raises:
+        ValueError: where a learned variant is asked for without ``psi``.
+    """
+
+    def normal(rows: int) -> Tensor:
+        return torch.randn(rows, dimension, generator=generator, device=generator.device)
+
+    if variant == "gaussian":
+        return normal(count)
+    if psi is None:
+        raise ValueError(f"frequencies: {variant} needs the sampling network psi")
+    # At least two components: batch-norm has no variance over one row.
+    components = max(2, count // PER_COMPONENT)
+    repeats = -(-count // components)
+    scales_FD = psi(normal(components)).repeat_interleave(repeats, dim=0)[:count]
+    return scales_FD if variant == "released" else scales_FD * normal(count)

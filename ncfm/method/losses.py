@@ -1,0 +1,144 @@
+"""The losses of a distillation's iteration: the discrepancy of real and synthetic features, and the calibration.
+
+Shapes: C classes, K stored images per class, M = factor^2 K decoded ones, B real images, D features, F frequencies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torch.utils.checkpoint import checkpoint as checkpointed
+
+from ncfm.core.params import DistillParams
+from ncfm.datasets.split import Split
+from ncfm.method import augmentation, discrepancy
+from ncfm.method.multiformation import decode
+from ncfm.method.pool import Pool
+from ncfm.models.base import Network
+from ncfm.run.compute import accelerated, images_at_once, pieces
+
+Features = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one class sees in one iteration: its siamese augmentation, and the indices (B,) of its real images."""
+
+    drawn: augmentation.Draw
+    real: Tensor
+
+
+class Losses:
+    """Losses of the classes asked for, from draws made before. Nothing is drawn here.
+
+    ``stored`` is, wherever it is asked for, the stored synthetic images by class, each (K, c, h, w).
+
+    Args:
+        params: what to compute, and how much of it at once.
+        split: the training images.
+        pool: its blended network gives the features, its trained one the logits.
+    """
+
+    def __init__(self, params: DistillParams, split: Split, pool: Pool) -> None:
+        self.params, self.split = params, split
+        self.device = split.images.device
+        self.at_once = images_at_once(params, pool.facts["width"], split.resolution, self.device)
+        self.features = {
+            pool.blended: accelerated(pool.blended.features, params, self.device),
+            pool.trained: accelerated(pool.trained.forward, params, self.device),
+        }
+
+    def groups(self, labels: Sequence[int], ipc: int) -> list[Sequence[int]]:
+        """Return the classes in groups of equal size or one apart, each as many as pass a network at once, or one."""
+        size = max(1, self.at_once // (ipc * self.params.factor**2))
+        return [labels[piece] for piece in pieces(len(labels), size)] if labels else []
+
+    def matching(
+        self,
+        plan: Mapping[int, Batch],
+        stored: Mapping[int, Tensor],
+        extractor: Network,
+        frequencies_FD: Tensor | None,
+    ) -> Tensor:
+        """Return the scaled discrepancy, summed over the classes of ``plan``, of which there may be none.
+
+        Differentiable for the images and the frequencies. Each class has one siamese augmentation for its real and
+        synthetic images; no gradient passes the real side.
+        """
+        if not plan:
+            return torch.zeros((), device=self.device)
+        features = self.features[extractor]
+        synthetic = self.synthetic_features({label: batch.drawn for label, batch in plan.items()}, stored, features)
+        losses = []
+        for label, batch in plan.items():
+            real_1BD = self.real_features(batch, features)[None]
+            losses.append(self.discrepancy(real_1BD, synthetic[label][None], frequencies_FD))
+        return self.params.loss_scale * torch.cat(losses).sum()
+
+    @torch.no_grad()
+    def real_features(self, batch: Batch, features: Features) -> Tensor:
+        """Return the features to compare of a class's real images, (B, D), ``images_at_once`` at a time."""
+        found = []
+        for piece in pieces(len(batch.real), self.at_once):
+            images = self.split.normalisation(self.split.pixels(batch.real[piece]))
+            found.append(features(augmentation.apply(images, batch.drawn)))
+        return self.compared(torch.cat(found))
+
+    def synthetic_features(
+        self, drawn: Mapping[int, augmentation.Draw], stored: Mapping[int, Tensor], features: Features
+    ) -> dict[int, Tensor]:
+        """Return the features to compare of each class's synthetic images, (M, D)."""
+        outputs = self.pass_through(drawn, stored, features)
+        return {label: self.compared(output) for label, output in outputs.items()}
+
+    def compared(self, features_BD: Tensor) -> Tensor:
+        """Return features as the discrepancy takes them: of length 1, unless ``normalise_features`` is off."""
+        return discrepancy.normalise(features_BD) if self.params.normalise_features else features_BD
+
+    def pass_through(
+        self, drawn: Mapping[int, augmentation.Draw], stored: Mapping[int, Tensor], function: Features
+    ) -> dict[int, Tensor]:
+        """Return ``function`` of each class's decoded and augmented images, ``images_at_once`` at a time.
+
+        Classes share a call of the function where several fit.
+        """
+        together = torch.cat([self.recomputed(self.augmented, stored[label], one) for label, one in drawn.items()])
+        outputs = [self.recomputed(function, together[piece]) for piece in pieces(len(together), self.at_once)]
+        return dict(zip(drawn, torch.cat(outputs).chunk(len(drawn)), strict=True))
+
+    def augmented(self, stored_Kchw: Tensor, drawn: augmentation.Draw) -> Tensor:
+        """Return the decoded, normalised and augmented images of one class: (M, c, h, w)."""
+        return augmentation.apply(self.split.normalisation(decode(stored_Kchw, self.params.factor)), drawn)
+
+    def recomputed(self, function: Callable[..., Tensor], *arguments: Any) -> Tensor:
+        """Call ``function``; with ``recompute`` the backward pass calls it again, and its activations are not kept."""
+        if not self.params.recompute:
+            return function(*arguments)
+        return checkpointed(function, *arguments, use_reentrant=False, preserve_rng_state=False)
+
+    def discrepancy(self, real_CBD: Tensor, synthetic_CMD: Tensor, frequencies_FD: Tensor | None) -> Tensor:
+        """Return the chosen discrepancy of each class: (C,)."""
+        if self.params.discrepancy == "mmd":
+            return discrepancy.mmd(real_CBD, synthetic_CMD)
+        if self.params.discrepancy == "mse":
+            return discrepancy.mse(real_CBD, synthetic_CMD)
+        assert frequencies_FD is not None
+        return discrepancy.ncfd(real_CBD, synthetic_CMD, frequencies_FD, self.params.alpha, self.params.recompute)
+
+    def calibration(
+        self, drawn: Mapping[int, augmentation.Draw], stored: Mapping[int, Tensor], trained: Network
+    ) -> Tensor:
+        """Return the trained member's cross-entropy on the augmented synthetic images, summed over the classes.
+
+        In the released program, not in the paper (method.md section 5); ``calibration: 0`` switches it off.
+        """
+        if not drawn:
+            return torch.zeros((), device=self.device)
+        logits = self.pass_through(drawn, stored, self.features[trained])
+        targets = {label: torch.full((len(one),), label, device=self.device) for label, one in logits.items()}
+        return torch.stack([cross_entropy(logits[label], targets[label]) for label in drawn]).sum()

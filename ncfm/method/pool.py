@@ -1,0 +1,105 @@
+"""The extractor pool in use: blend the start and the end of a pretrained network at a step of distillation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from ncfm.core.errors import DataError, ParamsError
+from ncfm.core.seeding import generator
+from ncfm.core.store import load_tensors
+from ncfm.datasets.split import Split
+from ncfm.models.base import Network
+from ncfm.models.registry import build
+
+ENDS = ("initial", "trained")
+
+
+def load_pool(path: Path, data: Path, split: Split) -> Pool:
+    """Read a pool onto the device of ``split``, which was read from ``data``. Raises :class:`DataError` where the pool
+    was trained on another data set, is missing or torn.
+    """
+    pool = Pool(path, split.images.device)
+    check_pool(pool, path, split, data)
+    return pool
+
+
+def check_pool(pool: Pool, path: Path, split: Split, data: Path) -> None:
+    """Raise :class:`DataError` where the pool, read from ``path``, is not of the data set whose ``split`` is given."""
+    if pool.facts["dataset"] != split.dataset:
+        raise DataError(f"{path}: was trained on {pool.facts['dataset']}, but {data} holds {split.dataset}")
+    for name in ("classes", "channels", "resolution"):  # a folder of images that was prepared anew has the same name
+        if (wanted := getattr(split, name)) != pool.facts[name]:
+            raise DataError(f"{path}: was trained on {name} {pool.facts[name]}, but {data} has {wanted}")
+
+
+class Pool:
+    """A pretrained pool, resident on the device; it blends a member's weights into one network in place.
+
+    Args:
+        path: the file that :func:`pretrain` wrote.
+        where: the device.
+
+    Raises:
+        DataError: where the file is missing, torn, or not a pool.
+    """
+
+    def __init__(self, path: Path, where: torch.device) -> None:
+        tensors, facts = load_tensors(path, where)
+        if not facts.get("pool"):
+            raise DataError(f"{path}: is not an extractor pool; run `ncfm pretrain` again")
+        self.facts = facts
+        self.members = int(facts["pool"])
+        self._where = where
+        # Two networks of one shape: the blended extractor, and the trained member that calibration asks.
+        self.blended = self.fresh(generator("overwritten")).eval()
+        self.trained = self.fresh(generator("overwritten")).eval()
+        self.blended.requires_grad_(False)
+        self.trained.requires_grad_(False)
+        self._weights = [
+            {end: {name: tensors[f"{m}.{end}.{name}"] for name in self.blended.state_dict()} for end in ENDS}
+            for m in range(self.members)
+        ]
+
+    def fresh(self, weights: torch.Generator) -> Network:
+        """Return a new network of the members' architecture, width and normalisation, with random weights."""
+        shape = {name: self.facts[name] for name in ("channels", "resolution", "classes", "width", "norm")}
+        return build(self.facts["arch"], **shape, generator=weights).to(self._where)
+
+    def randomise(self, weights: torch.Generator) -> Network:
+        """Give the blended extractor fresh random weights, as DM (Zhao and Bilen 2023, section 3.1) at each iteration.
+
+        Raises:
+            ParamsError: with batch-norm, which without training has no statistics to normalise with.
+        """
+        if self.facts["norm"] == "batch":
+            raise ParamsError(
+                "extractor: is 'random', but the pool's batch-norm needs trained statistics (allowed: pool)"
+            )
+        self.blended.load_state_dict(self.fresh(weights).state_dict())
+        return self.blended
+
+    def choose(self, draws: torch.Generator) -> tuple[Network, Network]:
+        """Draw a member and beta ~ U(0, 1); return the blended extractor and the trained member (paper section 4.1).
+
+        Both are views that the next call overwrites.
+        """
+        member = int(torch.randint(self.members, (), generator=draws))
+        beta = float(torch.rand((), generator=draws))
+        self.blend(member, beta)
+        self.trained.load_state_dict(self._weights[member]["trained"])
+        return self.blended, self.trained
+
+    def blend(self, member: int, beta: float) -> Network:
+        """Set the blended extractor to ``beta * initial + (1 - beta) * trained``, parameter by parameter.
+
+        Buffers (the running statistics of batch-norm) are the trained member's.
+        """
+        weights = self._weights[member]
+        self.blended.load_state_dict(weights["trained"])
+        with torch.no_grad():
+            for name, parameter in self.blended.named_parameters():
+                # Written out, not lerp: 0 and 1 give exactly the two ends.
+                parameter.copy_(beta * weights["initial"][name] + (1 - beta) * weights["trained"][name])
+        return self.blended

@@ -1,0 +1,135 @@
+"""Build, train and test one network: what the extractor pool and the evaluations share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from ncfm.core.errors import DivergenceError
+from ncfm.core.params import NetworkParams
+from ncfm.core.seeding import generator
+from ncfm.datasets.split import Split
+from ncfm.method import augmentation
+from ncfm.models.base import Network
+from ncfm.models.registry import build
+from ncfm.run.compute import accelerated, state_of, stateless
+
+TEST_BATCH = 500
+Forward = Callable[[Tensor], Tensor]
+
+
+def new_network(arch: str, params: NetworkParams, split: Split, weights: torch.Generator) -> Network:
+    """Build a fresh network for the images and classes of ``split``, on its device."""
+    return build(
+        arch,
+        channels=split.channels,
+        resolution=split.resolution,
+        classes=split.classes,
+        width=params.width,
+        norm=params.norm,
+        generator=weights,
+    ).to(split.labels.device)
+
+
+def train(
+    network: Network,
+    normalised: Callable[[Tensor], Tensor],
+    labels: Tensor,
+    params: NetworkParams,
+    names: tuple[object, ...],
+    after_epoch: Callable[[int, float], None],
+    forward: Forward | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> None:
+    """Train ``network`` in place.
+
+    Args:
+        network: on the device of the data.
+        normalised: gives the normalised images (B, C, H, W) at an index (B,).
+        labels: (N,), int64, or class probabilities (N, classes).
+        params: epochs, batch, optimiser, schedule, augmentation.
+        names: names that every random draw derives from.
+        after_epoch: called with the number of epochs done and their mean loss; the network is in evaluation mode.
+        forward: gives the logits of normalised images: the network itself, or what :func:`forwards` made of it.
+        check: called before every batch; it may raise to end the training.
+
+    Raises:
+        DivergenceError: where a loss is infinite or not a number, before the optimiser steps.
+    """
+    forward = forward or network
+    optimiser = build_optimiser(list(network.parameters()), params)
+    for epoch in range(params.epochs):
+        draws = generator(*names, "epoch", epoch)
+        rate = learning_rate(params, epoch)
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        network.train()
+        total = torch.zeros((), device=labels.device)
+        order = torch.randperm(len(labels), generator=draws).to(labels.device)
+        for index in order.split(params.batch):
+            check()
+            loss = _batch_loss(forward, normalised(index), labels[index], params, draws)
+            if not torch.isfinite(loss):
+                raise DivergenceError(
+                    f"training {' '.join(map(str, names))}: the loss is {loss.item()} in epoch {epoch + 1}; "
+                    f"lower learning_rate ({params.learning_rate})"
+                )
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            total += loss.detach() * len(index)
+        network.eval()
+        after_epoch(epoch + 1, float(total) / len(labels))
+
+
+def forwards(params: NetworkParams, where: torch.device, made: Callable[[], Network]) -> Callable[[Network], Forward]:
+    """Return a function that gives a network's training forward pass in the params' precision, compiled or not.
+
+    ``made`` gives a network like those to come. One compilation serves them all, from any thread.
+    """
+    if not params.compile:
+        return lambda network: accelerated(network, params, where)
+    compiled = accelerated(stateless(made().train()), params, where)
+    return lambda network: partial(compiled, state_of(network))
+
+
+def _batch_loss(
+    forward: Forward, images: Tensor, labels: Tensor, params: NetworkParams, draws: torch.Generator
+) -> Tensor:
+    drawn = augmentation.draw(params.augmentation, len(images), images.shape[-1], draws)
+    images = augmentation.apply(images, drawn)
+    if float(torch.rand((), generator=draws)) >= params.cutmix_probability:
+        return cross_entropy(forward(images), labels)
+    images, order, share = augmentation.cutmix(images, draws)
+    logits = forward(images)
+    return share * cross_entropy(logits, labels) + (1 - share) * cross_entropy(logits, labels[order])
+
+
+def build_optimiser(parameters: list[torch.nn.Parameter], params: NetworkParams) -> torch.optim.Optimizer:
+    """Build SGD with momentum or AdamW, as the params say."""
+    # Fused: one kernel for all parameters instead of a dozen for each, which is a quarter of a small network's step.
+    if params.optimizer == "sgd":
+        return torch.optim.SGD(
+            parameters, params.learning_rate, momentum=params.momentum, weight_decay=params.weight_decay, fused=True
+        )
+    return torch.optim.AdamW(parameters, params.learning_rate, weight_decay=params.weight_decay, fused=True)
+
+
+def learning_rate(params: NetworkParams, epoch: int) -> float:
+    """Return the rate of an epoch, counted from 0: decayed once for each milestone (a share of the epochs) passed."""
+    passed = sum(epoch >= int(milestone * params.epochs) for milestone in params.milestones)
+    return params.learning_rate * params.decay**passed
+
+
+@torch.no_grad()
+def accuracy(network: Network, split: Split) -> float:
+    """Return the top-1 accuracy on a split, in percent. The network must be in evaluation mode."""
+    correct = 0
+    for index in torch.arange(len(split.labels), device=split.labels.device).split(TEST_BATCH):
+        logits = network(split.normalisation(split.pixels(index)))
+        correct += int((logits.argmax(1) == split.labels[index]).sum())
+    return 100 * correct / len(split.labels)

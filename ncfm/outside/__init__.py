@@ -1,0 +1,1 @@
+"""What comes from outside a campaign: a user's own images, other people's sets."""

@@ -1,0 +1,200 @@
+"""Sets in other people's formats: read the files that NCFM's authors released, write theirs, PNG folders or npz."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from pydantic import Field
+from torch import Tensor
+
+from ncfm.core.errors import DataError, ParamsError, StorageError
+from ncfm.core.params import Count, StageParams
+from ncfm.core.pictures import write_grid
+from ncfm.core.store import storage_errors, write_with
+from ncfm.datasets.catalogue import DatasetFacts, facts_of
+from ncfm.datasets.split import Normalisation, Split
+from ncfm.method.distilled import load, save_set
+from ncfm.run.record import Record
+
+# The released program clamps before each iteration, not after the last step: pixels may stand a few steps outside.
+OVERSHOOT = 0.1
+WHOLE_NUMBERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+
+
+class ImportParams(StageParams):
+    """What must be told of a released file, which holds images and labels only."""
+
+    stage = "import"
+    factor: Count = Field(2, description="multi-formation: factor x factor tiles per stored image")
+
+
+def import_set(params: ImportParams, source: Path, names: Mapping[str, Any], out: Path, record: Record) -> None:
+    """Turn a file `[images, labels]` of NCFM's authors into a set: `distilled.safetensors` and `grid.png` in ``out``.
+
+    Images are stored class by class, in the file's order within a class. Pixels up to :data:`OVERSHOOT` outside [0, 1]
+    are clamped, and a line on standard error says how many.
+
+    Args:
+        params: the factor.
+        source: the `.pt` file; only tensors are read from it, and no code of it is run.
+        names: dataset, ipc, method, seed.
+        out: the folder.
+        record: is finished here.
+
+    Raises:
+        ParamsError: a data set that is not in the catalogue, or a factor that does not divide its resolution.
+        DataError: a file that is not such a pair, or does not fit data set and IPC.
+    """
+    facts = facts_of(str(names["dataset"]), "--dataset")
+    if facts.resolution % params.factor:
+        raise ParamsError(
+            f"--factor: is {params.factor}, but must divide the resolution {facts.resolution} of {facts.name}"
+        )
+    images, labels = read_released(source)
+    _check_released(images, labels, facts, int(names["ipc"]), str(source))
+    outside = int(((images < 0) | (images > 1)).sum())
+    if outside:
+        print(f"import: {outside} of {images.numel()} pixels lay outside [0, 1] and are clamped", file=sys.stderr)
+    by_class = images.float().clamp(0, 1)[labels.argsort(stable=True)].unflatten(0, (facts.classes, -1))
+    stored, grid = out / "distilled.safetensors", out / "grid.png"
+    write_grid(by_class.flatten(0, 1), facts.classes, grid)
+    save_set(stored, by_class, _no_images(facts), params.factor, names)
+    record.finish([stored, grid], {"images": len(labels)})
+
+
+def read_released(source: Path) -> tuple[Tensor, Tensor]:
+    """Read the pair of tensors of a released file. Raises :class:`DataError` where it holds anything else."""
+    try:
+        with warnings.catch_warnings():  # torch warns of what is refused anyway; the message is one line
+            warnings.simplefilter("ignore")
+            content = torch.load(source, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise DataError(f"{source}: no such file") from error
+    except OSError as error:
+        raise DataError(f"{source}: cannot be read ({error.strerror})") from error
+    except Exception as error:  # torch names its errors differently for each way in which a file can be wrong
+        raise DataError(
+            f"{source}: is not a whole torch file of tensors alone (wanted: a list [images, labels]; files with other "
+            "objects are not read, because that could run their code)"
+        ) from error
+    pair = isinstance(content, (list, tuple)) and len(content) == 2 and all(map(_is_plain, content))
+    if not pair:
+        raise DataError(f"{source}: does not hold a list of two tensors [images, labels]")
+    return content[0].detach(), content[1].detach()
+
+
+def _is_plain(content: object) -> bool:
+    """Say whether it is a tensor with a value for every entry: torch also stores sparse ones, and shapes alone."""
+    return isinstance(content, Tensor) and content.layout == torch.strided and content.device.type == "cpu"
+
+
+def _check_released(images: Tensor, labels: Tensor, facts: DatasetFacts, ipc: int, where: str) -> None:
+    wanted = (facts.classes * ipc, facts.channels, facts.resolution, facts.resolution)
+    if tuple(images.shape) != wanted:
+        raise DataError(
+            f"{where}: holds images of shape {tuple(images.shape)}, but {facts.name} at IPC {ipc} has {wanted}"
+        )
+    if tuple(labels.shape) != wanted[:1] or labels.dtype not in WHOLE_NUMBERS:
+        raise DataError(
+            f"{where}: holds labels of shape {tuple(labels.shape)} and type {labels.dtype}, "
+            f"but {wanted[:1]} whole numbers are wanted"
+        )
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= facts.classes:
+        raise DataError(f"{where}: holds labels {low} to {high}, but {facts.name} has 0 to {facts.classes - 1}")
+    for label, count in enumerate(torch.bincount(labels.long(), minlength=facts.classes).tolist()):
+        if count != ipc:
+            name = label_names(facts)[label]
+            raise DataError(f"{where}: holds {count} images of class {label} ({name}), but --ipc says {ipc} of each")
+    if not images.is_floating_point() or not bool(images.isfinite().all()):
+        raise DataError(f"{where}: holds images of type {images.dtype} or not finite, but finite floats are wanted")
+    darkest, brightest = float(images.min()), float(images.max())
+    if darkest < -OVERSHOOT or brightest > 1 + OVERSHOOT:
+        raise DataError(
+            f"{where}: holds pixels from {darkest:.3g} to {brightest:.3g}, but un-normalised ones in [0, 1] are wanted"
+        )
+
+
+def label_names(facts: DatasetFacts) -> tuple[str, ...]:
+    """Return the names of the classes: their labels where only the data set's own files name them (Tiny ImageNet)."""
+    digits = len(str(facts.classes - 1))
+    return facts.label_names or tuple(f"{label:0{digits}d}" for label in range(facts.classes))
+
+
+def _no_images(facts: DatasetFacts) -> Split:
+    """Return what a set must know of its data set, as a split without images."""
+    shape = (0, facts.channels, facts.resolution, facts.resolution)
+    normalisation = Normalisation(*(torch.tensor(values).view(1, -1, 1, 1) for values in (facts.mean, facts.std)))
+    images, labels = torch.empty(shape, dtype=torch.uint8), torch.empty(0, dtype=torch.int64)
+    return Split(facts.name, images, labels, facts.classes, label_names(facts), normalisation)
+
+
+def export_set(path: Path, form: str, decoded: bool, out: Path) -> None:
+    """Write a set in another format: its stored images, or the training images that they decode to.
+
+    Args:
+        path: a `distilled.safetensors`.
+        form: a key of :data:`FORMATS`.
+        decoded: whether the decoded images are wanted.
+        out: the file, or for ``png`` the folder, which must be new or empty.
+
+    Raises:
+        DataError: where the set is missing or torn.
+        StorageError: where ``out`` cannot be written.
+    """
+    data = load(path)
+    labels = data.labels if decoded else data.labels[: len(data.stored)]
+    if data.soft_labels is not None:  # the forms have one class per image
+        print(f"export: {path} has soft labels, which are left out; {out} holds each image's class", file=sys.stderr)
+    FORMATS[form](data.pixels if decoded else data.stored, labels, data.label_names, out)
+
+
+def _write_pt(images: Tensor, labels: Tensor, label_names: Sequence[str], out: Path) -> None:
+    # Contiguous and whole: torch.save keeps the storage behind a view.
+    content = [images.contiguous().clone(), labels.clone()]
+    write_with(out, lambda stream: torch.save(content, stream))
+
+
+def _write_npz(images: Tensor, labels: Tensor, label_names: Sequence[str], out: Path) -> None:
+    write_with(out, lambda stream: np.savez(stream, images=images.numpy(), labels=labels.numpy()))
+
+
+def _write_png(images: Tensor, labels: Tensor, label_names: Sequence[str], out: Path) -> None:
+    with storage_errors(out):
+        if out.is_dir() and any(out.iterdir()):
+            raise StorageError(f"{out}: is not empty; name a new folder, so that other images do not mix in")
+    pixels = (images.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    for label, name in enumerate(class_folders(label_names)):
+        rows = (labels == label).nonzero().flatten().tolist()
+        digits = len(str(len(rows) - 1))
+        for number, row in enumerate(rows):
+            picture = Image.fromarray(pixels[row].squeeze(2) if pixels.shape[3] == 1 else pixels[row])
+            write_with(out / name / f"{number:0{digits}d}.png", partial(picture.save, format="PNG"))
+
+
+def class_folders(label_names: Sequence[str]) -> list[str]:
+    """Return a folder name per class whose alphabetical order is the order of the labels.
+
+    Programs that read such folders number the classes alphabetically; where the names alone would give other labels,
+    or the same folder twice, each is preceded by its label.
+    """
+    names = [name.replace("/", "_") for name in label_names]
+    if names == sorted(set(names)) and not any(name.startswith(".") for name in names):
+        return names
+    digits = len(str(len(names) - 1))
+    return [f"{label:0{digits}d}-{name}" for label, name in enumerate(names)]
+
+
+FORMATS: dict[str, Callable[[Tensor, Tensor, Sequence[str], Path], None]] = {
+    "pt": _write_pt,
+    "png": _write_png,
+    "npz": _write_npz,
+}

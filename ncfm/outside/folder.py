@@ -1,0 +1,186 @@
+"""A folder of images, one sub-folder per class: what is in it, and its images as tensors of one size.
+
+Layouts: FOLDER/<class>/*, or FOLDER/train/<class>/* with FOLDER/test/<class>/* or FOLDER/val/<class>/* beside it.
+Classes and files are taken in alphabetical order. Without test images every fifth image of a class becomes one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from ncfm.core.errors import DataError
+from ncfm.datasets.catalogue import DatasetFacts
+from ncfm.datasets.sources import Loaded
+from ncfm.stages.prepare import statistics
+
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+TEST_EVERY = 5
+SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")  # Pillow's names
+GREY = ("1", "L", *SIXTEEN_BITS)
+SMALLEST_DEVIATION = 1e-3  # of a channel, where all pixels are the same
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a folder holds.
+
+    Attributes:
+        name: the folder's own name.
+        label_names: the classes, in alphabetical order.
+        files: for ``train`` and ``test`` the files of each class, in label order.
+        test_folder: the folder of the test images; None where they are every fifth image of each class.
+    """
+
+    name: str
+    label_names: tuple[str, ...]
+    files: dict[str, tuple[tuple[Path, ...], ...]]
+    test_folder: Path | None
+
+    @property
+    def smallest_class(self) -> int:
+        """Training images of the smallest class."""
+        return min(len(files) for files in self.files["train"])
+
+    def all_files(self, *splits: str) -> list[Path]:
+        """Return the files of the splits, class by class."""
+        return [file for split in splits for files in self.files[split] for file in files]
+
+
+def list_folder(folder: Path) -> Listing:
+    """List a folder's classes and image files; no image is opened.
+
+    Raises:
+        DataError: no such folder, fewer than two classes, or test classes that are not the training classes.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
+    divided = bool(_class_folders(folder / "train"))
+    label_names, train = _classes(folder / "train" if divided else folder)
+    tests = [folder / split for split in ("test", "val") if divided and _class_folders(folder / split)]
+    name, test_folder = folder.resolve().name, tests[0] if tests else None
+    if test_folder is None:
+        held_out = tuple(files[::TEST_EVERY] for files in train)
+        kept = tuple(tuple(file for i, file in enumerate(files) if i % TEST_EVERY) for files in train)
+        return Listing(name, label_names, {"train": kept, "test": held_out}, None)
+    test_names, test = _classes(test_folder)
+    if differing := sorted(set(label_names) ^ set(test_names)):
+        raise DataError(
+            f"{test_folder}: must hold the same classes as {folder / 'train'}, but only one has {differing[0]!r}"
+        )
+    return Listing(name, label_names, {"train": train, "test": test}, test_folder)
+
+
+def _class_folders(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _classes(folder: Path) -> tuple[tuple[str, ...], tuple[tuple[Path, ...], ...]]:
+    """Return the names of the classes below ``folder`` and the files of each."""
+    folders = _class_folders(folder)
+    if len(folders) < 2:
+        raise DataError(
+            f"{folder}: holds {len(folders)} class folders, but at least two are wanted: {folder}/<class>/*.png"
+        )
+    return tuple(path.name for path in folders), tuple(_images(path) for path in folders)
+
+
+def _images(folder: Path) -> tuple[Path, ...]:
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and not path.is_dir())
+    files = tuple(sorted(path for path in found if not path.name.startswith(".")))
+    if not files:
+        raise DataError(f"{folder}: holds no images (looked for {', '.join(EXTENSIONS)})")
+    return files
+
+
+def median_side(files: Sequence[Path]) -> float:
+    """Return the median of the images' shorter sides, in pixels; only their heads are read."""
+    return median(_head(file)[0] for file in files)
+
+
+def load_folder(listing: Listing, resolution: int) -> Loaded:
+    """Read every image at ``resolution``: one channel where all images are grey, else RGB.
+
+    Raises:
+        DataError: naming the first image that is unreadable or truncated.
+    """
+    grey = all(_head(file)[1] in GREY for file in listing.all_files("train", "test"))
+    splits = {}
+    for split, classes in listing.files.items():
+        images = [read_image(file, resolution, "L" if grey else "RGB") for files in classes for file in files]
+        counts = torch.tensor([len(files) for files in classes])
+        splits[split] = torch.stack(images), torch.arange(len(classes)).repeat_interleave(counts)
+    return Loaded(splits, {"folder": listing.name})
+
+
+def read_image(path: Path, resolution: int, mode: str) -> Tensor:
+    """Read one image, upright, its middle square scaled to ``resolution``: uint8 (C, H, W).
+
+    Args:
+        path: the file; of a file with several frames the first one is taken.
+        resolution: height and width wanted.
+        mode: ``L`` or ``RGB``.
+
+    Raises:
+        DataError: where the image is unreadable, truncated, or neither of 8 nor of 16 bits.
+    """
+    with _opened(path) as image:
+        square: Image.Image = image
+        if image.mode in SIXTEEN_BITS:  # Pillow would cut off what is above 255
+            square = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
+        # Turned as the camera was held; cropped before it is scaled, so that no side is stretched.
+        square = ImageOps.exif_transpose(square).convert(mode)
+        square = ImageOps.fit(square, (resolution, resolution), Image.Resampling.BICUBIC)
+    pixels = torch.from_numpy(np.array(square))
+    return pixels[None] if mode == "L" else pixels.permute(2, 0, 1).contiguous()
+
+
+def _head(path: Path) -> tuple[int, str]:
+    """Return an image's shorter side and its mode."""
+    with _opened(path) as image:
+        return min(image.size), image.mode
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    try:
+        with Image.open(path) as image:
+            if image.mode in ("I", "F"):
+                raise ValueError("its pixels have 32 bits, but 8 or 16 are wanted")
+            yield image
+    except Exception as error:  # each format's decoder has errors of its own
+        said = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+        reason = "of no known format" if isinstance(error, UnidentifiedImageError) else said
+        raise DataError(f"{path}: is no readable, whole image ({reason}); replace or delete it") from error
+
+
+def facts_of_folder(listing: Listing, loaded: Loaded) -> DatasetFacts:
+    """Return the facts of a data set that was read from a folder, measured on its training images."""
+    images, _ = loaded.splits["train"]
+    mean, deviation = statistics(images)
+    return DatasetFacts(
+        name=listing.name,
+        classes=len(listing.label_names),
+        channels=images.shape[1],
+        resolution=images.shape[2],
+        sizes={
+            split: tuple(range(n, n + 1) for n in labels.bincount(minlength=len(listing.label_names)).tolist())
+            for split, (_, labels) in loaded.splits.items()
+        },
+        mean=tuple(mean),
+        std=tuple(max(value, SMALLEST_DEVIATION) for value in deviation),
+        sources=("folder",),
+        label_names=listing.label_names,
+        content={},
+        reader="folder",
+    )

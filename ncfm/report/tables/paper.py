@@ -1,0 +1,141 @@
+"""The paper's own tables and figures: its rows and columns, reported numbers and ours side by side."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import pandas as pd
+
+from ncfm.report.tables.results import Values, csv_text, latex_escape, markdown
+from ncfm.report.verdicts.text import QUANTITIES, is_held, reported, row_name
+
+PARTS = ("reported", "ours", "verdict")
+NOTE = "Reported, and where this campaign has a number, ours with its 95% interval and the verdict."
+
+
+def artefact_of(source: str) -> str:
+    """Return the table or figure that a source belongs to, e.g. ``table1``, ``fig3``; ``text`` for running text."""
+    found = re.match(r"NCFM (Table|Fig) (\d+)", source)
+    return f"{found[1].lower()}{found[2]}" if found else "text"
+
+
+def touched_artefacts(table: pd.DataFrame) -> list[str]:
+    """Return the tables and figures that the campaign answers or would answer, in the paper's order, text last."""
+    held = {artefact_of(source) for source in table[is_held(table) & (table["compared"] != "ratio")]["source"]}
+    names = dict.fromkeys(artefact_of(source) for source in table["source"])
+    return [name for name in sorted(names, key="text".__eq__) if name in held]
+
+
+def pivot(table: pd.DataFrame, artefact: str) -> pd.DataFrame:
+    """Return an artefact's lines as the paper lays them out: a row per method, columns per data set, IPC and network.
+
+    Args:
+        table: of :func:`~ncfm.report.verdicts.verdicts.verdict_table`.
+        artefact: a name of :func:`artefact_of`.
+
+    Returns:
+        ``row``, then for each column of the paper three: ``... reported``, ``... ours``, ``... verdict``, as text;
+        empty where the paper has no cell.
+    """
+    own = table[[artefact_of(source) == artefact for source in table["source"]]]
+    quantities, networks = own["metric"].nunique() > 1, _several_networks(own)
+    rows: dict[str, dict[str, str]] = {}
+    columns: dict[str, None] = {}
+    for line in own.to_dict("records"):
+        place = f"{line['dataset']} IPC {line['ipc']}" if line["ipc"] else str(line["dataset"])
+        column = f"{place} {line['arch']}" if networks else place
+        columns[column] = None
+        name = row_name(line) + (f", {QUANTITIES[line['metric']]}" if quantities else "")
+        row, marks = rows.setdefault(name, {}), 1
+        while f"{column} reported" in row:  # another source of the figure reports the same cell
+            marks += 1
+            row = rows.setdefault(f"{name} ({marks})", {})
+        row |= {f"{column} reported": reported(line), f"{column} ours": _ours(line)}
+        row[f"{column} verdict"] = line["verdict"]
+    heads = [f"{column} {part}" for column in columns for part in PARTS]
+    body = [{"row": name, **dict.fromkeys(heads, ""), **cells} for name, cells in rows.items()]
+    return pd.DataFrame(body, columns=["row", *heads])
+
+
+def _several_networks(table: pd.DataFrame) -> bool:
+    """Say whether a data set is tested with more than one network, so that columns must name it."""
+    named = table[table["arch"] != ""]
+    return bool((named.groupby("dataset")["arch"].nunique() > 1).any())
+
+
+def _ours(line: Values) -> str:
+    if pd.isna(line["ours"]):
+        return ""
+    decimals = 1 if line["metric"].startswith("accuracy") else 3
+    bounds = ""
+    if not pd.isna(line["interval_low"]):
+        bounds = f" [{line['interval_low']:.{decimals}f}, {line['interval_high']:.{decimals}f}]"
+    return f"{line['ours']:.{decimals}f}{bounds} {line['compared']}"
+
+
+def side_by_side(wide: pd.DataFrame, break_: str) -> pd.DataFrame:
+    """Return a pivot with one cell for each three: reported and, where there is a number, ours and the verdict."""
+    cells: dict[str, list[str]] = {"row": list(wide["row"])}
+    for head in wide.columns:
+        if head.endswith(" reported"):
+            column = head.removesuffix(" reported")
+            parts = zip(wide[head], wide[f"{column} ours"], wide[f"{column} verdict"], strict=True)
+            cells[column] = [f"{told}{break_}{ours}: {verdict}" if ours else told for told, ours, verdict in parts]
+    return pd.DataFrame(cells)
+
+
+def name_of(artefact: str) -> str:
+    """Return an artefact's name for people, e.g. ``Table 1``."""
+    return re.sub(r"(\d+)", r" \1", artefact).capitalize()
+
+
+def paper_name(artefact: str, table: pd.DataFrame) -> str | None:
+    """Return the name of :func:`artefact_of` that a campaign's artefact stands for, e.g. ``fig3`` for ``figure3``.
+
+    None where the paper has no such table or figure among its reported numbers.
+    """
+    name = artefact.replace("figure", "fig")
+    return name if name in map(artefact_of, table["source"]) else None
+
+
+def artefacts_csv(table: pd.DataFrame, names: Iterable[str] | None = None) -> str:
+    """Return the cells of artefacts, by default all that the campaign touches, as CSV: a line per cell of the paper."""
+    lines = []
+    for artefact in touched_artefacts(table) if names is None else names:
+        wide = pivot(table, artefact)
+        columns = [head.removesuffix(" reported") for head in wide.columns if head.endswith(" reported")]
+        for cells in wide.to_dict("records"):
+            for column in columns:
+                parts = {part: cells[f"{column} {part}"] for part in PARTS}
+                if parts["reported"]:
+                    lines.append({"artefact": artefact, "row": cells["row"], "column": column, **parts})
+    return csv_text(pd.DataFrame(lines, columns=["artefact", "row", "column", *PARTS]))
+
+
+def artefacts_markdown(table: pd.DataFrame, title: str, names: Iterable[str] | None = None) -> str:
+    """Return artefacts, by default all that the campaign touches, as Markdown, each as the paper lays it out."""
+    parts = [f"# The paper's tables and figures: {title}"]
+    chosen = touched_artefacts(table) if names is None else list(names)
+    parts += [NOTE] if chosen else ["This campaign touches none."]
+    for name in chosen:
+        parts += [f"## {name_of(name)}", markdown(side_by_side(pivot(table, name), "<br>"))]
+    return "\n\n".join(parts) + "\n"
+
+
+def artefacts_latex(table: pd.DataFrame, title: str, names: Iterable[str] | None = None) -> str:
+    """Return artefacts, by default all that the campaign touches, as LaTeX; the document needs ``booktabs``."""
+    lines = [f"% The paper's tables and figures: {title}"]
+    for name in touched_artefacts(table) if names is None else names:
+        caption = f"{name_of(name)}: {title}. {NOTE}"
+        lines.append(latex_table(side_by_side(pivot(table, name), "; ours "), caption))
+    return "\n".join(lines) + "\n"
+
+
+def latex_table(shown: pd.DataFrame, caption: str) -> str:
+    """Return a table of texts as LaTeX, small enough for many columns."""
+    lines = [r"\begin{table}", r"\centering\tiny", rf"\caption{{{latex_escape(caption)}}}"]
+    lines += [rf"\begin{{tabular}}{{{'l' * len(shown.columns)}}}", r"\toprule"]
+    lines += [" & ".join(map(latex_escape, shown.columns)) + r" \\", r"\midrule"]
+    lines += [" & ".join(map(latex_escape, line)) + r" \\" for line in shown.to_numpy().tolist()]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"])

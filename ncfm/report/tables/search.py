@@ -1,0 +1,151 @@
+"""What architecture searches showed: whether a set puts networks in the order that the whole training set does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+
+from ncfm.core import layout
+from ncfm.core.layout import WHOLE
+from ncfm.report.collect import Seeds, opened, seeds_together
+from ncfm.report.figures.figures import STYLE, colour, panel_grid, save
+from ncfm.report.tables.results import deviation, markdown, plus_minus
+
+COLUMNS = (
+    *("dataset", "ipc", "method", "label", "protocol", "networks", "spearman", "spearman_std", "n"),
+    *("chosen", "chosen_whole", "chosen_whole_std", "best", "best_whole", "missing"),
+)
+NOTE = (
+    "A grid of networks is trained on each set and on the whole training set. Spearman: rank correlation of their test "
+    "accuracies (last epoch, means over the repeats), 1 where the set orders the networks as the whole training set "
+    "does; mean ± sample standard deviation over n sets, one per seed. Chosen: the network that the set finds best "
+    "(the first of the grid where several are), and its accuracy in percent trained on the whole training set; best: "
+    "the network that is best there."
+)
+Network = tuple[str, int, str]  # architecture, width, normalisation
+
+
+@dataclass(frozen=True)
+class Search:
+    """A method's sets under a search: ``accuracies`` (sets, networks) in percent, means over the repeats."""
+
+    names: dict[str, Any]
+    label: str
+    networks: tuple[Network, ...]
+    accuracies: np.ndarray
+    missing: tuple[str, ...]
+
+
+def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Return Spearman's rank correlation in [-1, 1], equal values at their mean rank; NaN where either is constant."""
+    return float(pd.DataFrame({"first": first, "second": second}).corr(method="spearman").iloc[0, 1])
+
+
+def collect_searches(contents: dict[str, Any], results: Path) -> list[Search]:
+    """Read the searches that ``contents`` lists, seeds together, those on the whole training set included.
+
+    Raises:
+        DataError: where a file is torn or is not what its place says. A missing file is no error.
+    """
+    return [_search(seeds) for seeds in seeds_together(contents, results, "search")]
+
+
+def _search(seeds: Seeds) -> Search:
+    found: list[list[float]] = []
+    networks: tuple[Network, ...] = ()
+    for path, names in seeds.files.items():
+        with opened(path, names, "a search") as content:
+            own = tuple((str(n["arch"]), int(n["width"]), str(n["norm"])) for n in content["networks"])
+            if networks and own != networks:
+                raise ValueError("other networks than those of another seed")
+            networks = own
+            found.append([float(np.mean([float(one) for one in n["accuracies"]])) for n in content["networks"]])
+    return Search(seeds.names, seeds.label, networks, np.array(found), seeds.missing)
+
+
+def compared(searches: Sequence[Search]) -> list[tuple[Search, Search]]:
+    """Return each search on sets with the one on the whole training set of its data set."""
+    wholes = {search.names["dataset"]: search for search in searches if search.names["method"] == WHOLE}
+    return [(search, wholes[search.names["dataset"]]) for search in searches if search.names["method"] != WHOLE]
+
+
+def search_table(searches: Sequence[Search]) -> pd.DataFrame:
+    """Return one line per data set, IPC and method, with the columns :data:`COLUMNS`."""
+    lines = []
+    for search, whole in compared(searches):
+        line: dict[str, Any] = {name: search.names[name] for name in ("dataset", "ipc", "method")}
+        line |= {"label": search.label, "protocol": search.names.get("protocol", layout.RELEASED)}
+        line |= {"networks": len(search.networks), "n": len(search.accuracies)}
+        line |= {"missing": ", ".join((*search.missing, *whole.missing))}
+        if _comparable(search, whole):
+            truth = whole.accuracies.mean(0)
+            correlations = np.array([rank_correlation(row, truth) for row in search.accuracies])
+            chosen = search.accuracies.argmax(1)
+            line |= {
+                "spearman": float(correlations.mean()),
+                "spearman_std": deviation(correlations),
+                "chosen": " / ".join(dict.fromkeys(_text(search.networks[index]) for index in chosen)),
+                "chosen_whole": float(truth[chosen].mean()),
+                "chosen_whole_std": deviation(truth[chosen]),
+                "best": _text(search.networks[truth.argmax()]),
+                "best_whole": float(truth.max()),
+            }
+        lines.append(line)
+    return pd.DataFrame(lines, columns=list(COLUMNS))
+
+
+def _comparable(search: Search, whole: Search) -> bool:
+    return len(search.networks) > 0 and search.networks == whole.networks
+
+
+def _text(network: Network) -> str:
+    return " ".join(map(str, network))
+
+
+def search_markdown(table: pd.DataFrame, title: str) -> str:
+    """Return the table as Markdown, or one line where the campaign has no architecture search."""
+    shown = [
+        {
+            "data set": line["dataset"],
+            "IPC": str(line["ipc"]),
+            "method": line["label"],
+            "protocol": line["protocol"],
+            "networks": str(line["networks"]),
+            "Spearman": plus_minus(line["spearman"], line["spearman_std"], 2),
+            "n": str(line["n"]),
+            "chosen": line["chosen"] if isinstance(line["chosen"], str) else "-",
+            "chosen, on whole": plus_minus(line["chosen_whole"], line["chosen_whole_std"]),
+            "best": line["best"] if isinstance(line["best"], str) else "-",
+            "best, on whole": plus_minus(line["best_whole"], None),
+            "missing": line["missing"] or "-",
+        }
+        for line in table.to_dict("records")
+    ]
+    body = markdown(pd.DataFrame(shown)) if shown else "This campaign has no architecture search."
+    return "\n".join([f"# Architecture search: {title}", "", NOTE, "", body, ""])
+
+
+def write_searches(searches: Sequence[Search], stem: Path) -> None:
+    """Write ``stem``.png and .svg: a panel per data set and IPC, a point per network and method (mean over seeds)."""
+    pairs = [(search, whole) for search, whole in compared(searches) if _comparable(search, whole)]
+    panels: dict[tuple[Any, ...], list[tuple[Search, Search]]] = {}
+    for search, whole in pairs:
+        panels.setdefault((search.names["dataset"], search.names["ipc"]), []).append((search, whole))
+    methods = list(dict.fromkeys(search.names["method"] for search, _ in pairs))
+    with matplotlib.rc_context(STYLE):
+        figure, axes = panel_grid(len(panels), "no architecture search here", 3.6, 0.4)
+        for axis, ((dataset, ipc), group) in zip(axes, panels.items(), strict=False):
+            for search, whole in group:
+                shown: Any = {"color": colour(methods.index(search.names["method"])), "label": search.label}
+                axis.scatter(whole.accuracies.mean(0), search.accuracies.mean(0), s=20, **shown)
+            axis.set_title(f"{dataset}, IPC {ipc}, {len(group[0][0].networks)} networks", loc="left", fontsize=11)
+            axis.set_xlabel("accuracy, trained on the whole training set (%)")
+            axis.set_ylabel("accuracy, trained on the set (%)")
+            axis.legend(frameon=False, fontsize=9)
+        save(figure, stem)

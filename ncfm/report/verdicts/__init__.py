@@ -1,0 +1,1 @@
+"""Reported numbers, ours beside them, and the verdicts."""

@@ -1,0 +1,154 @@
+"""The verdicts for people: one form of every line, shared by Markdown and the page, and the counts by source."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from ncfm.report.tables.results import Values, markdown, number
+from ncfm.report.verdicts.verdicts import COSTS, QUOTED, VERDICTS
+
+QUANTITIES = {
+    "accuracy": "accuracy (%)",
+    "ratio_percent": "images kept (%)",
+    "speed_s_per_iter": "seconds per iteration",
+    "gpu_mem_gb": "GPU memory (GB)",
+    "speed_reduction_x": "times faster",
+    "mem_reduction_x": "times less memory",
+    "accuracy_gain_pp": "gain (points)",
+    "accuracy_drop_pp": "drop (points)",
+    "loss": "loss",
+}
+NOTE = (
+    "Every number that the paper reports has one line; accuracies are in percent. Differences compare our best with "
+    "NCFM's accuracies, which are test-selected as well, and our last with rows of prior work; the interval of our "
+    "mean is a two-level bootstrap over distillation seeds and networks. Ratios of kept images are checked by "
+    "arithmetic and need no run. Rules: docs/verdicts.md."
+)
+COST_NOTE = (
+    "Hours: the estimated time of one number from nothing at the full protocol, its pool of extractors included, on "
+    "two CPU cores (a measured rate) and on an H100 (an assumed one); docs/verdicts.md."
+)
+LAST_DIGITS = {"accuracy": 1, "accuracy_gain_pp": 1}  # decimals of our values; other metrics have three
+
+
+def counts(table: pd.DataFrame) -> pd.DataFrame:
+    """Return how many lines of each source have each verdict, as text; the last line sums up."""
+    lines = []
+    for source in [*dict.fromkeys(table["source"]), ""]:
+        own = table if source == "" else table[table["source"] == source]
+        numbers = {verdict: str(int((own["verdict"] == verdict).sum())) for verdict in VERDICTS}
+        lines.append({"reported in": short(source) or "all", **numbers, "all": str(len(own))})
+    return pd.DataFrame(lines)
+
+
+def short(source: str) -> str:
+    """Return a source without the paper's name."""
+    return source.removeprefix("NCFM ")
+
+
+def is_held(table: pd.DataFrame) -> pd.Series:
+    """Mark the lines that a cell of the campaign answers, or would answer once it has run."""
+    return table["method"].notna()
+
+
+def shown(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Return verdict lines as text, and the params that differ, which the lines name by number from 1 on."""
+    params: dict[str, int] = {}
+    return pd.DataFrame([_shown(line, params) for line in table.to_dict("records")]), list(params)
+
+
+def _shown(line: Values, params: dict[str, int]) -> dict[str, str]:
+    decimals = LAST_DIGITS.get(line["metric"], 3)
+    bounds = (
+        [] if _none(line["interval_low"]) else [f"{line[f'interval_{end}']:.{decimals}f}" for end in ("low", "high")]
+    )
+    return {
+        "reported in": short(line["source"]),
+        "row": row_name(line) + ("" if line["metric"] == "accuracy" else f", {QUANTITIES[line['metric']]}"),
+        "data set": line["dataset"],
+        "IPC": line["ipc"],
+        "network": line["arch"],
+        "reported": reported(line),
+        "ours": _ours(line, decimals),
+        "verdict": line["verdict"],
+        "difference": "" if _none(line["difference"]) else f"{line['difference']:+.{decimals}f}",
+        "95% of ours": " to ".join(bounds),
+        "our method": "" if _none(line["method"]) else line["method"],
+        "n": "" if _none(line["n"]) else f"{line['n']:.0f} ({_plural(line['n_seeds'], 'seed')})",
+        "why": _why(line, params),
+        "hours (2 CPU cores / H100)": cost(line),
+    }
+
+
+def row_name(line: Values) -> str:
+    """Return the paper's name of a row: method and variant."""
+    return f"{line['reported_method']} {line['variant'].split(' (headline', maxsplit=1)[0]}".strip()
+
+
+def reported(line: Values) -> str:
+    """Return a reported value as it is printed, with its deviation."""
+    return line["reported"] + ("" if _none(line["reported_std"]) else f" ± {line['reported_std']:.1f}")
+
+
+def _ours(line: Values, decimals: int) -> str:
+    if _none(line["ours"]):
+        return ""
+    if line["metric"] == "accuracy":
+        return f"{number(line['last'], 1)} last, {number(line['best'], 1)} best"
+    return f"{line['ours']:.{decimals}f}"
+
+
+def _why(line: Values, params: dict[str, int]) -> str:
+    reasons = [line["reason"]] if line["reason"] else []
+    if not _none(line["params_that_differ"]) and line["params_that_differ"]:
+        reasons.append(f"params {params.setdefault(line['params_that_differ'], len(params) + 1)}")
+    return "; ".join(reasons)
+
+
+def cost(line: Values) -> str:
+    """Return the estimated hours of a number that could be run: CPU / H100."""
+    return "" if _none(line[COSTS[0]]) else f"{line[COSTS[0]]:,.1f} / {line[COSTS[1]]:,.1f}"
+
+
+def _plural(count: float, what: str) -> str:
+    return f"{count:.0f} {what}{'s' if count > 1 else ''}"
+
+
+def _none(value: Any) -> bool:
+    return bool(pd.isna(value))
+
+
+def verdicts_markdown(table: pd.DataFrame, touched: pd.Series, title: str) -> str:
+    """Return the verdicts as Markdown: the counts, then what the campaign touches; verdicts.csv has every line.
+
+    Args:
+        table: of :func:`~ncfm.report.verdicts.verdicts.verdict_table`.
+        touched: marks the lines about the campaign's data sets.
+        title: the campaign's.
+    """
+    held = is_held(table) & touched
+    parts = [f"# Verdicts: {title}", NOTE, markdown(counts(table))]
+    body, params = shown(table[held])
+    if held.any():
+        parts += [f"## Held against this campaign: {held.sum()}", markdown(body.drop(columns=body.columns[-1]))]
+        if params:
+            lines = [f"- **params {index}**: {text}" for index, text in enumerate(params, start=1)]
+            parts += ["\n".join(["Params that differ from the full protocol, as ours (full):", "", *lines])]
+    rest = table[touched & ~held]
+    quoted = rest["reason"] == QUOTED
+    if len(rest[~quoted]):
+        body, _ = shown(rest[~quoted])
+        columns = ["reported in", "row", "data set", "IPC", "network", "reported", "why", body.columns[-1]]
+        parts += [f"## On the same data sets, not run: {len(body)}", COST_NOTE, markdown(body[columns])]
+    if quoted.any():
+        methods = rest[quoted]["reported_method"].value_counts(sort=False)
+        names = ", ".join(f"{method} ({count})" for method, count in methods.items())
+        parts += [
+            f"## On the same data sets, quoted only: {quoted.sum()}",
+            f"Of methods that this project has not: {names}.",
+        ]
+    others = len(table) - int(touched.sum())
+    parts += [f"The other {others} of {len(table)} numbers are about other data sets; `verdicts.csv` has every one."]
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,1 @@
+"""How a stage runs: device, threads, precision, record, MLflow."""

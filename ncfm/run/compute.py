@@ -1,0 +1,237 @@
+"""How a stage computes: device, memory, precision, compiled networks, and networks trained side by side."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from functools import cache
+from itertools import pairwise
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, distributed
+from torch.func import functional_call
+
+from ncfm.core.errors import ParamsError
+from ncfm.core.params import ComputeParams, DistillParams
+
+# One image's widest activations times the images at once: about what a core's share of the cache holds, in numbers.
+CPU_ACTIVATIONS = 2**22
+GPU_ACTIVATIONS = 2**29
+Result = TypeVar("Result")
+
+
+def device() -> torch.device:
+    """Return the device that stages run on: a GPU where there is one, else the CPU; NCFM_DEVICE overrides.
+
+    Raises:
+        ParamsError: where NCFM_DEVICE is no device of this machine.
+    """
+    # Each process that torchrun starts on a machine has a GPU of its own.
+    gpu = f"cuda:{os.environ['LOCAL_RANK']}" if "LOCAL_RANK" in os.environ else "cuda"
+    chosen = os.environ.get("NCFM_DEVICE") or (gpu if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ParamsError(f"NCFM_DEVICE: is {chosen!r}, which this machine cannot use (allowed: cpu, cuda)") from error
+    return torch.device(chosen)
+
+
+def set_up(bounded: bool = False) -> None:
+    """Prepare this process for a stage: as many threads as the engine gave it, and memory that is kept for reuse.
+
+    Threads: NCFM_THREADS, else OMP_NUM_THREADS, else all cores. Memory: glibc gives every large tensor back to the
+    system at once and fetches the next one page by page, which costs a third of a training step on CPU
+    (docs/performance.md); told not to, it reuses the pages, for all threads out of one arena. Other C libraries are
+    left as they are.
+
+    Args:
+        bounded: the process's memory shall be small (``recompute``): large tensors lie on huge pages, whose common
+            alignment lets freed ones be reused, a third to a half less memory.
+    """
+    threads = os.environ.get("NCFM_THREADS") or os.environ.get("OMP_NUM_THREADS")
+    if threads and threads.isdigit() and int(threads):
+        torch.set_num_threads(int(threads))
+    if bounded:
+        os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch looks at its first tensor
+    if sys.platform == "linux":
+        try:
+            mallopt = ctypes.CDLL("libc.so.6").mallopt
+        except (OSError, AttributeError):
+            return
+        trim_threshold, top_pad, mmap_max, arena_max = -1, -2, -4, -8  # malloc.h
+        mallopt(arena_max, 1)
+        mallopt(mmap_max, 0)
+        mallopt(trim_threshold, 2**31 - 1)
+        mallopt(top_pad, 2**26)
+
+
+def shard() -> tuple[int, int]:
+    """Return this process's rank and the number of processes: (0, 1) unless ``torchrun`` started several."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
+@contextmanager
+def process_group(where: torch.device) -> Iterator[None]:
+    """Join the processes that ``torchrun`` started, NCCL on GPUs and gloo on CPUs; nothing where there is one."""
+    if shard()[1] == 1:
+        yield
+        return
+    distributed.init_process_group("nccl" if where.type == "cuda" else "gloo")
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+def add_over_processes(*tensors: Tensor) -> None:
+    """Replace each tensor by its sum over all processes, in place."""
+    if shard()[1] > 1:
+        for tensor in tensors:
+            distributed.all_reduce(tensor)
+
+
+def precision_on(params: ComputeParams, where: torch.device) -> str:
+    """Return the precision that ``where`` computes in: the one asked for, or float32 where bfloat16 has no hardware.
+
+    A line on standard error says so: emulated, it would be a hundred times slower, and float32 is the more exact.
+    """
+    if params.precision == "bfloat16" and not _has_bfloat16(where):
+        _say(f"ncfm: this {where.type} has no bfloat16 arithmetic; computing in float32")
+        return "float32"
+    return params.precision
+
+
+def _has_bfloat16(where: torch.device) -> bool:
+    if where.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+@cache
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def accelerated(function: Callable[..., Tensor], params: ComputeParams, where: torch.device) -> Callable[..., Tensor]:
+    """Return ``function`` as the params say: under bfloat16 autocast, compiled, or as it is. Results are float32.
+
+    Raises:
+        ParamsError: where ``compile`` is asked for on a CPU without a C++ compiler.
+    """
+    if params.compile:
+        check_compiler(where)
+        # The full graph or an error: parts that run uncompiled would not be safe to call from several threads.
+        # A second batch size makes the batch dimension dynamic, so that many sizes cost two compilations.
+        function = torch.compile(function, fullgraph=True)
+    if precision_on(params, where) == "float32":
+        return function
+
+    def in_bfloat16(*arguments: Any) -> Tensor:
+        # The cache of cast weights would be stale once the pool blends new weights in place.
+        with torch.autocast(where.type, torch.bfloat16, cache_enabled=False):
+            return function(*arguments).float()
+
+    return in_bfloat16
+
+
+def check_compiler(where: torch.device) -> None:
+    """Raise :class:`ParamsError` where torch.compile would find no compiler."""
+    names = [os.environ.get("CXX") or "c++", "g++", "clang++"]
+    if where.type == "cpu" and not any(shutil.which(name) for name in names):
+        raise ParamsError("compile: is true, but this machine has no C++ compiler (install g++, or set it to false)")
+
+
+def stateless(network: torch.nn.Module) -> Callable[[dict[str, Tensor], Tensor], Tensor]:
+    """Return the forward pass as a function of (weights and buffers, images): compiled once, it serves many networks.
+
+    The network itself only lends its structure and its mode.
+    """
+
+    def forward(state: dict[str, Tensor], images: Tensor) -> Tensor:
+        return functional_call(network, state, (images,))
+
+    return forward
+
+
+def state_of(network: torch.nn.Module) -> dict[str, Tensor]:
+    """Return parameters and buffers by name, the ones that training changes in place."""
+    return {**dict(network.named_parameters()), **dict(network.named_buffers())}
+
+
+def images_at_once(params: DistillParams, width: int, resolution: int, where: torch.device) -> int:
+    """Return how many images go through a network at once: ``params.images_at_once``, or what suits the device.
+
+    On a CPU few enough for their activations to stay in the cache, which is twice as fast as all at once
+    (docs/performance.md); on a GPU enough to fill it.
+    """
+    if params.images_at_once:
+        return params.images_at_once
+    limit = CPU_ACTIVATIONS if where.type == "cpu" else GPU_ACTIVATIONS
+    return max(1, limit // (width * resolution**2))
+
+
+def pieces(count: int, at_once: int) -> list[slice]:
+    """Cut ``count`` into the fewest slices of at most ``at_once``, of equal length or one apart."""
+    number = max(1, -(-count // at_once))
+    bounds = [count * position // number for position in range(number + 1)]
+    return [slice(start, end) for start, end in pairwise(bounds)]
+
+
+class StoppedError(Exception):
+    """Raised in a worker of :func:`side_by_side` that was told to stop."""
+
+
+def side_by_side(
+    count: int,
+    done: Collection[int],
+    work: Callable[[int, Callable[[], None]], Result],
+    finished: Callable[[int, Result], None],
+    where: torch.device,
+) -> None:
+    """Call ``work(index, check)`` for every index below ``count`` that is not ``done``, and ``finished(index, result)``
+    after each, in the calling thread.
+
+    On a CPU with several threads as many calls run at the same time, each on its share of the threads: one thread per
+    network is faster than all threads on each network in turn (docs/performance.md). Elsewhere they run one after the
+    other. The share depends on ``count`` alone, so that a resumed run rounds as an uninterrupted one. ``work`` must
+    draw from its own generators, and call ``check`` often: it raises :class:`StoppedError` where another call failed
+    or the caller was interrupted.
+    """
+    waiting = [index for index in range(count) if index not in done]
+    threads = torch.get_num_threads()
+    workers = min(threads, count) if where.type == "cpu" else 1
+    if workers <= 1:
+        for index in waiting:
+            finished(index, work(index, lambda: None))
+        return
+    stop = threading.Event()
+
+    def check() -> None:
+        if stop.is_set():
+            raise StoppedError
+
+    def call(index: int) -> tuple[int, Result]:
+        check()
+        return index, work(index, check)
+
+    share = threads // workers
+    # Each thread has its own count (OpenMP), and a new one starts with the default.
+    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(share,))
+    try:
+        running = {pool.submit(call, index) for index in waiting}
+        while running:
+            ended, running = wait(running, timeout=1, return_when=FIRST_COMPLETED)  # a signal is seen within a second
+            # What is finished is kept before a failure of another call ends all.
+            for future in sorted(ended, key=lambda one: one.exception() is not None):
+                finished(*future.result())
+    finally:
+        stop.set()
+        pool.shutdown(wait=True, cancel_futures=True)
+        torch.set_num_threads(threads)  # the last call of any thread is what new threads start with

@@ -1,0 +1,149 @@
+"""What a run in MLflow shows of a stage's record: name, tags, history, artifacts. Pure functions."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import json
+import math
+import os
+import posixpath
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ncfm.core.errors import DataError
+from ncfm.core.store import read_json
+
+MOST_BYTES = 5_000_000  # of one artifact
+MOST_INPUTS = 20  # input files that get a tag each; the record names all
+ARTIFACTS = (".png", ".svg", ".pdf", ".csv", ".md", ".tex", ".html", ".json")
+KEY_LENGTH, PARAM_LENGTH, TAG_LENGTH = 250, 6000, 8000  # MLflow's limits, in characters
+GROUP = ("dataset", "ipc", "method")  # the names that make a cell: its runs are shown together
+
+Content = Mapping[str, Any]  # of a record
+
+
+class Row(NamedTuple):
+    """The metrics of one step, and when they were measured (milliseconds since 1970)."""
+
+    step: int
+    values: Mapping[str, float]
+    milliseconds: int
+
+
+def read_record(path: Path) -> Content:
+    """Read a finished stage's record. Raises :class:`DataError` where it is torn or not a record."""
+    record = read_json(path)
+    needed = ("key", "stage", "campaign", "names", "params", "inputs", "started", "seconds", "metrics")
+    missing = [name for name in needed if name not in record] if isinstance(record, dict) else ["everything"]
+    if missing:
+        raise DataError(f"{path}: not a record of ncfm ({', '.join(missing)} missing)")
+    return record
+
+
+def started(record: Content) -> int:
+    """Return when the stage began, in milliseconds since 1970."""
+    return int(datetime.datetime.fromisoformat(record["started"]).timestamp() * 1000)
+
+
+def ended(record: Content) -> int:
+    """Return when the stage ended, in milliseconds since 1970."""
+    return started(record) + int(record["seconds"] * 1000)
+
+
+def history_of(record: Content) -> list[Row]:
+    """Return the rows of the record's history: from its file, else from the record itself; none where there is none."""
+    path = Path(record.get("history", ""))
+    rows = record.get("rows", [])
+    if path.is_file():
+        with path.open(newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+    return [
+        Row(int(row["step"]), {k: float(v) for k, v in row.items() if k != "step" and v != ""}, ended(record))
+        for row in rows
+    ]
+
+
+def final_metrics(record: Content, history: list[Row]) -> dict[str, float]:
+    """Return the final numbers: ``final_<name>`` where a curve has that name, and none where that curve ends there."""
+    ends = {name: value for row in history for name, value in row.values.items()}
+    found = {"seconds": float(record["seconds"])}
+    found |= {f"peak_{where}_gb": float(value) for where, value in record.get("peak_gb", {}).items()}
+    for name, value in record["metrics"].items():
+        if name not in ends:
+            found[key_of(name)] = float(value)
+        elif not math.isclose(value, ends[name], rel_tol=1e-5):  # a history file keeps six digits
+            found[key_of(f"final_{name}")] = float(value)
+    return found
+
+
+def artifacts_of(record: Content) -> list[tuple[Path, str | None]]:
+    """Return the small files worth a look, each with its folder in the run: tables/, figures/ or none."""
+    names = list(dict.fromkeys([*record.get("outputs", {}), *([record["history"]] if "history" in record else [])]))
+    root = os.path.commonpath([posixpath.dirname(name) for name in names]) if names else ""
+    chosen = []
+    for name in names:
+        path = Path(name)
+        if path.suffix in ARTIFACTS and path.is_file() and path.stat().st_size < MOST_BYTES:
+            place = os.path.relpath(path.parent, root or ".")
+            chosen.append((path, None if place == "." else place))
+    return chosen
+
+
+def title_of(names: Mapping[str, Any]) -> str:
+    """Return names as a person writes them, e.g. ``digits ipc1 paper seed0 convnet-3``."""
+    order = (
+        ("dataset", ""),
+        ("ipc", "ipc"),
+        ("method", ""),
+        ("seed", "seed"),
+        ("arch", ""),
+        ("protocol", ""),
+        ("steps", "steps"),
+    )
+    return " ".join(f"{prefix}{names[name]}" for name, prefix in order if name in names)
+
+
+def run_name(record: Content) -> str:
+    """Return the name of a record's run, e.g. ``distill digits ipc1 paper seed0``."""
+    return f"{record['stage']} {title_of(record['names'])}".strip()
+
+
+def inputs_of(record: Content) -> dict[str, str]:
+    """Return the first inputs and their SHA-256; a report reads more than fit, and the record names them all."""
+    return dict(list(record["inputs"].items())[:MOST_INPUTS])
+
+
+def params_of(record: Content) -> dict[str, str]:
+    """Return the params as flat text."""
+    return {key_of(name): _text(value)[:PARAM_LENGTH] for name, value in _flat(record["params"]).items()}
+
+
+def tags_of(record: Content) -> dict[str, str]:
+    """Return the tags: names, commit, hardware, versions and the SHA-256 of the inputs."""
+    tags: dict[str, Any] = {"stage": record["stage"], "campaign": record["campaign"], **record["names"]}
+    tags |= {name: record[name] for name in ("commit", "dirty", "started") if record.get(name) is not None}
+    tags |= _flat({name: record.get(name, {}) for name in ("hardware", "versions")})
+    tags |= {f"input.{path}": digest for path, digest in inputs_of(record).items()}
+    tags |= {"mlflow.source.name": record.get("command", "ncfm"), "mlflow.source.type": "LOCAL"}
+    if record.get("commit"):
+        tags["mlflow.source.git.commit"] = record["commit"]
+    return {key_of(name): _text(value)[:TAG_LENGTH] for name, value in tags.items()}
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return found
+
+
+def key_of(name: str) -> str:
+    """Return a name with only the characters that MLflow takes in keys."""
+    return re.sub(r"[^\w.\- /]", "_", posixpath.normpath(name))[:KEY_LENGTH]
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

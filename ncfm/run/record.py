@@ -1,0 +1,214 @@
+"""A stage's own record: what ran, on which inputs, where, how long, with what result.
+
+It lies beside the stage's main output as `<output>.record.json`. Later stages never read it, so times and host names in
+it cannot change any content hash; the report prints hardware and commit from it, and `ncfm track import` sends it to
+MLflow where that was not possible while the stage ran.
+"""
+
+from __future__ import annotations
+
+import bisect
+import csv
+import datetime
+import hashlib
+import io
+import os
+import platform
+import resource
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from importlib import metadata
+from math import isfinite
+from operator import itemgetter
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
+
+from ncfm.core.layout import record_file
+from ncfm.core.store import json_text, sha256, write_json, write_text
+
+FORMAT = 1
+
+
+class Run(Protocol):
+    """Where a record is sent while the stage runs (MLflow, or nowhere)."""
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Take the metrics of one step."""
+
+    def finish(self, record: dict[str, Any]) -> None:
+        """Take the finished record."""
+
+    def fail(self, status: str) -> None:
+        """Close as FAILED or KILLED."""
+
+
+class Record:
+    """Collects the record of one stage and passes it on.
+
+    Args:
+        stage: the stage's name.
+        output: the stage's main output; the record lies beside it.
+        params: the stage's params as a JSON-able mapping.
+        names: dataset, ipc, method, seed, arch: those that the stage has.
+        inputs: the files that the stage reads (params file excluded: its values are in ``params``).
+    """
+
+    def __init__(
+        self,
+        stage: str,
+        output: str | Path,
+        params: Mapping[str, Any],
+        names: Mapping[str, Any],
+        inputs: list[str | Path],
+    ) -> None:
+        self.path = Path(record_file(PurePosixPath(Path(output).as_posix())))
+        self._clock = time.perf_counter()
+        self._run: Run | None = None
+        self.rows: list[dict[str, float]] = []
+        self.content: dict[str, Any] = {
+            "format": FORMAT,
+            "stage": stage,
+            "campaign": campaign_of(output),
+            "names": dict(names),
+            "params": dict(params),
+            "inputs": {str(path): sha256(path) for path in inputs},
+            "command": shlex.join(["ncfm", *sys.argv[1:]]),
+            "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "hardware": hardware(),
+            "versions": versions(),
+            **commit(),
+        }
+        # A run is the same run when it would compute the same thing: MLflow continues it instead of adding another.
+        identity = {key: self.content[key] for key in ("stage", "campaign", "names", "params", "inputs")}
+        self.content["key"] = hashlib.sha256(json_text(identity).encode()).hexdigest()
+
+    def send_to(self, run: Run) -> None:
+        """Pass everything from now on to ``run`` as well."""
+        self._run = run
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Add one row of history in the order of steps. A step that is there already is replaced."""
+        place = bisect.bisect_left(self.rows, step, key=itemgetter("step"))
+        known = place < len(self.rows) and self.rows[place]["step"] == step
+        self.rows[place : place + known] = [{"step": step, **values}]
+        if self._run is not None:
+            self._run.log(step, values)
+
+    def history_text(self) -> str:
+        """Return the history as CSV, the step first."""
+        columns = list(dict.fromkeys(key for row in self.rows for key in row))
+        stream = io.StringIO()
+        writer = csv.DictWriter(stream, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({key: _short(value) for key, value in row.items()} for row in self.rows)
+        return stream.getvalue()
+
+    def save_history(self, path: str | Path) -> None:
+        """Write the history as CSV and note its place in the record."""
+        write_text(path, self.history_text())
+        self.content["history"] = str(path)
+
+    def finish(self, outputs: list[str | Path], metrics: Mapping[str, float]) -> None:
+        """Write the record, and send it where :meth:`send_to` said.
+
+        Args:
+            outputs: the files that the stage wrote, the record excluded.
+            metrics: the final numbers.
+        """
+        self.content["outputs"] = {str(path): sha256(path) for path in outputs}
+        self.content["metrics"] = dict(metrics)
+        if self.rows and "history" not in self.content:  # else `ncfm track import` would have no curves
+            self.content["rows"] = [{key: value for key, value in row.items() if isfinite(value)} for row in self.rows]
+        self.content["peak_gb"] = peak_memory()
+        self.content["seconds"] = round(time.perf_counter() - self._clock, 3)
+        write_json(self.path, self.content)
+        if self._run is not None:
+            self._run.finish(self.content)
+
+    def fail(self, status: str) -> None:
+        """Close the run as ``FAILED`` or ``KILLED``; no record file is written."""
+        if self._run is not None:
+            self._run.fail(status)
+
+
+def _short(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.6g}"
+
+
+def campaign_of(path: str | Path) -> str:
+    """Return the campaign whose `results/<campaign>/` the path lies in, or ``adhoc``."""
+    parts = Path(path).parts
+    return parts[parts.index("results") + 1] if "results" in parts[:-1] else "adhoc"
+
+
+def hardware() -> dict[str, Any]:
+    """Return the processor, cores, threads, memory (GiB) and GPU of this machine."""
+    import torch
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    except (ValueError, OSError):
+        memory = 0.0
+    return {
+        "cpu": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_gib": round(memory, 1),
+        "gpu": gpu,
+    }
+
+
+def peak_memory() -> dict[str, float]:
+    """Return the most memory that this process held so far, in GB (1e9 bytes).
+
+    ``process``: all of it on the host, program and libraries included. ``gpu``: tensors on the GPU, if any.
+    """
+    import torch
+
+    found = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9}
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        found["gpu"] = torch.cuda.max_memory_allocated() / 1e9
+    return {name: round(value, 3) for name, value in found.items()}
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, torch, torchvision and ncfm."""
+    import torch
+
+    found = {"python": platform.python_version(), "torch": str(torch.__version__)}
+    for package in ("torchvision", "ncfm"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def commit() -> dict[str, Any]:
+    """Return the git commit of the program and whether its code or params differ from it; empty without git."""
+    folder = Path(__file__).resolve().parent.parent.parent
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout.strip()
+
+    try:
+        head = git("rev-parse", "HEAD")
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", "ncfm", "params/base.yaml")
+    except (OSError, subprocess.SubprocessError):
+        return {"commit": None, "dirty": None}
+    return {"commit": head, "dirty": bool(changed)}

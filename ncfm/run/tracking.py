@@ -1,0 +1,299 @@
+"""MLflow: every execution of a stage is a run, sent while it lasts and completed from its record. The only importer of
+mlflow, and late, because that import takes longer than a short stage.
+
+Tracking is best effort: whatever goes wrong here never fails a stage. Its record stays beside its output, and
+``ncfm track import`` sends it later through the same code, so a run that was half sent is completed, not doubled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib.util
+import json
+import logging
+import os
+import re
+import sqlite3
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from ncfm.core.errors import DataError, NcfmError
+from ncfm.core.store import replacing
+from ncfm.run import presentation as runs
+from ncfm.run.presentation import Content, Row
+
+if TYPE_CHECKING:
+    from ncfm.run.record import Run
+
+FOLDER = Path("results", "mlflow")
+PATIENCE = 5.0  # seconds before a stage opens the store: a shorter stage sends everything at its end, in one go
+INTERVAL = 2.0  # seconds between two sendings
+MOST_ROWS = 500  # rows after which the next sending does not wait
+MOST_METRICS, MOST_ENTRIES = 1000, 100  # MLflow's limits for the metrics, and the params or tags, of one request
+
+
+def store_uri() -> str:
+    """Return ``MLFLOW_TRACKING_URI``, else the SQLite store ``results/mlflow/mlflow.db`` of the current folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(FOLDER / 'mlflow.db').resolve()}"
+
+
+def start(record: dict[str, Any]) -> Run:
+    """Return the run of a stage that begins; it does nothing without mlflow or with ``NCFM_TRACKING=off``.
+
+    Args:
+        record: the content of the stage's record so far. Nothing is sent yet; see :data:`PATIENCE`.
+    """
+    off = os.environ.get("NCFM_TRACKING", "").lower() == "off" or importlib.util.find_spec("mlflow") is None
+    return _LiveRun(record, given_up=off)
+
+
+def import_records(folder: Path) -> None:
+    """Send every ``*.record.json`` below ``folder`` whose run is not complete in the store; print one summary line.
+
+    Raises:
+        NcfmError: where mlflow, the folder or the store is missing.
+    """
+    if importlib.util.find_spec("mlflow") is None:
+        raise NcfmError("mlflow is not installed here; `pip install mlflow`, then import again")
+    if not folder.is_dir():
+        raise NcfmError(f"{folder}: no such folder; name the one that holds the results")
+    sent, there, unreadable = 0, 0, []
+    store = None
+    for path in sorted(folder.rglob("*.record.json")):
+        try:
+            record = runs.read_record(path)
+        except DataError as error:
+            unreadable.append(str(error))
+            continue
+        try:
+            with _quiet():
+                store = store or _Store()
+                if store.is_finished(record):
+                    there += 1
+                else:
+                    _Sender(store, record).complete(record)
+                    sent += 1
+        except Exception as error:
+            raise NcfmError(f"{_unreachable(error)} (records sent before that: {sent}; failed at {path})") from error
+    print(f"records sent: {sent}, already there: {there}, unreadable: {'; '.join(unreadable) or 0}")
+
+
+class _LiveRun:
+    """The run of a stage that is computing: buffers rows and sends them in batches; gives up at the first failure."""
+
+    def __init__(self, record: Content, given_up: bool) -> None:
+        self._record = record
+        self._rows: list[Row] = []
+        self._due = time.monotonic() + PATIENCE
+        self._sender: _Sender | None = None
+        self._given_up = given_up
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Buffer the metrics of one step; send what is buffered where it is time to."""
+        if self._given_up:
+            return
+        self._rows.append(Row(step, dict(values), int(time.time() * 1000)))
+        if time.monotonic() >= self._due or (self._sender is not None and len(self._rows) >= MOST_ROWS):
+            self._try(lambda sender: None)
+
+    def finish(self, record: dict[str, Any]) -> None:
+        """Send the rest and the finished record."""
+        self._try(lambda sender: sender.complete(record))
+
+    def fail(self, status: str) -> None:
+        """Close as FAILED or KILLED."""
+        # Silent: whatever made the stage fail (a full disk, say) is about to be reported, on one line.
+        self._try(lambda sender: sender.client.set_terminated(sender.run_id, status), report=False)
+
+    def _try(self, act: Callable[[_Sender], None], report: bool = True) -> None:
+        if self._given_up:
+            return
+        try:
+            with _quiet():
+                if self._sender is None:
+                    self._sender = _Sender(_Store(), self._record)
+                self._sender.send(self._rows)
+                self._rows = []
+                act(self._sender)
+        except Exception as error:
+            self._given_up = True
+            if report:
+                print(f"ncfm: {_unreachable(error)}; `ncfm track import` sends the record later", file=sys.stderr)
+        self._due = time.monotonic() + INTERVAL
+
+
+class _Store:
+    """An open MLflow store."""
+
+    def __init__(self) -> None:
+        uri = store_uri()
+        database = Path(uri.removeprefix("sqlite:///")).resolve() if uri.startswith("sqlite:///") else None
+        home = FOLDER.resolve() if database is None else database.parent
+        home.mkdir(parents=True, exist_ok=True)
+        self.artifacts = None if database is None else home / "artifacts"
+        self.lock = FileLock(home / "store.lock", timeout=60)  # seconds
+        gc.collect(1)
+        client = _import_client()
+        with self.lock:  # processes that create the tables of one new database together destroy it
+            if database is not None and not database.exists():
+                _create(client, database)
+            self.client = client(uri)
+        gc.freeze()  # mlflow's thousands of classes: walking over them again makes the stage and its exit slow
+
+    def experiment(self, campaign: str) -> str:
+        """Return the id of a campaign's experiment; made, or restored from MLflow's bin, where needed."""
+        found = self.client.get_experiment_by_name(campaign)
+        if found is None:
+            place = self.artifacts / campaign if self.artifacts else None
+            return self.client.create_experiment(campaign, place.as_uri() if place else None)
+        if found.lifecycle_stage == "deleted":
+            self.client.restore_experiment(found.experiment_id)
+        return str(found.experiment_id)
+
+    def find(self, experiment: str, tag: str, value: str) -> Any | None:
+        """Return the first run that carries a tag, or None."""
+        found = self.client.search_runs([experiment], f"tags.`{tag}` = '{value}'", max_results=1)
+        return found[0] if found else None
+
+    def is_finished(self, record: Content) -> bool:
+        """Tell whether the run of a record is complete."""
+        found = self.client.get_experiment_by_name(record["campaign"])
+        run = self.find(found.experiment_id, "ncfm.key", record["key"]) if found else None
+        return run is not None and run.info.status == "FINISHED"
+
+
+class _Sender:
+    """One run in an open store: continues the run that carries the record's key, or creates it."""
+
+    def __init__(self, store: _Store, record: Content) -> None:
+        self.client = store.client
+        self.metrics: dict[str, float] = {}
+        with store.lock:  # find-or-create, and the inputs' shared rows, are not atomic in MLflow
+            experiment = store.experiment(record["campaign"])
+            tags = runs.tags_of(record)
+            if parent := self._parent(store, experiment, record):
+                tags["mlflow.parentRunId"] = parent
+            run = store.find(experiment, "ncfm.key", record["key"])
+            if run is None:
+                tags["ncfm.key"] = record["key"]
+                run = self.client.create_run(experiment, runs.started(record), tags, runs.run_name(record))
+            else:
+                self.client.update_run(run.info.run_id, "RUNNING")
+                self.metrics = dict(run.data.metrics)
+            self.run_id: str = run.info.run_id
+            self._log_inputs(record)
+        history = (self.client.get_metric_history(self.run_id, name) for name in self.metrics)
+        self.sent: set[int] = {metric.step for metrics in history for metric in metrics}
+        self._log_texts(runs.params_of(record), tags)
+
+    def _parent(self, store: _Store, experiment: str, record: Content) -> str | None:
+        """Return the run that groups the runs of one cell (data set, IPC, method), or of one data set."""
+        group = {name: str(record["names"][name]) for name in runs.GROUP if name in record["names"]}
+        if not group:
+            return None
+        title = runs.title_of(group)
+        run = store.find(experiment, "ncfm.group", title)
+        if run is None:
+            run = self.client.create_run(experiment, runs.started(record), {"ncfm.group": title, **group}, title)
+            self.client.set_terminated(run.info.run_id, "FINISHED", runs.started(record))
+        return str(run.info.run_id)
+
+    def _log_inputs(self, record: Content) -> None:
+        from mlflow.entities import Dataset, DatasetInput
+
+        inputs = runs.inputs_of(record).items()
+        datasets = [DatasetInput(Dataset(p, sha[:36], "local", json.dumps({"uri": p})), []) for p, sha in inputs]
+        if datasets:
+            self.client.log_inputs(self.run_id, datasets)
+
+    def _log_texts(self, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
+        from mlflow.entities import Param, RunTag
+
+        texts, marks = [Param(*pair) for pair in params.items()], [RunTag(*pair) for pair in tags.items()]
+        for first in range(0, max(len(texts), len(marks)), MOST_ENTRIES):
+            part = slice(first, first + MOST_ENTRIES)
+            self.client.log_batch(self.run_id, params=texts[part], tags=marks[part])
+
+    def send(self, rows: Iterable[Row]) -> None:
+        """Send the rows whose steps are not there yet; a row is never split between two requests."""
+        from mlflow.entities import Metric
+
+        new = [row for row in rows if row.step not in self.sent]
+        size = MOST_METRICS // max((len(row.values) for row in new), default=1)
+        for first in range(0, len(new), size):
+            part = new[first : first + size]
+            self.client.log_batch(
+                self.run_id,
+                [
+                    Metric(runs.key_of(k), float(v), row.milliseconds, row.step)
+                    for row in part
+                    for k, v in row.values.items()
+                ],
+            )
+            self.sent.update(row.step for row in part)
+
+    def complete(self, record: Content) -> None:
+        """Send what is not there yet of a finished stage, and end the run."""
+        from mlflow.entities import Metric
+
+        history, ended = runs.history_of(record), runs.ended(record)
+        self.send(history)
+        final = runs.final_metrics(record, history)
+        last = max(self.sent, default=0)
+        changed = [Metric(name, value, ended, last) for name, value in final.items() if self.metrics.get(name) != value]
+        self.client.log_batch(self.run_id, changed)
+        self.client.log_dict(self.run_id, dict(record), "record.json")
+        for path, place in runs.artifacts_of(record):
+            self.client.log_artifact(self.run_id, str(path), place)
+        self.client.set_terminated(self.run_id, "FINISHED", ended)
+
+
+def _import_client() -> Any:
+    """Import mlflow, silent and without telemetry, and return its client class."""
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    defaults = {
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # a server that is away must not hold a stage for minutes
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    }
+    os.environ.update({name: os.environ.get(name, value) for name, value in defaults.items()})
+    from mlflow import MlflowClient
+
+    for logger in ("mlflow", "alembic", "urllib3"):  # after the import, which sets the first one's level
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
+    return MlflowClient
+
+
+def _create(client: Any, database: Path) -> None:
+    """Make an empty store. Under another name first: a process killed meanwhile would leave it broken for good."""
+    with replacing(database) as fresh:
+        client(f"sqlite:///{fresh}")
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA journal_mode=wal")  # kept in the file: readers and writers don't wait for each other
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Hide warnings, and stop the garbage collector: it takes a third of the time of importing mlflow."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _unreachable(error: Exception) -> str:
+    reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+    text = f"the MLflow store {store_uri()} cannot be reached ({reason[:200]})"
+    return re.sub(r"//[^/@\s]*@", "//", text)  # without a password

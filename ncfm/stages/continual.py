@@ -1,0 +1,160 @@
+"""Class-incremental learning on distilled sets, as DM's paper tests it (GDumb, Prabhu et al. 2020).
+
+The classes arrive in groups. At each step a fresh network is trained on the sets of all classes seen so far, nothing
+else being kept, and tested on the test images of those classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ncfm.core import checkpoint
+from ncfm.core.errors import ParamsError
+from ncfm.core.params import ContinualParams
+from ncfm.core.progress import Progress
+from ncfm.core.seeding import generator
+from ncfm.core.store import write_json
+from ncfm.datasets.split import Split
+from ncfm.method.distilled import DistilledSet, load_with_test
+from ncfm.method.training import accuracy, new_network, train
+from ncfm.run.compute import accelerated, device, side_by_side
+from ncfm.run.record import Record
+
+FORMAT = 1
+
+
+def continual(
+    params: ContinualParams, data: Path, distilled: Path, names: Mapping[str, Any], out: Path, record: Record
+) -> None:
+    """Learn the classes in ``params.steps`` groups, ``params.networks`` times, and write the accuracies of each step.
+
+    Every repeat has its own order of the classes, drawn from the set's seed: methods with one seed have equal orders.
+    A finished repeat is kept in a checkpoint, so that a killed run continues with the next one.
+
+    Args:
+        params: the training at each step, and the number of steps.
+        data: folder of the prepared data set; only its test split is read.
+        distilled: the set.
+        names: dataset, ipc, method, seed, arch, steps, and the protocol where it is not the released one.
+        out: the JSON file.
+        record: takes the accuracy of every step.
+
+    Raises:
+        DataError: where the set and the data set do not belong together.
+        ParamsError: where the classes do not divide into the steps.
+    """
+    where = device()
+    test, images = load_with_test(distilled, data, where)
+    if test.classes % params.steps:
+        raise ParamsError(f"steps: is {params.steps}, but must divide the {test.classes} classes of {test.dataset}")
+    resume, key = out.with_name(f"{out.stem}.checkpoint.safetensors"), record.content["key"]
+    _, values = checkpoint.load(resume, key) or ({}, {"networks": []})
+    done: dict[int, dict[str, Any]] = {network["network"]: network for network in values["networks"]}
+
+    def log(network: dict[str, Any]) -> None:
+        for step, tested in enumerate(network["accuracies"], start=1):
+            record.log(network["network"] * params.steps + step, {"network": network["network"], "accuracy": tested})
+
+    for network in done.values():
+        log(network)
+    total = params.networks * params.steps
+    with Progress(total, "continual", start=len(done) * params.steps, unit="step") as progress:
+
+        def learn(repeat: int, check: Callable[[], None]) -> dict[str, Any]:
+            return _learn(params, test, images, repeat, check, progress)
+
+        def finished(repeat: int, network: dict[str, Any]) -> None:
+            done[repeat] = network
+            checkpoint.save(resume, key, {}, {"networks": list(done.values())})
+            log(network)
+
+        side_by_side(params.networks, frozenset(done), learn, finished, where)
+    networks = [done[repeat] for repeat in range(params.networks)]
+    content = {
+        "format": FORMAT,
+        "names": dict(names),
+        "classes": [test.classes * step // params.steps for step in range(1, params.steps + 1)],
+        "params": params.model_dump(mode="json"),
+        "networks": networks,
+    }
+    write_json(out, content)
+    record.finish([out], {"final": sum(network["accuracies"][-1] for network in networks) / len(networks)})
+    resume.unlink(missing_ok=True)
+
+
+def class_order(dataset: str, seed: int, repeat: int, classes: int) -> Tensor:
+    """Return the order (classes,) in which a repeat sees the classes."""
+    return torch.randperm(classes, generator=generator(dataset, "continual", seed, repeat, "classes"))
+
+
+def _learn(
+    params: ContinualParams,
+    test: Split,
+    images: DistilledSet,
+    repeat: int,
+    check: Callable[[], None],
+    progress: Progress,
+) -> dict[str, Any]:
+    """Learn all steps of one repeat: its order of the classes and the accuracy (percent) after each step."""
+    order = class_order(images.dataset, int(images.names["seed"]), repeat, test.classes)
+    accuracies = []
+    for step in range(1, params.steps + 1):
+        seen = order[: test.classes * step // params.steps].to(test.labels.device)
+        accuracies.append(_after_step(params, only(test, seen), images, seen, (repeat, step), check))
+        progress.step(network=repeat, accuracy=accuracies[-1])
+    return {"network": repeat, "order": order.tolist(), "accuracies": accuracies}
+
+
+def only(split: Split, seen: Tensor) -> Split:
+    """Return the images of the classes ``seen``, labelled by their places in it."""
+    rows = torch.isin(split.labels, seen)
+    names = tuple(split.label_names[label] for label in seen.tolist())
+    labels = places(split.labels[rows], seen)
+    return replace(split, images=split.images[rows], labels=labels, classes=len(seen), label_names=names)
+
+
+def places(labels: Tensor, seen: Tensor) -> Tensor:
+    """Return for each label its place in ``seen``, which holds them all."""
+    return (labels[:, None] == seen).int().argmax(1)
+
+
+def targets(images: DistilledSet, rows: Tensor, seen: Tensor) -> Tensor:
+    """Return what the images at ``rows`` are labelled with, among the classes ``seen`` only.
+
+    Soft labels are the shares of these classes, scaled to sum to one.
+    """
+    if images.soft_labels is None:
+        return places(images.labels[rows], seen)
+    shares = images.soft_labels[rows][:, seen]
+    return shares / shares.sum(1, keepdim=True)
+
+
+def _after_step(
+    params: ContinualParams,
+    test: Split,
+    images: DistilledSet,
+    seen: Tensor,
+    names: tuple[int, int],
+    check: Callable[[], None],
+) -> float:
+    """Train a fresh network on the classes ``seen``; return its accuracy on ``test``, their images, in percent."""
+    all_names = (*images.names.values(), "continual", params.arch, params.steps, *names)
+    network = new_network(params.arch, params, test, generator(*all_names, "weights"))
+    rows = torch.isin(images.labels, seen).nonzero().squeeze(1)
+    # Never compiled: every step has another network, each too short to pay for it.
+    forward = accelerated(network, params.model_copy(update={"compile": False}), rows.device)
+
+    def normalised(index: Tensor) -> Tensor:
+        return images.images[rows[index]]
+
+    def after_epoch(epoch: int, loss: float) -> None:
+        pass
+
+    train(network, normalised, targets(images, rows, seen), params, all_names, after_epoch, forward, check)
+    return accuracy(network, test)

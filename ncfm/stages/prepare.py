@@ -1,0 +1,154 @@
+"""The stage `prepare`: take a data set from one of its sources, verify it, write it as tensors with a card."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ncfm.core.errors import DataError, ParamsError, one_of
+from ncfm.core.params import PrepareParams
+from ncfm.core.store import save_tensors, storage_errors, tensor_sha256, write_json
+from ncfm.datasets.catalogue import DatasetFacts, facts_of
+from ncfm.datasets.sources import Loaded, Source, check_sizes
+from ncfm.run.record import Record
+
+
+def prepare(params: PrepareParams, out: Path, record: Record) -> None:
+    """Write ``train.safetensors``, ``test.safetensors`` and, last, ``card.json`` into the folder ``out``.
+
+    The tensors files hold nothing of the source, so they are the same bytes whichever source was used.
+
+    Raises:
+        DataError: where no source gives the data, or a source gives other data than is known of the data set.
+        ParamsError: for an unknown data set or source.
+        StorageError: where a folder cannot be written.
+    """
+    facts = facts_of(params.dataset)
+    with storage_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    name, loaded = _load(facts, params.source, Path(params.root))
+    write(facts, name, loaded, out, record)
+
+
+def write(facts: DatasetFacts, source: str, loaded: Loaded, out: Path, record: Record) -> None:
+    """Write what the source called ``source`` gave into the folder ``out`` and finish the record.
+
+    Raises:
+        StorageError: where the folder cannot be written.
+    """
+    files: list[str | Path] = []
+    for split, (images, labels) in loaded.splits.items():
+        files.append(out / f"{split}.safetensors")
+        metadata = {
+            "dataset": facts.name,
+            "split": split,
+            "classes": facts.classes,
+            "label_names": _label_names(facts, loaded),
+            "mean": facts.mean,
+            "std": facts.std,
+        }
+        save_tensors(files[-1], {"images": images, "labels": labels}, metadata)
+    files.append(out / "card.json")
+    write_json(files[-1], _card(facts, source, loaded))
+    record.finish(files, {f"{split}_images": len(labels) for split, (_, labels) in loaded.splits.items()})
+
+
+def _load(facts: DatasetFacts, choice: str, root: Path) -> tuple[str, Loaded]:
+    """Return the name of the source that gave the data, and the data; ``auto`` tries the sources in turn."""
+    if choice not in ("auto", *facts.sources):
+        raise ParamsError(one_of("source", choice, ("auto", *facts.sources), f"prepare for {facts.name}"))
+    sources: dict[str, Source] = import_module(f"ncfm.datasets.{facts.reader}").SOURCES
+    names = facts.sources if choice == "auto" else (choice,)
+    failures = []
+    for name in names:
+        try:
+            loaded = _read(sources[name], facts, root)
+            _verify(facts, name, loaded)
+        except DataError as error:
+            failures.append(error)
+            if len(names) > 1:
+                print(f"prepare: source {name}: {error}", file=sys.stderr, flush=True)
+        else:
+            return name, loaded
+    if len(names) == 1:
+        raise failures[0]
+    said = "; ".join(f"({number}) {error}" for number, error in enumerate(failures, 1))
+    raise DataError(f"{facts.name}: no source gave the data; put its files under {root}/ or connect; tried: {said}")
+
+
+def _read(source: Source, facts: DatasetFacts, root: Path) -> Loaded:
+    try:
+        return source(facts, root)
+    except PermissionError as error:
+        raise DataError(f"{error.filename}: cannot be read (no permission)") from error
+
+
+def _label_names(facts: DatasetFacts, loaded: Loaded) -> tuple[str, ...]:
+    """Return the class names in label order: the known ones, or the source's where only the source knows them."""
+    return facts.label_names or loaded.label_names
+
+
+def _verify(facts: DatasetFacts, name: str, loaded: Loaded) -> None:
+    """Compare shapes, labels, class sizes and the known content. Raises :class:`DataError` where they differ."""
+    where = f"{facts.name}: source {name}"
+    shape = (facts.channels, facts.resolution, facts.resolution)
+    for split, (images, labels) in loaded.splits.items():
+        if images.dtype != torch.uint8 or images.shape[1:] != shape or labels.shape != images.shape[:1]:
+            raise DataError(
+                f"{where}: gave {split} images {str(images.dtype).removeprefix('torch.')} {tuple(images.shape)} with "
+                f"labels {tuple(labels.shape)}, but they must be uint8 (N, {', '.join(map(str, shape))}) and (N,)"
+            )
+        outside = labels[(labels < 0) | (labels >= facts.classes)]
+        if len(outside):
+            raise DataError(f"{where}: gave the {split} label {outside[0]}, but labels are 0 to {facts.classes - 1}")
+        check_sizes(facts, split, labels.bincount(minlength=facts.classes).tolist(), _label_names(facts, loaded), where)
+    found = _hashes(loaded) if facts.content else {}
+    for part, expected in facts.content.items():
+        if found[part] != expected:
+            raise DataError(
+                f"{where} gave other {part} than the known ones "
+                f"(content hash {found[part]}, expected {expected}); delete its files and run again"
+            )
+
+
+def _hashes(loaded: Loaded) -> dict[str, str]:
+    pairs = {split: {"images": images, "labels": labels} for split, (images, labels) in loaded.splits.items()}
+    return {f"{split} {part}": tensor_sha256(value) for split, parts in pairs.items() for part, value in parts.items()}
+
+
+def statistics(images: Tensor) -> tuple[list[float], list[float]]:
+    """Return mean and standard deviation of each channel of uint8 images (N, C, H, W), for pixels in [0, 1].
+
+    They are computed from counts of the 256 values, so they do not depend on the order of a floating-point sum.
+    """
+    counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in images.unbind(1)]).double()
+    values = torch.arange(256, dtype=torch.float64) / 255
+    shares = counts / counts.sum(1, keepdim=True)
+    mean = shares @ values
+    deviation = (shares * (values - mean[:, None]) ** 2).sum(1).sqrt()
+    return [round(value, 5) for value in mean.tolist()], [round(value, 5) for value in deviation.tolist()]
+
+
+def _card(facts: DatasetFacts, name: str, loaded: Loaded) -> dict[str, object]:
+    images, _ = loaded.splits["train"]
+    mean, deviation = statistics(images)
+    names = _label_names(facts, loaded)
+    per_class = {
+        split: dict(zip(names, torch.bincount(labels, minlength=facts.classes).tolist(), strict=True))
+        for split, (_, labels) in loaded.splits.items()
+    }
+    return {
+        "dataset": facts.name,
+        "source": {"name": name, **loaded.origin},
+        "label_names": names,
+        "shape": list(images.shape[1:]),
+        "images": {split: len(labels) for split, (_, labels) in loaded.splits.items()},
+        "images_per_class": per_class,
+        "normalisation": {"mean": facts.mean, "std": facts.std},
+        "measured": {"mean": mean, "std": deviation},
+        "sha256": _hashes(loaded),
+    }

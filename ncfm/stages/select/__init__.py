@@ -1,0 +1,96 @@
+"""Coresets of real images: one file per rule, all meeting the contract :data:`~ncfm.stages.select.request.Rule`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ncfm.core.errors import ParamsError
+from ncfm.core.params import SelectParams
+from ncfm.core.pictures import write_grid
+from ncfm.core.seeding import generator
+from ncfm.datasets.split import Split, load_split
+from ncfm.method.distilled import save_set
+from ncfm.method.multiformation import tile
+from ncfm.method.pool import load_pool
+from ncfm.run.compute import device
+from ncfm.run.record import Record
+from ncfm.stages.select.all import choose as choose_all
+from ncfm.stages.select.forgetting import choose as choose_forgetting
+from ncfm.stages.select.herding import choose as choose_herding
+from ncfm.stages.select.k_center import choose as choose_k_center
+from ncfm.stages.select.random import choose as choose_random
+from ncfm.stages.select.request import Request, Rule
+
+GRID_ROWS = 50  # images per class in the picture
+RULES: dict[str, Rule] = {
+    "random": choose_random,
+    "herding": choose_herding,
+    "k-center": choose_k_center,
+    "forgetting": choose_forgetting,
+    "all": choose_all,
+}
+
+
+def select(
+    params: SelectParams, data: Path, extractors: Path | None, names: Mapping[str, Any], out: Path, record: Record
+) -> None:
+    """Select real images of each class and store them, whole or as tiles, with the storage of ``ipc`` images per class.
+
+    Args:
+        params: the rule and the factor.
+        data: folder of the prepared data set.
+        extractors: file of the pool, for the rules that read it, else None.
+        names: dataset, ipc, method, seed.
+        out: folder for `distilled.safetensors` and `grid.png`.
+        record: is finished here.
+
+    Raises:
+        ParamsError: where a class has fewer images than are wanted, or extractors and rule do not fit.
+        DataError: where the extractors are another data set's.
+    """
+    check_extractors(params, extractors)
+    split = load_split(data, "train", device() if extractors else "cpu")
+    wanted = int(names["ipc"]) * params.factor**2
+    check_enough(params, split, int(names["ipc"]), wanted)
+    draws = generator(split.dataset, names["ipc"], "select", names["seed"])
+    pool = load_pool(extractors, data, split) if extractors else None
+    index = RULES[params.rule](Request(params, split, wanted, int(names["seed"]), draws, pool))
+    if params.rule == "all":  # as bytes: a quarter of the space of what the other sets hold, and exactly the same
+        images = [split.images[rows] for rows in index]
+    else:
+        images = [tile(split.pixels(rows), params.factor) for rows in index]
+    stored, grid = out / "distilled.safetensors", out / "grid.png"
+    save_set(stored, images, split, params.factor, names)
+    rows = min(GRID_ROWS, *(len(one) for one in images))
+    write_grid(torch.cat([one[:rows] for one in images]), split.classes, grid)
+    record.finish([stored, grid], {"images": sum(len(rows) for rows in index)})
+
+
+def check_extractors(params: SelectParams, extractors: Path | None) -> None:
+    """Raise :class:`ParamsError` where the rule reads a pool and none is given, or the other way round."""
+    if params.reads_extractors and extractors is None:
+        raise ParamsError(f"--extractors: is missing, but the rule {params.rule} reads an extractor pool")
+    if extractors is not None and not params.reads_extractors:
+        raise ParamsError(f"--extractors: is {extractors}, but the rule {params.rule} reads no pool; leave it out")
+
+
+def check_enough(params: SelectParams, split: Split, ipc: int, wanted: int) -> None:
+    """Raise :class:`ParamsError` where ``ipc`` is below 1 or a class has fewer than ``wanted`` images.
+
+    A set of all images has the size of the smallest class as its IPC.
+    """
+    smallest = min(len(rows) for rows in split.by_class)
+    if params.rule == "all" and ipc != smallest:
+        raise ParamsError(
+            f"--ipc: is {ipc}, but the rule all stores every image of {split.dataset} "
+            f"(allowed: {smallest}, the size of the smallest class)"
+        )
+    if ipc < 1 or wanted > smallest:
+        raise ParamsError(
+            f"--ipc: is {ipc}, which takes {wanted} real images per class, but the smallest class of {split.dataset} "
+            f"has {smallest} (allowed: 1 to {smallest} real images)"
+        )

@@ -1,0 +1,85 @@
+"""The rule `forgetting` (Toneva et al. 2019): the images that a network most often learns and then forgets again.
+
+The training that is watched is that of the pool's networks (architecture, width, optimiser, schedule, augmentation),
+but without CutMix, which leaves no image its own label, and from fresh weights.
+It depends on the seed but not on the IPC. Like a network of the pool it is not checkpointed: a killed run starts again.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ncfm.core.params import NetworkParams
+from ncfm.core.progress import Progress
+from ncfm.core.seeding import generator
+from ncfm.datasets.split import Split
+from ncfm.method.training import train
+from ncfm.models.base import Network
+from ncfm.stages.select.request import Request
+
+
+def choose(request: Request) -> list[Tensor]:
+    """Return, for each class, the ``wanted`` images with the most forgetting events; ties are drawn."""
+    counts_N = forgetting_events(watched_training(request))
+    chosen = []
+    for rows in request.split.by_class:
+        order = rows[torch.randperm(len(rows), generator=request.draws).to(rows.device)]
+        most_first = counts_N[order].argsort(descending=True, stable=True)
+        chosen.append(order[most_first[: request.wanted]])
+    return chosen
+
+
+def forgetting_events(correct_EN: Tensor) -> Tensor:
+    """Count, for each of N images, how often it was classified right and, one epoch later, wrong.
+
+    An image that is never learned has no event and counts 0, as in DeepCore: it is among the last to be chosen.
+    (Toneva et al. count it as forgotten infinitely often.)
+
+    Args:
+        correct_EN: bool, one row per epoch.
+
+    Returns:
+        (N,) int64.
+    """
+    return (correct_EN[:-1] & ~correct_EN[1:]).sum(0)
+
+
+def watched_training(request: Request) -> Tensor:
+    """Train one network on the whole split; return whether it had each image right when it saw it: (epochs, N), bool.
+
+    As in Toneva et al. (algorithm 1) an image is judged as it comes in its batch, augmented and before that batch's
+    step.
+    """
+    split, pool = request.split, request.pool
+    assert pool is not None
+    params = NetworkParams.model_validate({"epochs": request.params.epochs, "cutmix_probability": 0})
+    names = (split.dataset, "forgetting", request.seed)
+    watch = _Watch(pool.fresh(generator(*names, "weights")), split)
+    epochs: list[Tensor] = []
+    with Progress(params.epochs, "forgetting", unit="epoch") as progress:
+
+        def after_epoch(epoch: int, loss: float) -> None:
+            epochs.append(watch.correct_N.clone())
+            progress.step(loss=loss)
+
+        train(watch.network, watch.normalised, split.labels, params, names, after_epoch, watch.logits)
+    return torch.stack(epochs)
+
+
+class _Watch:
+    """Notes, batch by batch, which images the network has right."""
+
+    def __init__(self, network: Network, split: Split) -> None:
+        self.network, self.split = network, split
+        self.correct_N = torch.zeros_like(split.labels, dtype=torch.bool)
+        self._batch = split.labels[:0]
+
+    def normalised(self, index: Tensor) -> Tensor:
+        self._batch = index
+        return self.split.normalisation(self.split.pixels(index))
+
+    def logits(self, images: Tensor) -> Tensor:
+        logits = self.network(images)
+        self.correct_N[self._batch] = logits.detach().argmax(1) == self.split.labels[self._batch]
+        return logits
