@@ -1,19 +1,18 @@
-# The whole workflow: `snakemake` regenerates every result of the active campaign. `ncfm use NAME` or
-# `--config campaign=NAME` chooses another. Each job runs through workflow/run_stage.py; see docs/engines.md.
+# The whole workflow: `snakemake` regenerates every result of the active campaign. `--config campaign=NAME` runs another for
+# this call; `ncfm use NAME` makes it the active one. Each job runs through workflow/run_stage.py; see docs/engines.md.
 import sys
 
-from ncfm.campaign import campaign as campaigns
-from ncfm.core import layout
+from ncfm.campaign import campaign as campaigns, engines
 from ncfm.core.errors import NcfmError
+from ncfm.stages.table import MAKERS, STAGES
 
 
 container: "docker://python:3.11"  # used only with --software-deployment-method apptainer
 
 
 try:
-    CAMPAIGN = campaigns.load(str(config.get("campaign") or campaigns.active()))
-    # Not a rule: everything behind a rule that ran would run again. Unchanged files are left alone.
-    campaigns.write_params(CAMPAIGN)
+    ACTIVE = engines.active()
+    CAMPAIGN = campaigns.load(str(config.get("campaign") or ACTIVE))
 except NcfmError as error:
     sys.exit(f"ncfm: {error}")
 
@@ -23,33 +22,29 @@ include: "workflow/rules/common.smk"
 
 wildcard_constraints:
     campaign=any_of([CAMPAIGN.name]),
-    dataset=any_of(cell.dataset for cell in CAMPAIGN.of("prepare")),
-    ipc=r"\d+",
-    seed=r"\d+",
-    arch=any_of(cell.arch for cell in CAMPAIGN.of("pretrain")),
 
 
 onstart:
-    campaigns.use(CAMPAIGN)
-    # DVC's own stage for the params files that were written above, so that `dvc repro` finds nothing to do.
-    shell(f"python workflow/run_stage.py params -- ncfm params {CAMPAIGN.name}")
+    if CAMPAIGN.name == ACTIVE:  # its file may name other cells by now, which DVC must know
+        engines.refresh(CAMPAIGN)
 
 
-include: "workflow/rules/prepare.smk"
-include: "workflow/rules/pretrain.smk"
-include: "workflow/rules/distill.smk"
-include: "workflow/rules/select.smk"
-include: "workflow/rules/curate.smk"
-include: "workflow/rules/evaluate.smk"
-include: "workflow/rules/continual.smk"
-include: "workflow/rules/search.smk"
-include: "workflow/rules/report.smk"
-include: "workflow/rules/artefact.smk"
+include: "workflow/rules/params.smk"
+include: "workflow/rules/stages.smk"
+
+
+# A target for each table and figure, by name: `snakemake table4`.
+for cell in CAMPAIGN.cells_of("artefact"):
+
+    rule:
+        name:
+            cell.artefact
+        input:
+            table.outputs(CAMPAIGN.name, cell),
 
 
 rule all:
     default_target: True
     input:
-        expand(rules.report.output, campaign=CAMPAIGN.name),
-        tables_of(CAMPAIGN.artefacts),
-        set_files("distilled.safetensors"),
+        [table.outputs(CAMPAIGN.name, cell) for cell in CAMPAIGN.cells_of("report", "artefact")],
+        [str(table.output(CAMPAIGN.name, cell)) for cell in CAMPAIGN.cells_of(*MAKERS)],

@@ -1,71 +1,87 @@
-"""The command `ncfm`: one thin sub-command per stage; those around campaigns and sets are in files of their own."""
+"""The command `ncfm`: a sub-command for each stage of the table, and those around campaigns, sets and records."""
 
 from __future__ import annotations
 
-import argparse
+import difflib
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import Any, ClassVar
 
-from ncfm import cli_campaigns, cli_sets
-from ncfm.core.errors import NcfmError, ParamsError
+import click
+
+from ncfm.core.errors import DataError, NcfmError, ParamsError
 from ncfm.core.layout import RELEASED
-from ncfm.run.recording import recorded as _recorded
+from ncfm.stages import cells, table
+from ncfm.stages.running import THREADS, run
+from ncfm.stages.table import STAGES, Argument, Stage
 
-PATHS = "results/digits"
-PARAMS, DATA = f"{PATHS}/params", f"{PATHS}/datasets/digits"
-POOL, SETS = f"{PATHS}/extractors/digits/convnet-3.safetensors", f"{PATHS}/sets/digits/ipc1"
-TESTS = {"evaluate": "convnet-3", "continual": "convnet-3.steps5", "search": "search"}
-EXAMPLES = {
-    **cli_campaigns.EXAMPLES,
-    "prepare": f"ncfm prepare --params {PARAMS}/prepare/digits.json --out {DATA}",
-    "pretrain": f"ncfm pretrain --params {PARAMS}/pretrain/digits.json --data {DATA} --out {POOL}",
-    "distill": (
-        "ncfm distill --data photos --ipc 10\n"
-        f"  ncfm distill --params {PARAMS}/distill/digits/ipc1/paper.json --data {DATA} --extractors {POOL} "
-        f"--ipc 1 --method paper --seed 0 --out {SETS}/paper/seed0"
-    ),
-    "select": (
-        f"ncfm select --params {PARAMS}/select/digits/ipc1/random.json --data {DATA} "
-        f"--ipc 1 --method random --seed 0 --out {SETS}/random/seed0"
-    ),
-    "curate": (
-        f"ncfm curate --params {PARAMS}/curate/digits/ipc1/paper-curated.json --data {DATA} --extractors {POOL} "
-        f"--set {SETS}/paper/seed0/distilled.safetensors --method paper-curated --out {SETS}/paper-curated/seed0"
-    ),
-    **{
-        stage: (
-            f"ncfm {stage} --params {PARAMS}/{stage}/digits/ipc1/paper/{name}.json --data {DATA} "
-            f"--set {SETS}/paper/seed0/distilled.safetensors "
-            f"--out {PATHS}/evaluations/digits/ipc1/paper/seed0/{name}.json"
-        )
-        for stage, name in TESTS.items()
-    },
-    "report": f"ncfm report --params {PATHS}/params/report.json --results {PATHS}",
-    "track": "ncfm track import results",
-    **cli_sets.EXAMPLES,
-}
+PATH = click.Path(path_type=Path)
+FORMATS = ("pt", "png", "npz")
+TYPES: dict[str, Any] = {"ipc": click.IntRange(min=1), "seed": int}
+DEFAULTS: dict[str, Any] = {"seed": 0, "protocol": RELEASED}
+EXAMPLE_SET = table.output("digits", cells.Distill("digits", 10, "paper", 0))
+WORKFLOW, STAGE, SETS = "Workflow", "Stages (snakemake and dvc repro run them for you)", "Sets of images"
 
-INPUTS = {
-    "params": "params of the stage (JSON)",
-    "data": "folder that `ncfm prepare` wrote",
-    "extractors": "file that `ncfm pretrain` wrote",
-}
+
+class Commands(click.Group):
+    """The sub-commands in groups; a misspelt one is answered with the nearest."""
+
+    groups: ClassVar[dict[str, str]] = {}
+
+    def add(self, command: click.Command, group: str) -> None:
+        """Add a sub-command to a group of the help text."""
+        self.add_command(command)
+        self.groups[str(command.name)] = group
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order in which they were added."""
+        return list(self.commands)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a section for each group."""
+        for group in dict.fromkeys(self.groups.values()):
+            with formatter.section(group):
+                mine = [command for name, command in self.commands.items() if self.groups[name] == group]
+                formatter.write_dl([(str(command.name), command.get_short_help_str(90)) for command in mine])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the sub-command, or name the nearest."""
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            near = difflib.get_close_matches(args[0], self.commands, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            ctx.fail(f"No such command {args[0]!r}.{hint} Commands: {', '.join(self.commands)}.")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+    epilog="Each stage reads the files named on its command line and writes the files named there, nothing else.",
+)
+@click.version_option(package_name="ncfm")
+def cli() -> None:
+    """A reproduction of NCFM (Neural Characteristic Function Matching) with a verdict on every number."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status: 0, or 2 with one line on standard error, or 130 and 143."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, _terminated)
     try:
-        options.run(options)
+        cli.main(arguments, prog_name="ncfm", standalone_mode=False)
+    except click.exceptions.Exit as exit_:
+        return exit_.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
     except NcfmError as error:
         print(f"ncfm: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, click.Abort):
         print("ncfm: interrupted; run the same command again to continue", file=sys.stderr)
         return 130
     return 0
@@ -76,218 +92,212 @@ def _terminated(signum: int, frame: FrameType | None) -> None:
     raise SystemExit(128 + signum)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="ncfm",
-        description="A reproduction of NCFM (Neural Characteristic Function Matching) with a verdict on every number.",
-        epilog="Each stage reads the files named on its command line and writes the files named there, nothing else. "
-        "`snakemake` and `dvc repro` run these commands for you; see README.md.",
+def _example(text: str) -> str:
+    return f"\b\nexample:\n  {text}"
+
+
+def _option(argument: Argument, required: bool = True) -> click.Option:
+    """Return the option of a stage's argument."""
+    default = DEFAULTS.get(argument.name) if required else None
+    return click.Option(
+        [f"--{argument.name}"],
+        type=TYPES.get(argument.name, str) if argument.kind == "name" else PATH,
+        default=default,
+        show_default=default is not None,
+        required=required and not argument.optional and default is None,
+        help=argument.help,
+        metavar="PATH" if argument.kind != "name" else None,
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    def command(name: str, run: Callable[[argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(
-            name,
-            help=text,
-            description=text,
-            epilog=f"example:\n  {EXAMPLES[name]}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        sub.set_defaults(run=run)
-        return sub
-
-    def path(sub: argparse.ArgumentParser, name: str, text: str, required: bool = True) -> None:
-        sub.add_argument(f"--{name}", type=Path, required=required, metavar="PATH", help=text)
-
-    def inputs(sub: argparse.ArgumentParser, *names: str) -> None:
-        for name in names:
-            path(sub, name, INPUTS[name])
-
-    def cell(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--ipc", type=int, required=True, help="images per class to store")
-        sub.add_argument("--method", required=True, help="name of the method, kept in the set's metadata")
-        sub.add_argument("--seed", type=int, default=0, help="every random draw derives from it (default 0)")
-
-    cli_campaigns.add_commands(command)
-
-    sub = command("prepare", _prepare, "Fetch a data set, check it and write it as tensors.")
-    inputs(sub, "params")
-    path(sub, "out", "folder for train.safetensors, test.safetensors and card.json")
-
-    sub = command("pretrain", _pretrain, "Train the pool of extractors; keep each network's start and end.")
-    inputs(sub, "params", "data")
-    path(sub, "out", "the pool's .safetensors file")
-
-    sub = command("distill", _distill, "Distill a data set, or your own folder of images, into a few images per class.")
-    path(sub, "data", "folder that `ncfm prepare` wrote; without --params: a folder of images, FOLDER/<class>/*.png")
-    sub.add_argument("--ipc", type=int, required=True, help="images per class to store")
-    sub.add_argument("--seed", type=int, default=0, help="every random draw derives from it (default 0)")
-    cli_sets.add_distill_options(sub)
-
-    sub = command("select", _select, "Select real images as a coreset of equal storage.")
-    inputs(sub, "params", "data")
-    path(sub, "extractors", "file that `ncfm pretrain` wrote, for the rules that need it", required=False)
-    cell(sub)
-    path(sub, "out", "folder for distilled.safetensors and grid.png")
-
-    sub = command("curate", _curate, "Label the images of a set by the extractors, and fine-tune them.")
-    inputs(sub, "params", "data", "extractors")
-    path(sub, "set", "distilled.safetensors to start from")
-    sub.add_argument("--method", required=True, help="name of the new method, kept in the set's metadata")
-    path(sub, "out", "folder for distilled.safetensors and grid.png")
-
-    for name, run, text in (
-        ("evaluate", _evaluate, "Train fresh networks on a distilled set and test them on real images."),
-        ("continual", _continual, "Train fresh networks as classes arrive in groups, each time on all seen so far."),
-        ("search", _search, "Train a grid of networks on a set, to see which architectures it finds best."),
-    ):
-        sub = command(name, run, text)
-        inputs(sub, "params", "data")
-        path(sub, "set", "distilled.safetensors")
-        sub.add_argument("--protocol", default=RELEASED, help="name of the protocol, kept with the result")
-        path(sub, "out", "the .json file with the accuracies")
-
-    cli_sets.add_commands(command, cell)
-
-    sub = command("report", _report, "Write the tables and figures of a campaign, or one of its artefacts.")
-    inputs(sub, "params")
-    path(sub, "results", "folder of the campaign's results")
-
-    sub = command("track", _track, "Send records of finished stages to MLflow.")
-    sub.add_argument("action", choices=["import"], help="import: send every record below FOLDER that is not there yet")
-    sub.add_argument("folder", type=Path, nargs="?", default=Path("results"), help="where to look (default results)")
-    return parser
 
 
-def _prepare(options: argparse.Namespace) -> None:
-    from ncfm.core.params import PrepareParams, read_stage_params
-    from ncfm.stages.prepare import prepare
-
-    params = read_stage_params(PrepareParams, options.params)
-    with _recorded(params, options.out / "card.json", {"dataset": params.dataset}, []) as record:
-        prepare(params, options.out, record)
+def _params_option(required: bool = True) -> click.Option:
+    return click.Option(["--params"], type=PATH, required=required, help="params of the stage (JSON)", metavar="PATH")
 
 
-def _pretrain(options: argparse.Namespace) -> None:
-    from ncfm.core.params import PretrainParams, read_stage_params
-    from ncfm.datasets.split import dataset_name
-    from ncfm.stages.pretrain import pretrain
+def _stage_command(stage: Stage) -> click.Command:
+    """Return the sub-command of a stage of the table."""
 
-    params = read_stage_params(PretrainParams, options.params)
-    names = {"dataset": dataset_name(options.data), "arch": params.arch}
-    inputs: list[str | Path] = [options.data / "train.safetensors", options.data / "test.safetensors"]
-    with _recorded(params, options.out, names, inputs) as record:
-        pretrain(params, options.data, options.out, record)
+    def callback(params: Path, **values: Any) -> None:
+        run(stage, params, values)
 
-
-def _distill(options: argparse.Namespace) -> None:
-    if not cli_sets.has_params(options):
-        cli_sets.distill_folder(options)
-        return
-    from ncfm.core.params import DistillParams, read_stage_params
-    from ncfm.datasets.split import dataset_name
-    from ncfm.stages.distill import distill
-
-    params = read_stage_params(DistillParams, options.params)
-    names = {"dataset": dataset_name(options.data), **_cell_names(options)}
-    inputs: list[str | Path] = [options.data / "train.safetensors", options.extractors]
-    if params.initialisation == "load":
-        inputs.append(params.load)
-    with _recorded(params, options.out / "distilled.safetensors", names, inputs) as record:
-        distill(params, options.data, options.extractors, names, options.out, record)
+    options = [_params_option(), *map(_option, stage.arguments)]
+    example = _example(table.command("digits", stage.example))
+    return click.Command(stage.name, callback=callback, params=list(options), help=stage.help, epilog=example)
 
 
-def _select(options: argparse.Namespace) -> None:
-    from ncfm.core.params import SelectParams, read_stage_params
-    from ncfm.datasets.split import dataset_name
-    from ncfm.stages.select import check_extractors, select
-
-    params = read_stage_params(SelectParams, options.params)
-    check_extractors(params, options.extractors)
-    names = {"dataset": dataset_name(options.data), **_cell_names(options)}
-    inputs: list[str | Path] = [options.data / "train.safetensors"]
-    if options.extractors:
-        inputs.append(options.extractors)
-    with _recorded(params, options.out / "distilled.safetensors", names, inputs) as record:
-        select(params, options.data, options.extractors, names, options.out, record)
+FOLDER_ONLY = {  # options of `distill` on the user's own folder of images, read only without --params
+    "resolution": "32, 64 or 128 (default: nearest to the images' median side)",
+    "iterations": "of the distillation (default 200)",
+    "epochs": "of each extractor; evaluation trains ten times as many (default 20)",
+    "pool": "number of extractors (default 4)",
+}
 
 
-def _curate(options: argparse.Namespace) -> None:
-    from ncfm.core.params import CurateParams, read_stage_params
-    from ncfm.core.store import read_metadata
-    from ncfm.stages.curate import curate
+def _distill_command(stage: Stage) -> click.Command:
+    """Return the sub-command `distill`, which also takes a folder of images and needs no params then."""
 
-    params = read_stage_params(CurateParams, options.params)
-    names = {**read_metadata(options.set).get("names", {}), "method": options.method}
-    inputs: list[str | Path] = [options.data / "train.safetensors", options.extractors, options.set]
-    with _recorded(params, options.out / "distilled.safetensors", names, inputs) as record:
-        curate(params, options.data, options.extractors, options.set, names, options.out, record)
+    def callback(params: Path | None, **values: Any) -> None:
+        alone = {name: values.pop(name) for name in FOLDER_ONLY}
+        if params is None:
+            if values.pop("extractors") is not None:
+                raise ParamsError("--extractors: is read only with --params, which is missing")
+            _distill_folder(values, alone)
+            return
+        for name in ("extractors", "method", "out"):
+            if values[name] is None:
+                raise ParamsError(f"--{name}: is missing, but is needed with --params")
+        for name, value in alone.items():
+            if value is not None:
+                raise ParamsError(f"--{name}: is read only without --params, whose file says it")
+        run(stage, params, values)
 
-
-def _cell_names(options: argparse.Namespace) -> dict[str, str | int]:
-    if options.ipc < 1:
-        raise ParamsError(f"--ipc: is {options.ipc}, but must be at least 1")
-    return {"ipc": options.ipc, "method": options.method, "seed": options.seed}
-
-
-def _evaluate(options: argparse.Namespace) -> None:
-    from ncfm.core.params import EvaluateParams, read_stage_params
-    from ncfm.stages.evaluate import evaluate
-
-    params = read_stage_params(EvaluateParams, options.params)
-    names = _trained_names(options, arch=params.arch)
-    with _recorded(params, options.out, names, [options.set, options.data / "test.safetensors"]) as record:
-        evaluate(params, options.data, options.set, names, options.out, record)
-
-
-def _continual(options: argparse.Namespace) -> None:
-    from ncfm.core.params import ContinualParams, read_stage_params
-    from ncfm.stages.continual import continual
-
-    params = read_stage_params(ContinualParams, options.params)
-    names = _trained_names(options, arch=params.arch, steps=params.steps)
-    with _recorded(params, options.out, names, [options.set, options.data / "test.safetensors"]) as record:
-        continual(params, options.data, options.set, names, options.out, record)
+    needed = ("data", "ipc", "seed")
+    options: list[click.Parameter] = [_params_option(required=False)]
+    options += [_option(argument, argument.name in needed) for argument in stage.arguments]
+    options += [click.Option([f"--{name}"], type=int, help=f"own folder: {text}") for name, text in FOLDER_ONLY.items()]
+    text = (
+        f"{stage.help}\n\nWith --params: one cell of a campaign, on a prepared data set. Without: --data is a "
+        "folder of images, FOLDER/<class>/*.png, --method a recipe (default paper), --out the folder for all stages (default "
+        "results/adhoc/<folder name>)."
+    )
+    example = _example(f"ncfm distill --data photos --ipc 10\n  {table.command('digits', stage.example)}")
+    return click.Command(stage.name, callback=callback, params=options, help=text, epilog=example)
 
 
-def _search(options: argparse.Namespace) -> None:
-    from ncfm.core.params import SearchParams, read_stage_params
-    from ncfm.stages.search import search
+def _distill_folder(values: dict[str, Any], alone: dict[str, Any]) -> None:
+    from ncfm.core.params import parse
+    from ncfm.outside.adhoc import Wish, distill_folder
 
-    params = read_stage_params(SearchParams, options.params)
-    names = _trained_names(options)
-    with _recorded(params, options.out, names, [options.set, options.data / "test.safetensors"]) as record:
-        search(params, options.data, options.set, names, options.out, record)
-
-
-def _trained_names(options: argparse.Namespace, **own: str | int) -> dict[str, str | int]:
-    from ncfm.core.store import read_metadata
-
-    protocol = {} if options.protocol == RELEASED else {"protocol": options.protocol}
-    return {**read_metadata(options.set).get("names", {}), **own, **protocol}
+    given = {name: values[name] for name in ("ipc", "seed", "method")} | alone
+    wish = parse(Wish, {name: value for name, value in given.items() if value is not None}, "ncfm distill")
+    print(distill_folder(values["data"], wish, values["out"]))
 
 
-def _report(options: argparse.Namespace) -> None:
-    from ncfm.core.params import ReportParams, parse
-    from ncfm.report.build import artefact_report, report
-    from ncfm.report.collect import evaluation_files, read_contents
+@click.command("report", epilog=_example(table.command("digits", STAGES["report"].example)))
+@click.option("--params", type=PATH, required=True, metavar="PATH", help="params of the stage (JSON)")
+@click.option("--results", type=PATH, required=True, metavar="PATH", help="folder of the campaign's results")
+def _report(params: Path, results: Path) -> None:
+    """Write the tables and figures of a campaign, or one of its artefacts."""
+    from ncfm.report.build import run_report
 
-    contents = read_contents(options.params)
-    own = {key: value for key, value in contents.items() if key in ReportParams.model_fields}
-    params = parse(ReportParams, own, str(options.params))
-    inputs = evaluation_files(contents, options.results)
-    if artefact := contents.get("artefact"):
-        with _recorded(params, options.results / f"tables/{artefact}.csv", {"artefact": artefact}, inputs) as record:
-            artefact_report(contents, options.results, record)
-        return
-    with _recorded(params, options.results / "tables/metrics.json", {}, inputs) as record:
-        report(params, contents, options.results, record)
+    run_report(params, results, THREADS)
 
 
-def _track(options: argparse.Namespace) -> None:
+CAMPAIGN_HELP = "a campaign: params/<campaign>.yaml"
+
+
+@click.command("use", epilog=_example("ncfm use digits"))
+@click.argument("campaign")
+def _use(campaign: str) -> None:
+    """Make a campaign the active one, for snakemake and dvc."""
+    from ncfm.campaign import campaign as campaigns
+    from ncfm.campaign import engines
+
+    chosen = campaigns.load(campaign)
+    engines.use(chosen)
+    stages = ("pretrain", "distill", "select", "evaluate")
+    counts = ", ".join(f"{len(chosen.cells_of(stage))} {stage}" for stage in stages)
+    skipped = f"; skipped, because they cannot be: {len(chosen.skipped)}" if chosen.skipped else ""
+    print(f"active campaign: {chosen.name} ({counts}{skipped})")
+
+
+@click.command("params", epilog=_example("ncfm params digits"))
+@click.argument("campaign")
+def _params(campaign: str) -> None:
+    """Check a campaign and write the params file of each of its cells."""
+    from ncfm.campaign import campaign as campaigns
+    from ncfm.campaign import engines
+
+    chosen = campaigns.load(campaign)
+    if engines.active() == campaign:
+        engines.check_active(chosen)
+    campaigns.write_params(chosen)
+
+
+@click.command("plan", epilog=_example("ncfm plan cifar10-cpu"))
+@click.argument("campaign", required=False)
+@click.option("--artefact", help="only what this table or figure of the campaign needs, e.g. table4 of paper")
+def _plan(campaign: str | None, artefact: str | None) -> None:
+    """Print a campaign's cells, and estimates of its device hours and disk; runs nothing."""
+    from ncfm.campaign import campaign as campaigns
+    from ncfm.campaign import engines
+    from ncfm.campaign.plan import plan_text
+
+    print(plan_text(campaigns.load(campaign or engines.active()), artefact), end="")
+
+
+_IMPORT = (
+    "ncfm import data_20000.pt --dataset cifar10 --ipc 10 --method authors --out results/authors/ipc10 "
+    "--data results/cifar10-cpu/datasets/cifar10"
+)
+
+
+@click.command("import", epilog=_example(_IMPORT))
+@click.argument("file", type=PATH)
+@click.option("--dataset", required=True, help="the data set that it stands for, e.g. cifar10")
+@click.option("--factor", type=int, default=2, show_default=True, help="tiles per side of each stored image")
+@click.option("--ipc", type=click.IntRange(min=1), required=True, help="images per class to store")
+@click.option("--method", required=True, help="name of the method, kept in the set's metadata")
+@click.option("--seed", type=int, default=0, show_default=True, help="kept in the set's metadata")
+@click.option("--out", type=PATH, required=True, metavar="PATH", help="folder for the set and grid.png")
+@click.option("--data", type=PATH, metavar="PATH", help="folder that `ncfm prepare` wrote: test under every protocol")
+@click.option("--epochs", type=int, help="with --data: of each training, at most (default: the protocol's)")
+@click.option("--networks", type=int, help="with --data: under each protocol, at most (default: the protocol's)")
+def _import(file: Path, factor: int, out: Path, **values: Any) -> None:
+    """Read a set that NCFM's authors released: a torch FILE of [images, labels]; no code in it is run."""
+    from ncfm.core.params import parse
+    from ncfm.outside.exchange import ImportParams, import_set
+    from ncfm.outside.judge import Limits, check_data, evaluate_all
+    from ncfm.run.record import recorded
+
+    if not file.is_file():  # no stage writes it, which the record's own message would ask for
+        raise DataError(f"{file}: no such file")
+    params = parse(ImportParams, {"factor": factor}, "ncfm import")
+    names = {name: values[name] for name in ("dataset", "ipc", "method", "seed")}
+    cut = {name: values[name] for name in ("epochs", "networks") if values[name] is not None}
+    if cut and values["data"] is None:
+        raise ParamsError(f"--{next(iter(cut))}: is read only with --data, which is missing")
+    limits = parse(Limits, cut, "import")
+    if values["data"] is not None:
+        check_data(values["data"], values["dataset"])
+    stored = out / "distilled.safetensors"
+    with recorded(params, stored, names, [file]) as record:
+        import_set(params, file, names, out, record)
+    if values["data"] is not None:
+        for line in evaluate_all(stored, values["data"], names, out, limits):
+            print(line, flush=True)
+
+
+@click.command("export", epilog=_example(f"ncfm export {EXAMPLE_SET} --format png --out digits-distilled"))
+@click.argument("set", type=PATH)
+@click.option("--format", "form", type=click.Choice(FORMATS), required=True, help="pt, npz: [0, 1] floats; png: 8 bits")
+@click.option("--decoded", is_flag=True, help="the training images, not the stored ones they come from")
+@click.option("--out", type=PATH, required=True, metavar="PATH", help="the file, or for png the folder")
+def _export(set: Path, form: str, decoded: bool, out: Path) -> None:
+    """Write a SET as the authors' .pt, as PNG folders <class>/<number>.png, or as npz."""
+    from ncfm.outside.exchange import export_set
+
+    export_set(set, form, decoded, out)
+
+
+@click.command("track", epilog=_example("ncfm track import results"))
+@click.argument("action", type=click.Choice(["import"]))
+@click.argument("folder", type=PATH, default=Path("results"))
+def _track(action: str, folder: Path) -> None:
+    """Send records of finished stages below FOLDER (default: results) to MLflow, those that are not there yet."""
     from ncfm.run import tracking
 
-    tracking.import_records(options.folder)
+    tracking.import_records(folder)
+
+
+for _command in (_use, _params, _plan):
+    cli.add(_command, WORKFLOW)
+_MADE: dict[str, Callable[[Stage], click.Command]] = {"distill": _distill_command}
+for _stage in STAGES.values():
+    if not isinstance(_stage.example, cells.Report | cells.Artefact):
+        cli.add(_MADE.get(_stage.name, _stage_command)(_stage), STAGE)
+for _command, _group in ((_report, STAGE), (_track, WORKFLOW), (_import, SETS), (_export, SETS)):
+    cli.add(_command, _group)
 
 
 if __name__ == "__main__":

@@ -1,33 +1,63 @@
-"""Run one stage for Snakemake: `run_stage.py STAGE -- COMMAND`, through DVC or directly.
+"""Run one stage for Snakemake: `run_stage.py CAMPAIGN STAGE -- COMMAND`, through DVC or directly.
 
-Through DVC (`dvc repro -s STAGE`) a stage that was computed before, on the same files, comes back from the cache. The
-command itself runs where NCFM_RUNNER=direct says so, or where there is no git checkout, no `.dvc` or no dvc.
-NCFM_FORCE=1 computes in any case. Nothing here is part of the rules, so changing it makes no result old.
+Through DVC (`dvc repro -s STAGE`) a stage that was computed before, on the same files, comes back from the cache. DVC
+knows the stages of the active campaign only: for another one the command itself runs, and a line says so. It runs too
+where NCFM_RUNNER=direct says so, or where there is no git checkout, no `.dvc` or no dvc. NCFM_FORCE=1 computes in any
+case. Nothing here is part of the rules, so changing it makes no result old.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
 RUNNERS = ("dvc", "direct")
+ACTIVE = Path("params/campaign.yaml")
 
 
 def main(arguments: list[str]) -> None:
-    """Become the stage's process, so that signals reach it and its exit status is ours."""
-    stage, separator, *command = arguments
+    """Run the stage, and exit with its status."""
+    campaign, stage, separator, *command = [*arguments, "", ""][: max(len(arguments), 3)]
     if separator != "--" or not command:
-        sys.exit("run_stage.py: usage: run_stage.py STAGE -- COMMAND")
+        sys.exit("run_stage.py: usage: run_stage.py CAMPAIGN STAGE -- COMMAND")
     # ncfm and dvc stand beside the Python that runs Snakemake, whether or not its environment is activated.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     if runner() == "dvc":
-        force = ["-f"] if os.environ.get("NCFM_FORCE") == "1" else []
-        # Without --wait-for-lock parallel calls fail at once.
-        command = ["dvc", "--wait-for-lock", "repro", "-q", "-s", *force, stage]
+        if active() == campaign:
+            status = through_dvc(stage)
+            if status == 0 or active() == campaign:
+                sys.exit(status)
+        # The name of the stage holds the campaign, so that DVC has not run a cell of another one.
+        print(
+            f"run_stage.py: {campaign} is not the active campaign, so DVC has no stage {stage}: running the command "
+            f"itself; `ncfm use {campaign}`, then `dvc commit -f`, hands the results to DVC",
+            flush=True,
+        )
+    os.execvp(command[0], command)  # signals reach it, and its exit status is ours
+
+
+def through_dvc(stage: str) -> int:
+    """Let DVC run the stage and return its exit status; what ends this process ends DVC too."""
+    force = ["-f"] if os.environ.get("NCFM_FORCE") == "1" else []
     sys.stdout.flush()
-    os.execvp(command[0], command)
+    # Without --wait-for-lock parallel calls fail at once; with -q DVC's own errors would not be printed.
+    child = subprocess.Popen(["dvc", "--wait-for-lock", "repro", "-s", *force, stage])
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda got, frame: child.send_signal(got))
+    status = child.wait()
+    return status if status >= 0 else 128 - status
+
+
+def active() -> str | None:
+    """Return the active campaign, as `ncfm use` wrote it."""
+    text = ACTIVE.read_text(encoding="utf-8") if ACTIVE.is_file() else ""
+    found = re.search(r"^campaign: (\S+)$", text, re.MULTILINE)
+    return found[1] if found else None
 
 
 def runner() -> str:

@@ -9,23 +9,22 @@ so an engine that compares files re-runs exactly the cells whose values changed.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-import yaml
-
-from ncfm.campaign.cells import MAKERS, find_cells
+from ncfm.campaign.expand import Expansion, Skipped, check_declared
 from ncfm.campaign.file import CampaignFile, read_yaml
 from ncfm.campaign.layers import Layers
 from ncfm.core import layout
 from ncfm.core.errors import ParamsError, one_of
-from ncfm.core.layout import WHOLE, Cell
-from ncfm.core.params import STAGES, ReportParams, StageParams, parse
-from ncfm.core.store import storage_errors, write_json_if_changed, write_text
+from ncfm.core.params import ReportParams, StageParams, parse
+from ncfm.core.store import is_text, json_text, storage_errors, write_text
+from ncfm.stages import cells, table
+from ncfm.stages.cells import Cell
+from ncfm.stages.table import MAKERS, STAGES, TESTERS
 
-ACTIVE = "campaign.yaml"  # the active campaign and its cells, which dvc.yaml reads
-ARTEFACTS = "dvc.yaml"  # a DVC stage for each of its artefacts; only there where it has any
 RESERVED = ("base", "campaign", "dvc")  # names in params/ that are not campaigns
 
 
@@ -33,7 +32,8 @@ RESERVED = ("base", "campaign", "dvc")  # names in params/ that are not campaign
 class Campaign:
     """A checked campaign: its cells, in the order of the pipeline, and the params of each.
 
-    ``artefacts`` are the tables and figures that it names, each with the cells it needs; most campaigns name none.
+    ``skipped`` are the cells that cannot be. ``artefacts`` are the tables and figures that it names, each with the
+    cells that it needs, and ``artefacts_skipped`` with those that cannot be; most campaigns name none.
     """
 
     name: str
@@ -41,9 +41,11 @@ class Campaign:
     cells: tuple[Cell, ...]
     params: dict[Cell, StageParams]
     labels: dict[str, str]
+    skipped: tuple[Skipped, ...] = ()
     artefacts: dict[str, tuple[Cell, ...]] = field(default_factory=dict)
+    artefacts_skipped: dict[str, tuple[Skipped, ...]] = field(default_factory=dict)
 
-    def of(self, *stages: str) -> list[Cell]:
+    def cells_of(self, *stages: str) -> list[Cell]:
         """Return the cells of the given stages."""
         return [cell for cell in self.cells if cell.stage in stages]
 
@@ -51,14 +53,6 @@ class Campaign:
 def available(folder: str | Path = "params") -> list[str]:
     """Return the names of the campaigns in ``folder``."""
     return sorted(path.stem for path in Path(folder).glob("*.yaml") if path.stem not in RESERVED)
-
-
-def active(folder: str | Path = "params") -> str:
-    """Return the name of the active campaign. Raises :class:`ParamsError` where ``ncfm use`` has never run."""
-    values = read_yaml(Path(folder) / ACTIVE)
-    if not isinstance(values, dict) or not isinstance(values.get("campaign"), str):
-        raise ParamsError(f"{Path(folder) / ACTIVE}: campaign: is missing; run `ncfm use NAME` to write it")
-    return values["campaign"]
 
 
 def load(name: str, folder: str | Path = "params") -> Campaign:
@@ -71,57 +65,56 @@ def load(name: str, folder: str | Path = "params") -> Campaign:
     Raises:
         ParamsError: one line naming the file, the key, the value and what is allowed.
     """
+    layers = _layers(name, folder)
+    file = layers.campaign
+    _check_tests(layers)
+    layers.check_methods()
+    found = Expansion(layers)
+    params: dict[Cell, StageParams] = dict(found.params)
+    report = layers.merged(ReportParams)[0]
+    params |= {cells.Artefact(artefact): report for artefact in file.artefacts}
+    params[cells.Report()] = report
+    order = {stage: place for place, stage in enumerate(STAGES)}
+    everything = tuple(sorted(params, key=lambda cell: order[cell.stage]))  # stable: keeps the file's order
+    return Campaign(
+        name,
+        file.title or name,
+        everything,
+        params,
+        {method: layers.field("label", [method]) or method for method in file.methods},
+        tuple(found.skipped.values()),
+        {name: tuple(cell for cell in everything if cell in found.members[name]) for name in file.artefacts},
+        {name: tuple(found.skipped_of(name)) for name in file.artefacts},
+    )
+
+
+def _layers(name: str, folder: str | Path) -> Layers:
+    """Read the campaign's file and the base. Raises :class:`ParamsError`."""
     if name not in available(folder):
         raise ParamsError(one_of("campaign", name, available(folder), str(folder)))
     base, path = str(Path(folder) / "base.yaml"), str(Path(folder) / f"{name}.yaml")
     files = {file: parse(CampaignFile, read_yaml(Path(file)), file) for file in (base, path)}
-    own = files[path]
-    for key in ("datasets", "methods", *(() if own.artefacts else ("architectures",))):
-        if not getattr(own, key):
+    campaign = files[path]
+    for key in ("datasets", "methods", *(() if campaign.artefacts else ("architectures",))):
+        if not getattr(campaign, key):
             raise ParamsError(f"{path}: {key}: is missing or empty, but a campaign needs at least one")
-    layers = Layers(files, path, own)
+    return Layers(files, path, campaign)
+
+
+def _check_tests(layers: Layers) -> None:
+    """Raise :class:`ParamsError` where a protocol or a method of a test is not known."""
+    file, path = layers.campaign, layers.path
     protocols = {layout.RELEASED} | {
-        p for file in files.values() for p, entry in file.protocols.items() if entry.evaluate
+        name for one in layers.files.values() for name, entry in one.protocols.items() if entry.evaluate
     }
-    asked = [("protocols", protocol) for protocol in own.protocols]
-    tests = [(key, entry) for key in ("continual", "search") if (entry := getattr(own, key))]
-    asked += [(f"{key}.protocol", entry.protocol) for key, entry in tests]
-    for key, protocol in asked:
-        if protocol not in protocols:
-            raise ParamsError(one_of("protocol", protocol, sorted(protocols), f"{path}: {key}"))
-    for key, entry in tests:
-        for method in entry.methods:
-            if method not in own.methods:
-                raise ParamsError(one_of("method of this campaign", method, own.methods, f"{path}: {key}.methods"))
-    if own.search and WHOLE not in own.methods:
-        raise ParamsError(f"{path}: search: needs the method {WHOLE!r} in methods, to compare with")
-    layers.check_methods()
-    found = find_cells(layers)
-    params, report = found.params, layers.merged(ReportParams)[0]
-    params[Cell("report")] = report
-    params |= {Cell("report", artefact=name): report for name in own.artefacts}
-    order = list(STAGES)
-    cells = tuple(sorted(params, key=lambda cell: order.index(cell.stage)))  # stable: keeps the file's order
-    artefacts = {name: tuple(cell for cell in cells if cell in found.members[name]) for name in own.artefacts}
-    labels = {method: layers.told("label", [method]) or method for method in own.methods}
-    return Campaign(name, own.title or name, cells, params, labels, artefacts)
-
-
-def write_params(campaign: Campaign) -> None:
-    """Write `results/<campaign>/params/`, leaving unchanged files alone and removing those of cells that are gone."""
-    wanted: dict[Path, Any] = {}
-    for cell, params in campaign.params.items():
-        values = params.model_dump(mode="json")
-        if cell.stage == "report":
-            values |= report_contents(campaign, cell.artefact)
-        wanted[Path(layout.params_file(campaign.name, cell))] = values
-    for path, values in wanted.items():
-        write_json_if_changed(path, values)
-    root = Path(layout.campaign_folder(campaign.name)) / "params"
-    for path in root.rglob("*.json"):
-        if path not in wanted:
-            with storage_errors(path):
-                path.unlink()
+    asked = {"protocols": list(file.protocols)} | {f"{key}.protocol": [one.protocol] for key, one in file.tests.items()}
+    for key, names in asked.items():
+        check_declared("protocol", names, sorted(protocols), f"{path}: {key}")
+    for key, section in file.tests.items():
+        check_declared("method of this campaign", section.methods, file.methods, f"{path}: {key}.methods")
+        for method in section.also:
+            if method not in file.methods:
+                raise ParamsError(f"{path}: {key}: needs the method {method!r} in methods, to compare with")
 
 
 def report_contents(campaign: Campaign, artefact: str | None = None) -> dict[str, Any]:
@@ -129,104 +122,57 @@ def report_contents(campaign: Campaign, artefact: str | None = None) -> dict[str
 
     Cells are never found by globbing.
     """
-    cells = campaign.artefacts[artefact] if artefact else campaign.cells
+    chosen = campaign.artefacts[artefact] if artefact else campaign.cells
+    skipped = campaign.artefacts_skipped[artefact] if artefact else campaign.skipped
     return {
         "campaign": campaign.name,
         **({"artefact": artefact} if artefact else {}),
         "title": campaign.title,
         "labels": campaign.labels,
-        "evaluations": [cell.names for cell in cells if cell.stage == "evaluate"],
-        "continual": [cell.names for cell in cells if cell.stage == "continual"],
-        "search": [cell.names for cell in cells if cell.stage == "search"],
-        "sets": [{"stage": cell.stage, **cell.names} for cell in cells if cell.stage in MAKERS],
+        "cells": {stage: [c.names for c in chosen if c.stage == stage] for stage in (*MAKERS, *TESTERS)},
+        "skipped": [{"stage": one.stage, **one.names, "reason": one.reason} for one in skipped],
     }
 
 
-def artefact_files(campaign: Campaign, artefact: str) -> list[str]:
-    """Return the files that an artefact's report reads: its evaluations, and its sets' records and loss curves."""
-    files: list[PurePosixPath] = []
-    for cell in campaign.artefacts[artefact]:
-        if cell.stage in layout.TESTS:
-            files.append(layout.evaluation_file(campaign.name, cell))
-        elif cell.stage in MAKERS:
-            folder = layout.set_folder(campaign.name, cell)
-            files.append(folder / "distilled.record.json")
-            files += [folder / "history.csv"] if cell.stage == "distill" else []
-    return [str(path) for path in files]
+def inputs(campaign: Campaign, cell: Cell) -> list[str]:
+    """Return the files that a cell reads: of a report the results of its cells, and the records of their sets."""
+    files = table.inputs(campaign.name, cell)
+    if not isinstance(cell, cells.Report | cells.Artefact):
+        return files
+    for one in campaign.artefacts[cell.artefact] if isinstance(cell, cells.Artefact) else campaign.cells:
+        if one.stage in (*MAKERS, *TESTERS):
+            files += [file for file in table.outputs(campaign.name, one) if not file.endswith(".png")]
+    return files
 
 
-def active_text(campaign: Campaign) -> str:
-    """Return the text of `params/campaign.yaml`: the active campaign and its cells, for dvc.yaml."""
-    groups = [group for group in (*STAGES, "select-with-extractors") if group != "report"]
-    cells: dict[str, dict[str, Any]] = {group: {} for group in groups}
-    for cell in campaign.cells:
-        if cell.stage != "report":
-            cells[cell.group][cell.key] = _item(cell)
-    head = "# Written by `ncfm use NAME`; dvc.yaml runs these cells. Edit params/<campaign>.yaml, then run it again.\n"
-    return head + yaml.safe_dump({"campaign": campaign.name, "cells": cells}, sort_keys=False, width=120)
+def stale_params(campaign: Campaign) -> dict[Path, str]:
+    """Return the params files that are missing or say something else than the campaign: path and wanted text."""
+    return {path: text for path, text in _params_texts(campaign).items() if not is_text(path, text)}
 
 
-def _item(cell: Cell) -> dict[str, str | int]:
-    """Return what dvc.yaml needs to know of a cell: its names and, of an evaluation, what its files are called."""
-    if cell.stage not in layout.TESTS:
-        return cell.names
-    return {**cell.names, "protocol": cell.protocol or layout.RELEASED, "file": layout.evaluation_name(cell)}
+def digest(texts: dict[Path, str]) -> str:
+    """Return a short name for these files and their texts."""
+    return hashlib.sha256(json_text({str(path): text for path, text in texts.items()}).encode()).hexdigest()[:16]
 
 
-def artefacts_text(campaign: Campaign) -> str:
-    """Return the text of `params/dvc.yaml`: a stage per artefact, which dvc.yaml cannot have.
-
-    A stage there cannot have a list of inputs that params/campaign.yaml names. Empty where there are no artefacts.
-    """
-    stages: dict[str, dict[str, Any]] = {}
-    results = layout.campaign_folder(campaign.name)
-    for cell in campaign.of("report"):
-        if cell.artefact:
-            params = str(layout.params_file(campaign.name, cell))
-            stages[cell.artefact] = {
-                "wdir": "..",
-                "cmd": f"ncfm report --params {params} --results {results}",
-                "deps": [params, *artefact_files(campaign, cell.artefact)],
-                "outs": [
-                    *(f"{results}/tables/{cell.artefact}.{end}" for end in ("csv", "md", "tex", "record.json")),
-                    *(f"{results}/figures/{cell.artefact}.{end}" for end in ("png", "svg")),
-                ],
-            }
-    head = "# Written by `ncfm use NAME`: `dvc repro params/dvc.yaml:ARTEFACT` makes one artefact of the campaign.\n"
-    return head + yaml.safe_dump({"stages": stages}, sort_keys=False, width=120) if stages else ""
+def _params_texts(campaign: Campaign) -> dict[Path, str]:
+    texts: dict[Path, str] = {}
+    for cell, params in campaign.params.items():
+        path = Path(table.params_file(campaign.name, cell))
+        if path not in texts:  # seeds share one
+            values = params.model_dump(mode="json")
+            if isinstance(cell, cells.Report | cells.Artefact):
+                values |= report_contents(campaign, getattr(cell, "artefact", None))
+            texts[path] = json_text(values)
+    return texts
 
 
-def use(campaign: Campaign, folder: str | Path = "params") -> None:
-    """Make a campaign the active one: write the cells' params, `params/campaign.yaml` and, of artefacts,
-    `params/dvc.yaml`, each only where changed.
-    """
-    write_params(campaign)  # first: where they can't be written, the active campaign stays the old one
-    for path, text in _active_files(campaign, folder).items():
-        if _text(path) == text:
-            continue
-        if text:
-            write_text(path, text)
-        else:
+def write_params(campaign: Campaign) -> None:
+    """Write `results/<campaign>/params/`, leaving unchanged files alone and removing those of cells that are gone."""
+    for path, text in stale_params(campaign).items():
+        write_text(path, text)
+    wanted = {Path(table.params_file(campaign.name, cell)) for cell in campaign.cells}
+    for path in Path(layout.campaign_folder(campaign.name), "params").rglob("*.json"):
+        if path not in wanted:
             with storage_errors(path):
                 path.unlink()
-
-
-def check_active(campaign: Campaign, folder: str | Path = "params") -> None:
-    """Raise :class:`ParamsError` where `params/campaign.yaml` lists other cells than the campaign's own file does."""
-    if not _is_active(campaign, folder):
-        raise ParamsError(
-            f"{Path(folder) / ACTIVE}: lists other cells than {Path(folder) / campaign.name}.yaml; "
-            f"run `ncfm use {campaign.name}`"
-        )
-
-
-def _is_active(campaign: Campaign, folder: str | Path) -> bool:
-    return all(_text(path) == text for path, text in _active_files(campaign, folder).items())
-
-
-def _active_files(campaign: Campaign, folder: str | Path) -> dict[Path, str]:
-    return {Path(folder) / ACTIVE: active_text(campaign), Path(folder) / ARTEFACTS: artefacts_text(campaign)}
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.is_file() else ""

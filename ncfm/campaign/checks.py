@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from ncfm.campaign.file import SearchEntry
-from ncfm.core.errors import ParamsError, one_of
+from ncfm.core.errors import ImpossibleError, ParamsError, one_of
 from ncfm.core.params import DistillParams, EvaluateParams, PretrainParams, SelectParams
 from ncfm.datasets.catalogue import DatasetFacts
 from ncfm.models.registry import ARCHITECTURES, norm_of
@@ -19,7 +18,7 @@ def check_architecture(arch: str, facts: DatasetFacts, where: str) -> None:
         raise ParamsError(one_of("architecture", arch, ARCHITECTURES, where))
     architecture = ARCHITECTURES[arch]
     if not architecture.takes(facts.resolution):
-        raise ParamsError(
+        raise ImpossibleError(
             f"{where}: {arch} cannot take {facts.name}, whose resolution is {facts.resolution} "
             f"(allowed: {architecture.resolutions})"
         )
@@ -27,7 +26,10 @@ def check_architecture(arch: str, facts: DatasetFacts, where: str) -> None:
 
 def with_own_norm(params: NetworkStage, places: dict[str, str]) -> NetworkStage:
     """Return ``params`` with ``norm: default`` replaced by the architecture's own, so that results say what it was."""
-    return params.model_copy(update={"norm": norm_of(params.arch, params.norm, params.width, places["norm"])})
+    try:
+        return params.model_copy(update={"norm": norm_of(params.arch, params.norm, params.width, places["norm"])})
+    except ParamsError as error:
+        raise ImpossibleError(str(error)) from error
 
 
 def check_set(values: DistillParams | SelectParams, facts: DatasetFacts, ipc: int, places: dict[str, str]) -> None:
@@ -35,25 +37,13 @@ def check_set(values: DistillParams | SelectParams, facts: DatasetFacts, ipc: in
     where, factor, tiles = places["factor"], values.factor, ipc * values.factor**2
     if facts.resolution % factor:
         fits = [f for f in range(1, facts.resolution + 1) if facts.resolution % f == 0]
-        raise ParamsError(
+        raise ImpossibleError(
             f"{where}: is {factor}, but must divide the resolution {facts.resolution} of {facts.name} (allowed: {fits})"
         )
     if (isinstance(values, SelectParams) or values.initialisation == "mix") and tiles > facts.smallest_class:
-        raise ParamsError(
+        raise ImpossibleError(
             f"{where}: is {factor}, which at IPC {ipc} takes {tiles} real images per class, but the smallest class of "
             f"{facts.name} has {facts.smallest_class} (allowed: IPC times factor squared up to {facts.smallest_class})"
         )
     if isinstance(values, DistillParams) and values.initialisation == "load" and not values.load:
         raise ParamsError(f"{places['load']}: is missing, but initialisation: load needs the file to start from")
-
-
-def grid(entry: SearchEntry, facts: DatasetFacts, where: str) -> dict[str, tuple[int, ...] | tuple[str, ...]]:
-    """Return depths, widths and normalisations of a search, each network of which can take the data set.
-
-    ``where`` is the file and the key of the search.
-    """
-    norms: dict[str, None] = {}
-    for arch in (f"convnet-{depth}" for depth in entry.depths):
-        check_architecture(arch, facts, f"{where}.depths")
-        norms |= dict.fromkeys(norm_of(arch, n, width, f"{where}.norms") for n in entry.norms for width in entry.widths)
-    return {"depths": entry.depths, "widths": entry.widths, "norms": tuple(norms)}

@@ -2,57 +2,44 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
+from ncfm.campaign.sections import Once, SetTests, each_once, section_of
 from ncfm.core.errors import ParamsError
-from ncfm.core.layout import RELEASED
 from ncfm.core.params import (
-    STAGES,
     Count,
-    CurateParams,
-    DistillParams,
     EvaluateProtocol,
     PrepareSource,
     PretrainParams,
     ReportParams,
-    SelectParams,
 )
+from ncfm.stages.table import MAKERS, STAGES, TESTERS
 
-Item = TypeVar("Item", int, str)
-
-
-def _each_once(values: tuple[Item, ...]) -> tuple[Item, ...]:
-    if not values or len(set(values)) != len(values):
-        raise ValueError("must name at least one, and each once")
-    return values
-
-
-RESERVED_ARTEFACTS = (
-    *(*STAGES, "all", "artefact", "params", "metrics", "paper", "ranking", "results", "verdicts"),
-    *("accuracy", "grid", "history"),
-)
-Once = AfterValidator(_each_once)
+# Stages, rules of the Snakefile, and files that the report of a whole campaign writes.
+RESERVED_ARTEFACTS = (*STAGES, "all", "params", *sorted({PurePosixPath(one).stem for one in STAGES["report"].writes}))
 Name = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]*$")]  # it becomes a folder and a part of a DVC stage's name
 
 
-class Section(BaseModel):
-    """What a part of a params file changes: keys that it does not name stay unset."""
-
+class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    distill: DistillParams | None = None
-    select: SelectParams | None = None
-    curate: CurateParams | None = None
     evaluate: EvaluateProtocol | None = None
 
-    def told(self, stage: str) -> dict[str, Any]:
+    def values_for(self, stage: str) -> dict[str, Any]:
         """Return the values that this part names for a stage."""
         values = getattr(self, stage)
         return values.model_dump(exclude_unset=True) if values else {}
+
+
+_STAGES: Any = {name: (STAGES[name].params | None, None) for name in MAKERS}
+
+
+class Section(create_model("Section", __base__=_Part, **_STAGES)):  # type: ignore[misc]
+    """What a part of a params file changes for each stage: keys that it does not name stay unset."""
 
 
 class _DatasetSection(Section):
@@ -71,7 +58,7 @@ class MethodEntry(Section):
     """A method of a campaign: its stage, its seeds, and what differs for it. `like` starts from another method."""
 
     like: str | None = None
-    stage: Literal["distill", "select", "curate"] | None = None
+    stage: Literal[MAKERS] | None = None  # type: ignore[valid-type]
     of: str | None = Field(None, description="with stage: curate, the method whose sets it curates")
     label: str | None = Field(None, description="name in the tables; not taken over by `like`")
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Once] | None = None
@@ -89,7 +76,7 @@ def _named(protocols: Any) -> Any:
     """Turn a list of names into the mapping that it is short for."""
     if not isinstance(protocols, list):
         return protocols
-    return {name: {} for name in _each_once(tuple(map(str, protocols)))}
+    return {name: {} for name in each_once(tuple(map(str, protocols)))}
 
 
 def _free(protocols: dict[str, ProtocolEntry]) -> dict[str, ProtocolEntry]:
@@ -99,44 +86,31 @@ def _free(protocols: dict[str, ProtocolEntry]) -> dict[str, ProtocolEntry]:
     return protocols
 
 
-class ContinualEntry(BaseModel):
-    """Continual learning: in how many steps, on the sets of which methods, trained under which protocol."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    steps: Annotated[tuple[Count, ...], Once]
-    methods: Annotated[tuple[str, ...], Once]
-    protocol: str = RELEASED
+OWN_SECTIONS = tuple(name for name in TESTERS if name != "evaluate")  # a section each, which artefacts can ask for
 
 
-class SearchEntry(BaseModel):
-    """Architecture search: a grid of ConvNets, on the sets of which methods, trained under which protocol."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    depths: Annotated[tuple[Count, ...], Once]
-    widths: Annotated[tuple[Count, ...], Once]
-    norms: Annotated[tuple[str, ...], Once]
-    methods: Annotated[tuple[str, ...], Once]
-    protocol: str = RELEASED
-
-
-class ArtefactEntry(BaseModel):
-    """A table or figure: which of the cells that the campaign declares it is made of.
-
-    ``architectures``: where none are named, each data set's own, the network of its extractors. With ``continual`` its
-    cells are the campaign's continual learning on these methods, with ``search`` its architecture search, and nothing
-    else is evaluated.
-    """
-
+class _ArtefactEntry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     datasets: Annotated[dict[str, Annotated[tuple[Count, ...], Once]], Field(min_length=1)]
     methods: Annotated[tuple[str, ...], Once]
     architectures: Annotated[tuple[str, ...], Once] = ()
     protocols: Annotated[tuple[str, ...], Once] = ()
-    continual: bool = False
-    search: bool = False
+
+    @property
+    def tests(self) -> list[str]:
+        """The sections that it asks for, e.g. by `continual: true`; where there are any, nothing is evaluated."""
+        return [name for name in OWN_SECTIONS if getattr(self, name)]
+
+
+class ArtefactEntry(
+    create_model("ArtefactEntry", __base__=_ArtefactEntry, **dict.fromkeys(OWN_SECTIONS, (bool, False)))
+):  # type: ignore
+    """A table or figure: which of the cells that the campaign declares it is made of.
+
+    ``architectures``: where none are named, each data set's own, the network of its extractors. With ``continual`` its
+    cells are the campaign's continual learning on these methods, with ``search`` its architecture search.
+    """
 
 
 def _own_names(artefacts: dict[str, ArtefactEntry]) -> dict[str, ArtefactEntry]:
@@ -146,18 +120,26 @@ def _own_names(artefacts: dict[str, ArtefactEntry]) -> dict[str, ArtefactEntry]:
     return artefacts
 
 
-class CampaignFile(_DatasetSection):
-    """The whole of one params file."""
-
+class _CampaignFile(_DatasetSection):
     title: str = ""
     report: ReportParams | None = None
     architectures: Annotated[tuple[str, ...], Once] = ()
     protocols: Annotated[dict[Name, ProtocolEntry], BeforeValidator(_named), AfterValidator(_free)] = {}
-    continual: ContinualEntry | None = None
-    search: SearchEntry | None = None
     artefacts: Annotated[dict[Name, ArtefactEntry], AfterValidator(_own_names)] = {}
     datasets: dict[str, DatasetEntry] = {}
     methods: dict[Name, MethodEntry] = {}
+
+    @property
+    def tests(self) -> dict[str, SetTests]:
+        """The sections about tests of sets other than evaluation that the file has."""
+        return {name: section for name in OWN_SECTIONS if (section := getattr(self, name))}
+
+
+_SECTIONS: Any = {name: (section_of(name) | None, None) for name in OWN_SECTIONS}
+
+
+class CampaignFile(create_model("CampaignFile", __base__=_CampaignFile, **_SECTIONS)):  # type: ignore[misc]
+    """The whole of one params file."""
 
 
 class _Loader(yaml.SafeLoader):

@@ -10,67 +10,71 @@ from typing import Any
 from ncfm.campaign.file import CampaignFile, Section
 from ncfm.core.errors import ParamsError, one_of
 from ncfm.core.params import StageModel, parse
+from ncfm.stages.table import MAKERS
 
 
 @dataclass(frozen=True)
 class Layers:
-    """A campaign laid over the base: ``files`` by path, the base first; ``path`` and ``own`` are the campaign's."""
+    """A campaign laid over the base: ``files`` by path, the base first; ``path`` and ``campaign`` are the campaign."""
 
     files: dict[str, CampaignFile]
     path: str
-    own: CampaignFile
+    campaign: CampaignFile
 
     def stage(self, method: str) -> str:
         """Return the stage that makes the sets of ``method``."""
-        return str(self.told("stage", self.ancestry(method)))
+        return str(self.field("stage", self.ancestry(method)))
 
     def seeds(self, method: str) -> tuple[int, ...]:
-        """Return the seeds of ``method``; where none are told, those of the method that it curates, else 0."""
-        ancestry = self.ancestry(method)
-        source = self.told("of", ancestry)
-        return self.told("seeds", ancestry) or (self.seeds(source) if source else (0,))
+        """Return the seeds of ``method``; where none are named, those of the method that it curates, else 0."""
+        source = self.source(method)
+        return self.field("seeds", self.ancestry(method)) or (self.seeds(source) if source else (0,))
+
+    def source(self, method: str) -> str | None:
+        """Return the method whose sets ``method`` curates, or None."""
+        return self.field("of", self.ancestry(method))
 
     def check_methods(self) -> None:
         """Raise :class:`ParamsError` where a method has a section it never reads, or nothing to curate."""
-        stages = {method: self.stage(method) for method in self.own.methods}
-        for method, entry in self.own.methods.items():
-            where = f"{self.path}: methods.{method}"
-            for idle in ("distill", "select", "curate"):
+        stages = {method: self.stage(method) for method in self.campaign.methods}
+        for method, entry in self.campaign.methods.items():
+            place = f"{self.path}: methods.{method}"
+            for idle in MAKERS:
                 if idle != stages[method] and getattr(entry, idle):
                     allowed = f"allowed: {stages[method]}, the method's stage"
-                    raise ParamsError(f"{where}.{idle}: is never read ({allowed})")
-            source = self.told("of", self.ancestry(method))
+                    raise ParamsError(f"{place}.{idle}: is never read ({allowed})")
+            source = self.source(method)
             if stages[method] != "curate":
                 if source:
-                    raise ParamsError(f"{where}.of: is never read (allowed: in a method with stage: curate)")
+                    raise ParamsError(f"{place}.of: is never read (allowed: in a method with stage: curate)")
                 continue
             sources = [name for name, stage in stages.items() if stage != "curate"]
-            if source not in sources:
-                raise ParamsError(one_of("method of this campaign", source, sources, f"{where}.of"))
+            if source is None or source not in sources:
+                raise ParamsError(one_of("method of this campaign", source, sources, f"{place}.of"))
             if extra := set(self.seeds(method)) - set(self.seeds(source)):
                 allowed = ", ".join(map(str, self.seeds(source)))
-                raise ParamsError(f"{where}.seeds: has {min(extra)}, of which {source} has no set (allowed: {allowed})")
+                raise ParamsError(f"{place}.seeds: has {min(extra)}, of which {source} has no set (allowed: {allowed})")
 
     def ancestry(self, method: str) -> list[str]:
         """Return the methods that ``method`` is made from, following `like`: the most basic first, itself last."""
         known = {name for file in self.files.values() for name, m in file.methods.items() if m.stage or m.like}
         names: list[str] = []
         name: str | None = method
-        where = f"{self.path}: methods"
+        place = f"{self.path}: methods"
         while name:
             if name not in known:
-                raise ParamsError(one_of("method", name, sorted(known), where))
+                raise ParamsError(one_of("method", name, sorted(known), place))
             if name in names:
-                raise ParamsError(f"{where}: leads back to {name!r}, but must end at a method with a stage")
+                raise ParamsError(f"{place}: leads back to {name!r}, but must end at a method with a stage")
             names.insert(0, name)
-            where = f"{self.path}: methods.{name}.like"
-            name = self.told("like", [name])
+            place = f"{self.path}: methods.{name}.like"
+            name = self.field("like", [name])
         return names
 
-    def told(self, field: str, methods: Sequence[str]) -> Any:
+    def field(self, name: str, methods: Sequence[str]) -> Any:
         """Return the field of the last of ``methods`` that has it, the campaign before the base; else None."""
-        entries = [file.methods[name] for name in methods for file in self.files.values() if name in file.methods]
-        return next((value for entry in reversed(entries) if (value := getattr(entry, field)) is not None), None)
+        entries = [file.methods[one] for one in methods for file in self.files.values() if one in file.methods]
+        return next((value for entry in reversed(entries) if (value := getattr(entry, name)) is not None), None)
 
     def merged(
         self,
@@ -95,9 +99,9 @@ class Layers:
                 if name in file.methods:
                     sections.append((f"methods.{name}.", file.methods[name]))
             for prefix, section in sections:
-                told = section.told(stage)
-                values |= told
-                places |= {key: f"{path}: {prefix}{stage}.{key}" for key in told}
+                named = section.values_for(stage)
+                values |= named
+                places |= {key: f"{path}: {prefix}{stage}.{key}" for key in named}
         for file in self.files.values():
             if (chosen := file.protocols.get(protocol)) and chosen.evaluate:
                 values |= chosen.evaluate.model_dump(exclude_unset=True)

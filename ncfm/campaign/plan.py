@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ncfm.campaign import costs
-from ncfm.campaign.campaign import MAKERS, Campaign
+from ncfm.campaign.campaign import Campaign
 from ncfm.campaign.costs import DEVICES, Device, Work, network_work
 from ncfm.core.errors import ParamsError, one_of
-from ncfm.core.layout import Cell
 from ncfm.core.params import (
     ComputeParams,
     ContinualParams,
@@ -21,6 +20,9 @@ from ncfm.core.params import (
     SelectParams,
 )
 from ncfm.datasets.catalogue import DatasetFacts, facts_of
+from ncfm.stages import cells as kinds
+from ncfm.stages.cells import Cell, DatasetCell, SetCell
+from ncfm.stages.table import MAKERS
 
 LABEL_BYTES, FLOAT_BYTES = 8, 4
 ROW_BYTES = 120  # of a history or of one look at the test set
@@ -48,9 +50,9 @@ class Line:
 
 def plan(campaign: Campaign, artefact: str | None = None) -> list[Line]:
     """Return one line per stage and data set, in the order of the pipeline, of the campaign or of one artefact."""
-    groups: dict[tuple[str, str], list[Cell]] = {}
+    groups: dict[tuple[str, str], list[DatasetCell]] = {}
     for cell in campaign.artefacts[artefact] if artefact else campaign.cells:
-        if cell.dataset is not None:
+        if isinstance(cell, DatasetCell):
             groups.setdefault((cell.stage, cell.dataset), []).append(cell)
     lines = []
     for (stage, dataset), cells in groups.items():
@@ -66,9 +68,9 @@ def plan(campaign: Campaign, artefact: str | None = None) -> list[Line]:
     return lines
 
 
-def seconds_of(cell: Cell, campaign: Campaign, devices: Sequence[Device] = DEVICES) -> tuple[float, ...] | None:
+def seconds_of(cell: DatasetCell, campaign: Campaign, devices: Sequence[Device] = DEVICES) -> tuple[float, ...] | None:
     """Return the seconds that each device needs for a cell, or None where there is no formula for it."""
-    params, facts = campaign.params[cell], facts_of(str(cell.dataset))
+    params, facts = campaign.params[cell], facts_of(cell.dataset)
     trained = isinstance(params, SelectParams) and params.rule == "forgetting"
     if cell.stage in ("prepare", "select") and not trained:  # downloads, copies, features: minutes at most
         return tuple(0.0 for _ in devices)
@@ -81,7 +83,7 @@ def seconds_of(cell: Cell, campaign: Campaign, devices: Sequence[Device] = DEVIC
     if isinstance(params, PretrainParams):
         work = costs.pretraining(params, facts, network)
     elif isinstance(params, DistillParams):
-        work = costs.distillation(params, facts, network, int(cell.ipc or 0))
+        work = costs.distillation(params, facts, network, _ipc(cell))
     elif isinstance(params, SelectParams):
         work = costs.training(pool.model_copy(update={"epochs": params.epochs}), network, facts.images("train"))
     elif isinstance(params, CurateParams):
@@ -97,9 +99,9 @@ def seconds_of(cell: Cell, campaign: Campaign, devices: Sequence[Device] = DEVIC
 
 
 def _searching(
-    cell: Cell, params: SearchParams, campaign: Campaign, devices: Sequence[Device]
+    cell: DatasetCell, params: SearchParams, campaign: Campaign, devices: Sequence[Device]
 ) -> tuple[float, ...] | None:
-    facts, once = facts_of(str(cell.dataset)), params.model_copy(update={"looks": 1})
+    facts, once = facts_of(cell.dataset), params.model_copy(update={"looks": 1})
     total = [0.0] * len(devices)
     for arch, width, norm in params.candidates:
         network = network_work(arch, facts, width, norm)
@@ -110,16 +112,16 @@ def _searching(
     return tuple(total)
 
 
-def disk_of(cell: Cell, campaign: Campaign) -> float:
+def disk_of(cell: DatasetCell, campaign: Campaign) -> float:
     """Return the bytes that a cell writes, about."""
-    params, facts = campaign.params[cell], facts_of(str(cell.dataset))
+    params, facts = campaign.params[cell], facts_of(cell.dataset)
     pixels = facts.channels * facts.resolution**2
     if isinstance(params, PretrainParams):
         network = network_work(params.arch, facts, params.width, params.norm)
         return 2 * params.pool * network.parameters * FLOAT_BYTES if network else 0.0
     if isinstance(params, DistillParams | SelectParams | CurateParams):
         rows = params.iterations if isinstance(params, DistillParams) else 0
-        return facts.classes * int(cell.ipc or 0) * pixels * FLOAT_BYTES + rows * ROW_BYTES
+        return facts.classes * _ipc(cell) * pixels * FLOAT_BYTES + rows * ROW_BYTES
     if isinstance(params, EvaluateParams):
         return 2 * params.networks * min(params.looks, params.epochs) * ROW_BYTES  # in the result and in its record
     if isinstance(params, SearchParams):
@@ -127,21 +129,26 @@ def disk_of(cell: Cell, campaign: Campaign) -> float:
     return (facts.images("train") + facts.images("test")) * (pixels + LABEL_BYTES)
 
 
+def _ipc(cell: DatasetCell) -> int:
+    return cell.ipc if isinstance(cell, SetCell) else 0
+
+
 def _pool(cell: Cell, campaign: Campaign) -> PretrainParams:
-    params = campaign.params[Cell("pretrain", cell.dataset, arch=cell.extractor)]
+    params = campaign.params[kinds.Pretrain(str(cell.values["dataset"]), str(cell.values["extractor"]))]
     assert isinstance(params, PretrainParams)
     return params
 
 
-def _images(cell: Cell, campaign: Campaign) -> int:
+def _images(cell: DatasetCell, campaign: Campaign) -> int:
     """Return the training images of the set that a curation or an evaluation reads, decoded."""
+    assert isinstance(cell, SetCell)
     params, made = campaign.params[cell], cell
     while not isinstance(params, DistillParams | SelectParams):
-        wanted = (cell.dataset, cell.ipc, made.of or cell.method, cell.seed)
-        found = (c for c in campaign.of(*MAKERS) if (c.dataset, c.ipc, c.method, c.seed) == wanted)
-        made = next(found)
+        method = made.names.get("source", made.names["method"])
+        wanted = (*cell.set_names[:2], method, cell.seed)
+        made = next(one for one in campaign.cells_of(*MAKERS) if isinstance(one, SetCell) and one.set_names == wanted)
         params = campaign.params[made]
-    return facts_of(str(cell.dataset)).classes * int(cell.ipc or 0) * params.factor**2
+    return facts_of(cell.dataset).classes * _ipc(cell) * params.factor**2
 
 
 def reported_seconds(

@@ -14,6 +14,10 @@ class ParamsError(NcfmError):
     """A campaign or parameter file says something that cannot be run."""
 
 
+class ImpossibleError(ParamsError):
+    """Each value alone is fine, but together they make a cell that cannot be; others of the campaign may still run."""
+
+
 class DataError(NcfmError):
     """A data file is missing, corrupted, or not what its name promises."""
 

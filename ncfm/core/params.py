@@ -1,7 +1,7 @@
 """The models of `params/*.yaml`: what each stage can be told, with the range of every value and its source.
 
 Each stage has one frozen model. Defaults are the paper's or, where the paper is silent, the released program's; the
-text beside a field says which. Campaign files change them (`ncfm/campaign/campaign.py`).
+text beside a field says which. Campaign files change them (`ncfm/campaign/layers.py`).
 """
 
 from __future__ import annotations
@@ -39,6 +39,11 @@ class StageParams(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     stage: ClassVar[str]
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that the params name, which the stage reads besides those of its command."""
+        return ()
 
 
 class PrepareSource(StageParams):
@@ -140,6 +145,11 @@ class DistillParams(ComputeParams):
         False, description="compute activations again in the backward pass: images_at_once then bounds the memory"
     )
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """See :class:`StageParams`: the set to start from."""
+        return (self.load,) if self.initialisation == "load" else ()
+
 
 class SelectParams(StageParams):
     """A coreset of real images, of equal storage."""
@@ -223,21 +233,6 @@ class ReportParams(StageParams):
     stage = "report"
     grid_columns: Count = Field(10, description="classes in the picture of distilled images")
 
-
-STAGES: dict[str, type[StageParams]] = {
-    model.stage: model
-    for model in (
-        PrepareParams,
-        PretrainParams,
-        DistillParams,
-        SelectParams,
-        CurateParams,
-        EvaluateParams,
-        ContinualParams,
-        SearchParams,
-        ReportParams,
-    )
-}
 
 Model = TypeVar("Model", bound=BaseModel)
 StageModel = TypeVar("StageModel", bound=StageParams)

@@ -104,16 +104,12 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, json_text(value))
 
 
-def write_json_if_changed(path: str | Path, value: Any) -> bool:
-    """Write JSON only where the bytes differ, so that unchanged files keep their time stamp. True if written."""
-    target, text = Path(path), json_text(value)
+def is_text(path: str | Path, text: str) -> bool:
+    """Say whether a file is there and holds exactly this text."""
     try:
-        if target.read_text(encoding="utf-8") == text:
-            return False
+        return Path(path).read_text(encoding="utf-8") == text
     except (OSError, UnicodeDecodeError):
-        pass
-    write_text(target, text)
-    return True
+        return False
 
 
 def read_json(path: str | Path) -> Any:

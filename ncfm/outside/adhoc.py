@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ncfm.campaign.file import CampaignFile, read_yaml
 from ncfm.core import layout
 from ncfm.core.errors import DataError, ParamsError, one_of
-from ncfm.core.layout import Cell
 from ncfm.core.params import Count, DistillParams, EvaluateParams, PretrainParams, StageParams, parse
 from ncfm.core.store import read_json, sha256
 from ncfm.outside.folder import Listing, facts_of_folder, list_folder, load_folder, median_side
 from ncfm.run.record import Record
 from ncfm.run.recording import recorded
+from ncfm.stages import cells, table
 from ncfm.stages import prepare as datasets
+from ncfm.stages.cells import Cell
 from ncfm.stages.distill import distill
 from ncfm.stages.evaluate import evaluate
 from ncfm.stages.pretrain import pretrain
@@ -81,13 +82,13 @@ def distill_folder(folder: Path, wish: Wish, out: Path | None = None) -> str:
         raise ParamsError(one_of("resolution", resolution, NETWORKS, "--resolution"))
     root, name, arch = out or Path("results/adhoc") / listing.name, listing.name, NETWORKS[resolution]
 
-    def place(path: PurePosixPath) -> Path:
-        return root / path.relative_to(layout.campaign_folder(""))
+    def place(cell: Cell) -> Path:
+        return root / table.output("", cell).relative_to(layout.campaign_folder(""))
 
-    made = Cell("distill", name, wish.ipc, wish.method, wish.seed, arch)
-    data, pool = place(layout.dataset_folder("", name)), place(layout.extractor_file("", name, arch))
-    set_folder, evaluation = place(layout.set_folder("", made)), place(layout.evaluation_file("", made))
-    stored = set_folder / "distilled.safetensors"
+    of_set = (name, wish.ipc, wish.method, wish.seed)
+    data, pool = place(cells.Prepare(name)).parent, place(cells.Pretrain(name, arch))
+    stored, evaluation = place(cells.Distill(*of_set)), place(cells.Evaluate(*of_set, arch))
+    set_folder = stored.parent
     names: dict[str, str | int] = {"dataset": name, "ipc": wish.ipc, "method": wish.method, "seed": wish.seed}
 
     preparing = FolderParams(folder=str(folder), resolution=resolution)
@@ -112,7 +113,7 @@ def distill_folder(folder: Path, wish: Wish, out: Path | None = None) -> str:
 def recipe_of(method: str) -> DistillParams:
     """Return a recipe of `params/base.yaml` at the budget for folders. Raises :class:`ParamsError` for other names."""
     methods = parse(CampaignFile, read_yaml(BASE), str(BASE)).methods
-    recipes = {name: entry.told("distill") for name, entry in methods.items() if entry.stage == "distill"}
+    recipes = {name: entry.values_for("distill") for name, entry in methods.items() if entry.stage == "distill"}
     if method not in recipes:
         raise ParamsError(one_of("method", method, recipes, "--method"))
     values = {**DISTILL, **recipes[method]}

@@ -15,12 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from ncfm.campaign.file import CampaignFile, read_yaml
 from ncfm.campaign.layers import Layers
 from ncfm.core.errors import DataError
-from ncfm.core.layout import RELEASED, Cell, evaluation_name
+from ncfm.core.layout import RELEASED
 from ncfm.core.params import Count, EvaluateParams, parse
 from ncfm.core.store import read_json
 from ncfm.datasets.catalogue import facts_of
 from ncfm.datasets.split import dataset_name
 from ncfm.outside.adhoc import BASE, NETWORKS, nearest_resolution, run_stage
+from ncfm.stages.cells import Evaluate
 from ncfm.stages.evaluate import evaluate
 
 FULL = BASE.with_name("paper.yaml")
@@ -66,9 +67,8 @@ def evaluate_all(stored: Path, data: Path, names: Mapping[str, str | int], out: 
         limits: of the budget.
     """
     for name, params in protocols(str(names["dataset"]), int(names["ipc"]), limits).items():
-        protocol = None if name == RELEASED else name
-        own = {**names, "arch": params.arch, **({"protocol": protocol} if protocol else {})}
-        path = out / f"{evaluation_name(Cell('evaluate', arch=params.arch, protocol=protocol))}.json"
+        cell = Evaluate(**{**names, "arch": params.arch, "protocol": None if name == RELEASED else name})  # type: ignore
+        path, own = out / f"{cell.file}.json", cell.names
         work = partial(evaluate, params, data, stored, own, path)
         run_stage(params, path, own, [stored, data / "test.safetensors"], work)
         yield f"{name}: {_accuracy(path)} ({params.networks} x {params.arch}, {params.epochs} epochs): {path}"

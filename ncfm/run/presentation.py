@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ncfm.core.errors import DataError
+from ncfm.core.layout import title
 from ncfm.core.store import read_json
 
 MOST_BYTES = 5_000_000  # of one artifact
@@ -92,23 +93,9 @@ def artifacts_of(record: Content) -> list[tuple[Path, str | None]]:
     return chosen
 
 
-def title_of(names: Mapping[str, Any]) -> str:
-    """Return names as a person writes them, e.g. ``digits ipc1 paper seed0 convnet-3``."""
-    order = (
-        ("dataset", ""),
-        ("ipc", "ipc"),
-        ("method", ""),
-        ("seed", "seed"),
-        ("arch", ""),
-        ("protocol", ""),
-        ("steps", "steps"),
-    )
-    return " ".join(f"{prefix}{names[name]}" for name, prefix in order if name in names)
-
-
 def run_name(record: Content) -> str:
     """Return the name of a record's run, e.g. ``distill digits ipc1 paper seed0``."""
-    return f"{record['stage']} {title_of(record['names'])}".strip()
+    return f"{record['stage']} {title(record['names'])}".strip()
 
 
 def inputs_of(record: Content) -> dict[str, str]:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from ncfm.core import layout
 from ncfm.core.errors import DataError, NcfmError
 from ncfm.core.store import replacing
 from ncfm.run import presentation as runs
@@ -198,7 +199,7 @@ class _Sender:
         group = {name: str(record["names"][name]) for name in runs.GROUP if name in record["names"]}
         if not group:
             return None
-        title = runs.title_of(group)
+        title = layout.title(group)
         run = store.find(experiment, "ncfm.group", title)
         if run is None:
             run = self.client.create_run(experiment, runs.started(record), {"ncfm.group": title, **group}, title)

@@ -1,9 +1,12 @@
-# What the rules share: the shell's path, patterns of names, and the files of the campaign's cells.
+# What the rules share: the shell's path, and for each stage the cell that a job's wildcards name.
 import re
 import shlex
 import shutil
-import sys
-from pathlib import Path
+from functools import cache, partial
+from pathlib import Path, PurePosixPath
+
+from ncfm.core import layout
+from ncfm.stages import table
 
 # Jobs run on the Python that runs Snakemake, whether or not its environment is activated.
 shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
@@ -14,50 +17,70 @@ GPU = int(shutil.which("nvidia-smi") is not None)
 
 def any_of(names):
     """Return the pattern that matches exactly these names, and nothing where there are none."""
-    return "|".join(sorted({re.escape(name) for name in names if name})) or "(?!)"
+    return "|".join(sorted({re.escape(str(name)) for name in names})) or "(?!)"
 
 
-def tests_of(stage):
-    """Return the pattern of what a stage's files are called."""
-    return any_of(layout.evaluation_name(cell) for cell in CAMPAIGN.of(stage))
+@cache
+def names_in(stage):
+    """Return the wildcards of a stage's outputs."""
+    return tuple(dict.fromkeys(re.findall(r"{(\w+)}", table.STAGES[stage].writes[0])))
 
 
-def methods_of(stage):
-    """Return the pattern of the methods that a stage makes."""
-    return any_of(cell.method for cell in CAMPAIGN.of(stage))
+@cache
+def cells_by_wildcards(stage):
+    """Return the cells of a stage by the values of its wildcards."""
+    return {tuple(str(c.values[name]) for name in names_in(stage)): c for c in CAMPAIGN.cells_of(stage)}
 
 
-def extractors_of(wildcards):
-    """Return the extractor pool that a set is made with: all but selections by a rule that needs none."""
-    cells = {(cell.dataset, str(cell.ipc), cell.method): cell for cell in CAMPAIGN.of("distill", "select", "curate")}
-    cell = cells[wildcards.dataset, wildcards.ipc, wildcards.method]
-    return str(layout.extractor_file(CAMPAIGN.name, cell.dataset, cell.extractor)) if cell.extractor else []
+def constraints_of(stage):
+    """Return for each wildcard of a stage's outputs the pattern of its values: stages share folders."""
+    return {name: any_of(c.values[name] for c in CAMPAIGN.cells_of(stage)) for name in names_in(stage)}
 
 
-def source_of(wildcards):
-    """Return the method whose set a curation starts from."""
-    sources = {cell.method: cell.of for cell in CAMPAIGN.of("curate")}
-    return sources[wildcards.method]
+def cell_of(stage, wildcards):
+    """Return the cell that a job's wildcards name."""
+    return cells_by_wildcards(stage)[tuple(wildcards[name] for name in names_in(stage))]
 
 
-def protocol_of(wildcards):
-    """Return the protocol of the evaluation whose files have this name."""
-    cells = {layout.evaluation_name(cell): cell for cell in CAMPAIGN.of(*layout.TESTS)}
-    return cells[wildcards.test].protocol or layout.RELEASED
+def log_of(stage):
+    """Return where a stage's jobs write what they print, e.g. ``logs/distill/digits-ipc1-paper-seed0.log``."""
+    return f"results/{{campaign}}/logs/{stage}/" + "-".join(f"{layout.NAMES.get(n, '')}{{{n}}}" for n in names_in(stage)) + ".log"
 
 
-def set_files(name, *stages):
-    """Return one file of every set that the stages (where none is named, all) make."""
-    cells = CAMPAIGN.of(*(stages or campaigns.MAKERS))
-    return [str(layout.set_folder(CAMPAIGN.name, cell) / name) for cell in cells]
+def inputs_of(stage, wildcards):
+    return campaigns.inputs(CAMPAIGN, cell_of(stage, wildcards))
 
 
-def evaluation_files():
-    """Return the file of every evaluation, continual learning and searches included, and its record."""
-    files = [layout.evaluation_file(CAMPAIGN.name, cell) for cell in CAMPAIGN.of(*layout.TESTS)]
-    return [str(path) for file in files for path in (file, layout.record_file(file))]
+def command_of(stage, wildcards):
+    return table.command(CAMPAIGN.name, cell_of(stage, wildcards))
 
 
-def tables_of(artefact):
-    """Return the files that the report of an artefact writes."""
-    return expand(rules.artefact.output, campaign=CAMPAIGN.name, artefact=artefact)
+def address_of(stage, wildcards):
+    return table.address(CAMPAIGN.name, cell_of(stage, wildcards))
+
+
+def cores_of(stage, wildcards):
+    """Return the cores of a job: one, or one for each network that it trains side by side, as far as there are so many."""
+    networks = table.STAGES[stage].networks
+    wanted = getattr(CAMPAIGN.params[cell_of(stage, wildcards)], networks) if networks else 1
+    return max(1, min(workflow.cores or 1, wanted))
+
+
+def gpus_of(stage, wildcards):
+    """Return whether a job computes on a GPU: a coreset whose rule reads no extractors does not."""
+    reads_all = all(table.has(cell_of(stage, wildcards), file) for file in table.STAGES[stage].reads)
+    return GPU * (table.STAGES[stage].gpu and reads_all)
+
+
+def shown(template):
+    """Return an output's path with its wildcards, marked for `snakemake --report` where workflow/report/ has words on it."""
+    path = f"results/{{campaign}}/{template}"
+    stem = "artefact" if "{artefact}" in template else "set" if template.startswith("sets/") else PurePosixPath(path).stem
+    kind = {".csv": "Tables", ".svg": "Figures", "grid.png": "Figures"}
+    category = next((kind[end] for end in kind if template.endswith(end)), None)
+    if category is None or not Path(workflow.basedir, f"workflow/report/{stem}.rst").is_file():
+        return path
+    if stem == "set" and not template.endswith(".png"):
+        return path
+    labels = {name: f"{{{name}}}" for name in re.findall(r"{(\w+)}", template)}
+    return report(path, caption=f"../report/{stem}.rst", category="Sets" if stem == "set" else category, labels=labels or None)

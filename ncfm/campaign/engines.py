@@ -1,0 +1,172 @@
+"""What DVC reads: the active campaign and its cells, `dvc.yaml`, and a stage for each artefact of the campaign.
+
+`python -m ncfm.campaign.engines` prints `dvc.yaml`, which is committed; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ncfm.campaign import campaign as campaigns
+from ncfm.campaign.campaign import Campaign
+from ncfm.campaign.file import read_yaml
+from ncfm.core.errors import ParamsError
+from ncfm.core.layout import campaign_folder
+from ncfm.core.store import is_text, storage_errors, write_text
+from ncfm.stages import cells, table
+from ncfm.stages.cells import Cell
+from ncfm.stages.table import STAGES, Stage
+
+ACTIVE = "campaign.yaml"  # the active campaign and its cells
+ARTEFACTS = "dvc.yaml"  # in params/: a stage for each artefact; only there where the campaign has any
+HEAD = """\
+# Written by `make dvc.yaml` from the table of stages (ncfm/stages/table.py), so that both engines run the same commands
+# on the same files. `dvc repro` runs the active campaign, whose cells `ncfm use NAME` writes to params/campaign.yaml.
+vars:
+  - params/campaign.yaml
+
+stages:
+  params:
+    foreach: ${cells.params}
+    do:
+      cmd: ncfm params ${campaign}
+      params:
+        - params/base.yaml:
+        - params/${campaign}.yaml:
+      outs:
+        # Kept in place: the command leaves unchanged files alone, so that Snakemake too sees only what changed.
+        - results/${campaign}/params: {cache: false, persist: true}
+"""
+
+
+def active(folder: str | Path = "params") -> str:
+    """Return the name of the active campaign. Raises :class:`ParamsError` where ``ncfm use`` has never run."""
+    values = read_yaml(Path(folder) / ACTIVE)
+    if not isinstance(values, dict) or not isinstance(values.get("campaign"), str):
+        raise ParamsError(f"{Path(folder) / ACTIVE}: campaign: is missing; run `ncfm use NAME` to write it")
+    return values["campaign"]
+
+
+def use(campaign: Campaign, folder: str | Path = "params") -> None:
+    """Make a campaign the active one: write its params, `params/campaign.yaml` and, of artefacts, `params/dvc.yaml`,
+    each only where changed.
+    """
+    campaigns.write_params(campaign)  # first: where they can't be written, the active campaign stays the old one
+    refresh(campaign, folder)
+
+
+def refresh(campaign: Campaign, folder: str | Path = "params") -> None:
+    """Write the files that name the active campaign and its cells, only where changed."""
+    for path, text in _files(campaign, folder).items():
+        if text and not is_text(path, text):
+            write_text(path, text)
+        elif not text:
+            with storage_errors(path):
+                path.unlink(missing_ok=True)
+
+
+def check_active(campaign: Campaign, folder: str | Path = "params") -> None:
+    """Raise :class:`ParamsError` where `params/campaign.yaml` lists other cells than the campaign's own file does."""
+    if not all(is_text(path, text) if text else not path.exists() for path, text in _files(campaign, folder).items()):
+        raise ParamsError(
+            f"{Path(folder) / ACTIVE}: lists other cells than {Path(folder) / campaign.name}.yaml; "
+            f"run `ncfm use {campaign.name}`"
+        )
+
+
+def _files(campaign: Campaign, folder: str | Path) -> dict[Path, str]:
+    return {Path(folder) / ACTIVE: active_text(campaign), Path(folder) / ARTEFACTS: artefacts_text(campaign)}
+
+
+def active_text(campaign: Campaign) -> str:
+    """Return the text of `params/campaign.yaml`: the active campaign and its cells, for dvc.yaml."""
+    found: dict[str, dict[str, Any]] = {"params": {campaign.name: {}}}
+    found |= {stage: {} for stage in STAGES if stage != cells.Artefact.stage}
+    for cell in campaign.cells:
+        if not isinstance(cell, cells.Artefact):
+            key = table.address(campaign.name, cell).partition("@")[2]
+            found[cell.stage][key] = _item(campaign, cell)
+    head = "# Written by `ncfm use NAME`; dvc.yaml runs these cells. Edit params/<campaign>.yaml, then run it again.\n"
+    return head + yaml.safe_dump({"campaign": campaign.name, "cells": found}, sort_keys=False, width=120)
+
+
+def _item(campaign: Campaign, cell: Cell) -> dict[str, str | int]:
+    """Return what dvc.yaml needs to know of a cell: its values and, where some cells have an input more, that input.
+
+    DVC has no input that is only sometimes there: a cell without it names one of its other inputs twice.
+    """
+    stage, found = STAGES[cell.stage], dict(cell.values)
+    for argument in stage.arguments:
+        if argument.optional:
+            there = table.has(cell, argument.value)
+            value = table.place(campaign.name, cell, argument.value if there else stage.reads[0])
+            found |= {argument.name: value, "options": f"--{argument.name} {value}" if there else ""}
+    return found
+
+
+def artefacts_text(campaign: Campaign) -> str:
+    """Return the text of `params/dvc.yaml`: a stage per artefact, which dvc.yaml cannot have.
+
+    A stage there cannot have a list of inputs that params/campaign.yaml names. Empty where there are no artefacts.
+    """
+    stages: dict[str, dict[str, Any]] = {}
+    for cell in campaign.cells_of(cells.Artefact.stage):
+        stages[table.address(campaign.name, cell).partition(":")[2]] = {
+            "wdir": "..",
+            "cmd": table.command(campaign.name, cell),
+            "deps": campaigns.inputs(campaign, cell),
+            "outs": table.outputs(campaign.name, cell),
+        }
+    head = "# Written by `ncfm use NAME`: `dvc repro params/dvc.yaml:CAMPAIGN_ARTEFACT` makes one artefact of it.\n"
+    return head + yaml.safe_dump({"stages": stages}, sort_keys=False, width=120) if stages else ""
+
+
+def dvc_yaml() -> str:
+    """Return the text of `dvc.yaml`: every stage of the table over the cells that `params/campaign.yaml` names."""
+    return HEAD + "".join(f"\n{_dvc_stage(stage)}" for stage in STAGES.values() if stage.cell is not cells.Artefact)
+
+
+def _dvc_stage(stage: Stage) -> str:
+    options = [("--params", _in_dvc(stage.params_file))]
+    options += [
+        (f"--{one.name}", _in_dvc(one.value, below=one.kind != "name")) for one in stage.arguments if not one.optional
+    ]
+    words = " ".join(f"{name} {value}" for name, value in options)
+    words += " ${item.options}" if any(one.optional for one in stage.arguments) else ""
+    optional = {one.value: f"${{item.{one.name}}}" for one in stage.arguments if one.optional}
+    reads = [optional.get(one, _in_dvc(one)) for one in (stage.params_file, *stage.reads)]
+    if stage.cell is cells.Report:  # of all cells, whose number differs
+        reads += [_in_dvc("evaluations"), _in_dvc("sets")]
+    curves = [one for one in stage.writes if one.endswith("history.csv") and stage.makes_sets]
+    metrics = [one for one in stage.writes if one.endswith("metrics.json")]
+    lines = ["foreach: ${cells." + stage.name + "}", "do:", "  cmd: >-"]
+    lines += textwrap.wrap(
+        f"ncfm {stage.command or stage.name} {words}",
+        116,
+        initial_indent=" " * 4,
+        subsequent_indent=" " * 4,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    lines += ["  deps:", *(f"    - {one}" for one in reads)]
+    lines += ["  outs:", *(f"    - {_in_dvc(one)}" for one in stage.outputs if one not in (*curves, *metrics))]
+    for one in metrics:
+        lines += ["  metrics:", f"    - {_in_dvc(one)}"]
+    for one in curves:
+        lines += ["  plots:", f"    - {_in_dvc(one)}:", "        x: step", "        y: loss", "        title: ${key}"]
+    return f"  {stage.name}:\n" + textwrap.indent("\n".join(lines), " " * 4) + "\n"
+
+
+def _in_dvc(template: str, below: bool = True) -> str:
+    """Return a path template as DVC fills it."""
+    path = str(campaign_folder("${campaign}") / re.sub(r"{(\w+)}", r"${item.\1}", template))
+    return path if below else re.sub(r"{(\w+)}", r"${item.\1}", template)
+
+
+if __name__ == "__main__":
+    print(dvc_yaml(), end="")

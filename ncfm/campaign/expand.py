@@ -1,0 +1,257 @@
+"""Which cells a campaign has: the whole cross of what it declares or, where it names artefacts, the union of theirs.
+
+A cell that cannot be (an IPC above what a class has, a network that the images are too small for) is skipped with its
+reason, so that one data set may have cells that another has not. Where no test of any set is left, the first reason
+stops the campaign.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from ncfm.campaign.checks import check_architecture, check_set, with_own_norm
+from ncfm.campaign.file import ArtefactEntry
+from ncfm.campaign.layers import Layers
+from ncfm.campaign.sections import SetTests
+from ncfm.core.errors import ImpossibleError, ParamsError, one_of
+from ncfm.core.layout import RELEASED
+from ncfm.core.params import DistillParams, EvaluateParams, PrepareParams, PretrainParams, SelectParams, StageParams
+from ncfm.datasets.catalogue import DatasetFacts, facts_of
+from ncfm.stages import cells
+from ncfm.stages.cells import Cell
+from ncfm.stages.table import STAGES
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A cell that cannot be: its stage, its names but for the seed, and why."""
+
+    stage: str
+    names: Mapping[str, str | int]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Cross:
+    """A cross of cells.
+
+    Attributes:
+        place: file and key, for messages.
+        ipcs: those of each data set.
+        made: methods whose sets are made: those tested, and what they curate.
+        evaluated: methods whose sets are evaluated.
+        architectures: test networks; none: the data set's own, which its extractors have.
+        protocols: how they are trained.
+        tests: other tests of sets, by the stage that runs them.
+    """
+
+    place: str
+    ipcs: Mapping[str, tuple[int, ...]]
+    made: frozenset[str]
+    evaluated: frozenset[str]
+    architectures: tuple[str, ...]
+    protocols: tuple[str, ...]
+    tests: Mapping[str, SetTests]
+
+
+def crosses_of(layers: Layers) -> dict[str, Cross]:
+    """Return the campaign's artefacts by name or, where it names none, the whole cross under the empty name.
+
+    Raises:
+        ParamsError: where an artefact selects what the campaign does not declare.
+    """
+    file = layers.campaign
+    ipcs = {name: entry.ipcs for name, entry in file.datasets.items()}
+    protocols = tuple(file.protocols) or (RELEASED,)
+    if not file.artefacts:
+        methods = frozenset(file.methods)
+        return {"": Cross(f"{layers.path}: ", ipcs, methods, methods, file.architectures, protocols, file.tests)}
+    found: dict[str, Cross] = {}
+    for name, entry in file.artefacts.items():
+        place = f"{layers.path}: artefacts.{name}"
+        check_declared("data set of this campaign", entry.datasets, ipcs, f"{place}.datasets")
+        for dataset, wanted in entry.datasets.items():
+            check_declared(f"IPC of {dataset} in this campaign", wanted, ipcs[dataset], f"{place}.datasets.{dataset}")
+        check_declared("method of this campaign", entry.methods, file.methods, f"{place}.methods")
+        check_declared(
+            "architecture of this campaign", entry.architectures, file.architectures, f"{place}.architectures"
+        )
+        check_declared("protocol of this campaign", entry.protocols, protocols, f"{place}.protocols")
+        tests = {stage: _section(layers, entry, stage, place) for stage in entry.tests}
+        sources = {source for method in entry.methods if (source := layers.source(method))}
+        also = {method for section in tests.values() for method in section.also}
+        found[name] = Cross(
+            f"{place}.",
+            entry.datasets,
+            frozenset({*entry.methods, *sources, *also}),
+            frozenset(() if tests else entry.methods),
+            entry.architectures,
+            entry.protocols or (RELEASED,),
+            tests,
+        )
+    return found
+
+
+def _section(layers: Layers, entry: ArtefactEntry, stage: str, place: str) -> SetTests:
+    """Return the campaign's section about a test of sets, on the methods of an artefact."""
+    section = layers.campaign.tests.get(stage)
+    if section is None:
+        raise ParamsError(f"{place}.{stage}: is true, but the campaign has no section {stage}: to select from")
+    check_declared(f"method of {stage}", entry.methods, (*section.methods, *section.also), f"{place}.methods")
+    if entry.protocols:
+        raise ParamsError(f"{place}.protocols: is never read (allowed: in an artefact without {stage}: true)")
+    return section.model_copy(update={"methods": entry.methods})
+
+
+def check_declared(what: str, values: Iterable[object], allowed: Iterable[object], place: str) -> None:
+    """Raise :class:`ParamsError` where one of ``values`` is not allowed at ``place``, which is file and key."""
+    known = list(allowed)
+    for value in values:
+        if value not in known:
+            raise ParamsError(one_of(what, value, known, place))
+
+
+class Expansion:
+    """The cells of a campaign, each once and checked, in the order of its file.
+
+    Attributes:
+        params: of each cell but the reports.
+        members: the cells of each cross by its name.
+        skipped: the cells that cannot be.
+
+    Raises:
+        ParamsError: one line naming the file, the key, the value and what is allowed.
+    """
+
+    def __init__(self, layers: Layers) -> None:
+        self.layers, self.crosses = layers, crosses_of(layers)
+        self.params: dict[Cell, StageParams] = {}
+        self.members: dict[str, set[Cell]] = {name: set() for name in self.crosses}
+        self.skipped: dict[tuple[object, ...], Skipped] = {}
+        for dataset in layers.campaign.datasets:
+            self._add_dataset(dataset)
+        if self.skipped and not any(STAGES[cell.stage].tests_sets for cell in self.params):
+            raise ParamsError(next(iter(self.skipped.values())).reason)
+
+    def skipped_of(self, cross: str | None = None) -> list[Skipped]:
+        """Return what is skipped in the whole campaign, or in one cross by its name."""
+        if cross is None:
+            return list(self.skipped.values())
+        chosen = self.crosses[cross]
+        return [
+            one
+            for one in self.skipped.values()
+            if one.names.get("method") in chosen.made
+            and one.names["ipc"] in chosen.ipcs.get(str(one.names["dataset"]), ())
+        ]
+
+    def _add(self, cell: Cell, params: StageParams, names: Iterable[str]) -> None:
+        """Add a cell of the crosses ``names``."""
+        for name in names:
+            self.params[cell] = params
+            self.members[name].add(cell)
+
+    @contextmanager
+    def _possible(self, stage: str, **names: str | int) -> Iterator[None]:
+        """Skip what is not possible, with its reason."""
+        try:
+            yield
+        except ImpossibleError as error:
+            self.skipped[(stage, *names.values())] = Skipped(stage, names, str(error))
+
+    def _add_dataset(self, dataset: str) -> None:
+        """Add every cell of one data set, each checked against the facts about it."""
+        place, file = f"{self.layers.path}: datasets", self.layers.campaign
+        facts, ipcs = facts_of(dataset, place), file.datasets[dataset].ipcs
+        if not ipcs:
+            raise ParamsError(f"{place}.{dataset}.ipcs: is missing, but a campaign needs at least one IPC")
+        prepare, places = self.layers.merged(PrepareParams, dataset, names={"dataset": dataset})
+        if prepare.source not in ("auto", *facts.sources):
+            allowed = ("auto", *facts.sources)
+            raise ParamsError(one_of(f"source of {dataset}", prepare.source, allowed, places["source"]))
+        pool = self.layers.merged(PretrainParams, dataset)
+        for ipc in ipcs:
+            for method in file.methods:
+                chosen = [
+                    name
+                    for name, cross in self.crosses.items()
+                    if ipc in cross.ipcs.get(dataset, ()) and method in cross.made
+                ]
+                if chosen:
+                    with self._possible(self.layers.stage(method), dataset=dataset, ipc=ipc, method=method):
+                        _check_ipc(ipc, facts, f"{place}.{dataset}.ipcs")
+                        self._add_method(facts, ipc, method, pool, chosen)
+                        self._add(cells.Prepare(dataset), prepare, chosen)
+
+    def _add_method(
+        self, facts: DatasetFacts, ipc: int, method: str, pool: tuple[PretrainParams, dict[str, str]], chosen: list[str]
+    ) -> None:
+        """Add the sets of a method at one IPC that the crosses ``chosen`` have, and what is tested on them."""
+        layers, dataset = self.layers, facts.name
+        stage, source = STAGES[layers.stage(method)], layers.source(method)
+        values, places = layers.merged(stage.params, dataset, ipc, method)
+        if isinstance(values, SelectParams) and values.rule == "all":
+            # One set per data set, the same at every IPC of the campaign: its IPC is what it holds.
+            ipc = facts.smallest_class
+            values, places = layers.merged(SelectParams, dataset, ipc, method)
+        made = values
+        if source:  # what is curated is checked where it is made
+            made, places = layers.merged(STAGES[layers.stage(source)].params, dataset, ipc, source)
+        if isinstance(made, DistillParams | SelectParams):
+            check_set(made, facts, ipc, places)
+        names: dict[str, Any] = {"source": source} if source else {}
+        if not isinstance(values, SelectParams) or values.reads_extractors:
+            check_architecture(pool[0].arch, facts, pool[1]["arch"])
+            pretrain = with_own_norm(*pool)
+            names["extractor"] = pretrain.arch
+            self._add(cells.Pretrain(dataset, pretrain.arch), pretrain, chosen)
+        names |= {"dataset": dataset, "ipc": ipc, "method": method}
+        for seed in layers.seeds(method):
+            self._add(stage.cell(**{**names, "seed": seed}), values, chosen)
+        for name in chosen:
+            for test, extra, params in self._tests(facts, ipc, method, self.crosses[name], pool[0].arch):
+                names = {"dataset": dataset, "ipc": ipc, "method": method, **extra}
+                with self._possible(test, **names):
+                    found = params()
+                    for seed in layers.seeds(method):
+                        self._add(STAGES[test].cell(**{**names, "seed": seed}), found, [name])
+
+    def _tests(
+        self, facts: DatasetFacts, ipc: int, method: str, cross: Cross, network: str
+    ) -> Iterator[tuple[str, dict[str, Any], Callable[[], StageParams]]]:
+        """Yield, for each test of a method's sets in a cross, stage, names beyond the set's, and what gives the params."""
+        architectures = cross.architectures or (network,)
+
+        def evaluation(protocol: str, arch: str | None) -> EvaluateParams:
+            if arch is None:
+                return self.layers.merged(EvaluateParams, facts.name, ipc, method, protocol)[0]
+            check_architecture(arch, facts, f"{cross.place}architectures")
+            return with_own_norm(*self.layers.merged(EvaluateParams, facts.name, ipc, method, protocol, {"arch": arch}))
+
+        if method in cross.evaluated:
+            for arch in architectures:
+                for protocol in cross.protocols:
+                    yield "evaluate", {"arch": arch, **_named(protocol)}, partial(evaluation, protocol, arch)
+        for stage, section in cross.tests.items():
+            if method in (*section.methods, *section.also):
+                place = f"{self.layers.path}: {stage}"
+                of_protocol = partial(evaluation, section.protocol)
+                for extra, params in section.variants(stage, architectures, facts, of_protocol, place):
+                    yield stage, {**extra, **_named(section.protocol)}, params
+
+
+def _named(protocol: str) -> dict[str, str]:
+    """Return a protocol's name as cells have it: the default has none."""
+    return {} if protocol == RELEASED else {"protocol": protocol}
+
+
+def _check_ipc(ipc: int, facts: DatasetFacts, place: str) -> None:
+    if ipc > facts.smallest_class:
+        raise ImpossibleError(
+            f"{place}: is {ipc}, but the smallest class of {facts.name} has "
+            f"{facts.smallest_class} images (allowed: 1 to {facts.smallest_class})"
+        )

@@ -1,0 +1,67 @@
+"""Run one stage on the files of its command: read its params, name the cell, open the record, call the function."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ncfm.core.layout import RELEASED
+from ncfm.core.params import StageParams, read_stage_params
+from ncfm.core.store import read_metadata
+from ncfm.stages.table import Stage
+
+THREADS = 1  # of each network that a stage computes, in whichever engine; NCFM_THREADS says otherwise
+
+
+def run(stage: Stage, params_file: Path, values: Mapping[str, Any]) -> None:
+    """Run a stage.
+
+    Args:
+        stage: of the table, a report excluded.
+        params_file: the cell's resolved params.
+        values: of the stage's arguments by name; None for an optional one that is left out.
+
+    Raises:
+        NcfmError: one line: what was wrong, where, what is allowed.
+    """
+    from ncfm.run.record import recorded
+
+    params = read_stage_params(stage.params, params_file)
+    function = load(stage.function)
+    inputs = [values[argument.name] for argument in stage.arguments if argument.kind == "input"]
+    read = [path for template in stage.reads if (path := place(stage, template, values)) is not None]
+    main = place(stage, stage.writes[0], values)
+    assert main is not None
+    with recorded(params, main, names_of(params, values), [*read, *params.files], THREADS) as record:
+        function(params, *inputs, values["out"], record)
+
+
+def load(name: str) -> Any:
+    """Return the function ``module:name``, importing its module: only a stage that runs waits for torch."""
+    module, _, attribute = name.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def place(stage: Stage, template: str, values: Mapping[str, Any]) -> Path | None:
+    """Return the path of a file of the stage, below the argument whose template begins its own; None where left out."""
+    for argument in stage.arguments:
+        if argument.kind != "name" and PurePosixPath(template).is_relative_to(argument.value):
+            value = values[argument.name]
+            return None if value is None else value / PurePosixPath(template).relative_to(argument.value)
+    raise ValueError(f"{stage.name}: no argument holds {template}")
+
+
+def names_of(params: StageParams, values: Mapping[str, Any]) -> dict[str, str | int]:
+    """Return the names of the cell: those of the set or data set that it reads, of its arguments and of its params."""
+    names: dict[str, str | int] = {}
+    if "set" in values:
+        names = dict(read_metadata(values["set"]).get("names", {}))
+    elif "data" in values:
+        names = {"dataset": str(read_metadata(values["data"] / "train.safetensors").get("dataset", "unknown"))}
+    names |= {name: values[name] for name in ("ipc", "method", "seed") if name in values}
+    names |= {
+        name: value for name in ("dataset", "arch", "steps") if (value := getattr(params, name, None)) is not None
+    }
+    return names | ({} if values.get("protocol", RELEASED) == RELEASED else {"protocol": values["protocol"]})

@@ -1,0 +1,300 @@
+"""The one table of stages: for each its params, names, files, function, threads and words for people.
+
+The command line, the Snakemake rules, `dvc.yaml`, plans, names of runs and the report's contents are made from it.
+Paths are templates below ``results/<campaign>/``, filled with a cell's values; no torch is imported here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from string import Formatter
+from typing import Literal
+
+from ncfm.core.layout import campaign_folder, record_file
+from ncfm.core.params import (
+    ContinualParams,
+    CurateParams,
+    DistillParams,
+    EvaluateParams,
+    PrepareParams,
+    PretrainParams,
+    ReportParams,
+    SearchParams,
+    SelectParams,
+    StageParams,
+)
+from ncfm.stages import cells
+from ncfm.stages.cells import Cell
+
+DATA = "datasets/{dataset}"
+TRAIN, TEST = f"{DATA}/train.safetensors", f"{DATA}/test.safetensors"
+POOL = "extractors/{dataset}/{extractor}.safetensors"
+SET_FOLDER = "sets/{dataset}/ipc{ipc}/{method}/seed{seed}"
+SET = f"{SET_FOLDER}/distilled.safetensors"
+SOURCE = "sets/{dataset}/ipc{ipc}/{source}/seed{seed}/distilled.safetensors"
+EVALUATION = "evaluations/{dataset}/ipc{ipc}/{method}/seed{seed}/{file}"
+OF_SET = "{dataset}/ipc{ipc}/{method}"
+
+
+@dataclass(frozen=True)
+class Argument:
+    """An argument of a stage's command: ``--name VALUE``.
+
+    Attributes:
+        name: without the dashes.
+        value: template of its value: a path below the campaign's folder, or a name where it begins with a brace.
+        help: one line.
+        kind: an input that the stage reads, the output, or a name.
+        optional: whether only some cells have it, those with all the values that the template asks for.
+    """
+
+    name: str
+    value: str
+    help: str
+    kind: Literal["input", "output", "name"]
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage.
+
+    Attributes:
+        example: a cell, for the help text; its type is that of all cells of the stage.
+        params: the model of its params.
+        params_file: template of the file with a cell's resolved params; seeds share one.
+        help: what it does, one line.
+        arguments: of its command, besides ``--params``.
+        reads, writes: templates of its files; params and record are added, the first written is the main output.
+        function: ``module:name``, called as ``function(params, *inputs, out, record)``.
+        networks: the params field that counts the networks it trains side by side, each of which may have a core.
+        gpu: whether it computes on a GPU where there is one.
+        command: the sub-command, where it is not the stage's name.
+    """
+
+    example: Cell
+    params: type[StageParams]
+    params_file: str
+    help: str
+    arguments: tuple[Argument, ...]
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    function: str
+    networks: str = ""
+    gpu: bool = True
+    command: str = ""
+
+    @property
+    def name(self) -> str:
+        """The stage's name."""
+        return self.example.stage
+
+    @property
+    def cell(self) -> type[Cell]:
+        """The type of its cells."""
+        return type(self.example)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Templates of all files that it writes, the main output first and the record last."""
+        return *self.writes, str(record_file(PurePosixPath(self.writes[0])))
+
+    @property
+    def makes_sets(self) -> bool:
+        """Whether it makes small sets."""
+        return self.writes[0] == SET
+
+    @property
+    def tests_sets(self) -> bool:
+        """Whether it trains networks on small sets to test them."""
+        return issubclass(self.cell, cells.TestingCell)
+
+
+_DATA = Argument("data", DATA, "folder that `ncfm prepare` wrote", "input")
+_EXTRACTORS = Argument("extractors", POOL, "file that `ncfm pretrain` wrote", "input")
+_SOME_EXTRACTORS = Argument(
+    "extractors", POOL, "file that `ncfm pretrain` wrote, for the rules that need it", "input", optional=True
+)
+_IPC = Argument("ipc", "{ipc}", "images per class to store", "name")
+_METHOD = Argument("method", "{method}", "name of the method, kept in the set's metadata", "name")
+_SEED = Argument("seed", "{seed}", "every random draw derives from it", "name")
+_PROTOCOL = Argument("protocol", "{protocol}", "name of the protocol, kept with the result", "name")
+_SET = Argument("set", SET, "distilled.safetensors", "input")
+_SET_OUT = Argument("out", SET_FOLDER, "folder for distilled.safetensors and grid.png", "output")
+_TEST_OUT = Argument("out", f"{EVALUATION}.json", "the .json file with the accuracies", "output")
+_RESULTS = Argument("results", "", "folder of the campaign's results", "output")
+
+
+def _testing(example: Cell, params: type[StageParams], text: str) -> Stage:
+    """Return a stage that trains networks on a set and writes one JSON file."""
+    name = example.stage
+    arguments = (_DATA, _SET, _PROTOCOL, _TEST_OUT)
+    writes = (f"{EVALUATION}.json",)
+    file = f"params/{name}/{OF_SET}/{{file}}.json"
+    return Stage(example, params, file, text, arguments, (SET, TEST), writes, f"ncfm.stages.{name}:{name}")
+
+
+def _report(example: Cell, file: str, text: str, writes: tuple[str, ...]) -> Stage:
+    """Return a stage that reads many cells' results; which ones its params file says."""
+    function = f"ncfm.report.build:{example.stage}_report"
+    return Stage(example, ReportParams, file, text, (_RESULTS,), (), writes, function, gpu=False, command="report")
+
+
+_OF = ("digits", 1, "paper", 0)
+_ALL = (
+    Stage(
+        cells.Prepare("digits"),
+        PrepareParams,
+        "params/prepare/{dataset}.json",
+        "Fetch a data set, check it and write it as tensors.",
+        (Argument("out", DATA, "folder for train.safetensors, test.safetensors and card.json", "output"),),
+        (),
+        (f"{DATA}/card.json", TRAIN, TEST),
+        "ncfm.stages.prepare:prepare",
+        gpu=False,
+    ),
+    Stage(
+        cells.Pretrain("digits", "convnet-3"),
+        PretrainParams,
+        "params/pretrain/{dataset}.json",
+        "Train the pool of extractors; keep each network's start and end.",
+        (_DATA, Argument("out", POOL, "the pool's .safetensors file", "output")),
+        (TRAIN, TEST),
+        (POOL, "extractors/{dataset}/{extractor}.history.csv"),
+        "ncfm.stages.pretrain:pretrain",
+        networks="pool",
+    ),
+    Stage(
+        cells.Distill(*_OF, "convnet-3"),
+        DistillParams,
+        f"params/distill/{OF_SET}.json",
+        "Distill a data set, or your own folder of images, into a few images per class.",
+        (_DATA, _EXTRACTORS, _IPC, _METHOD, _SEED, _SET_OUT),
+        (TRAIN, POOL),
+        (SET, f"{SET_FOLDER}/history.csv", f"{SET_FOLDER}/grid.png"),
+        "ncfm.stages.distill:distill",
+    ),
+    Stage(
+        cells.Select("digits", 1, "random", 0),
+        SelectParams,
+        f"params/select/{OF_SET}.json",
+        "Select real images as a coreset of equal storage.",
+        (_DATA, _SOME_EXTRACTORS, _IPC, _METHOD, _SEED, _SET_OUT),
+        (TRAIN, POOL),
+        (SET, f"{SET_FOLDER}/grid.png"),
+        "ncfm.stages.select:select",
+    ),
+    Stage(
+        cells.Curate("digits", 1, "paper-curated", 0, "convnet-3", "paper"),
+        CurateParams,
+        f"params/curate/{OF_SET}.json",
+        "Label the images of a set by the extractors, and fine-tune them.",
+        (
+            _DATA,
+            _EXTRACTORS,
+            Argument("set", SOURCE, "distilled.safetensors to start from", "input"),
+            _METHOD,
+            _SET_OUT,
+        ),
+        (TRAIN, POOL, SOURCE),
+        (SET, f"{SET_FOLDER}/grid.png"),
+        "ncfm.stages.curate:curate",
+    ),
+    _testing(
+        cells.Evaluate(*_OF, "convnet-3"),
+        EvaluateParams,
+        "Train fresh networks on a distilled set and test them on real images.",
+    ),
+    _testing(
+        cells.Continual(*_OF, "convnet-3", steps=5),
+        ContinualParams,
+        "Train fresh networks as classes arrive in groups, each time on all seen so far.",
+    ),
+    _testing(
+        cells.Search(*_OF), SearchParams, "Train a grid of networks on a set, to see which architectures it finds best."
+    ),
+    _report(
+        cells.Artefact("table5"),
+        "params/artefact/{artefact}.json",
+        "Write one table or figure of a campaign.",
+        tuple(
+            f"{place}/{{artefact}}.{end}"
+            for place, ends in (("tables", ("csv", "md", "tex")), ("figures", ("svg", "png")))
+            for end in ends
+        ),
+    ),
+    _report(
+        cells.Report(),
+        "params/report.json",
+        "Write the tables and figures of a campaign, or one of its artefacts.",
+        (
+            "tables/metrics.json",
+            *(f"tables/{name}.{end}" for name in ("results", "paper") for end in ("csv", "md", "tex")),
+            *(
+                f"tables/{name}.{end}"
+                for name in ("verdicts", "ranking", "continual", "search")
+                for end in ("csv", "md")
+            ),
+            *(
+                f"figures/{name}.{end}"
+                for name in ("paper", "accuracy", "history", "continual", "search")
+                for end in ("svg", "png")
+            ),
+            "figures/grid.png",
+            "report.html",
+        ),
+    ),
+)
+STAGES: dict[str, Stage] = {stage.name: stage for stage in _ALL}
+MAKERS = tuple(name for name, stage in STAGES.items() if stage.makes_sets)
+TESTERS = tuple(name for name, stage in STAGES.items() if stage.tests_sets)
+
+
+def has(cell: Cell, template: str) -> bool:
+    """Say whether the cell has every value that a template asks for: a coreset without extractors has no pool."""
+    return all(name is None or name in cell.values for _, name, _, _ in Formatter().parse(template))
+
+
+def place(campaign: str, cell: Cell, template: str) -> str:
+    """Return the path of a file of a cell: a template below the campaign's folder, filled."""
+    return str(campaign_folder(campaign) / template.format(**cell.values))
+
+
+def params_file(campaign: str, cell: Cell) -> PurePosixPath:
+    """Return the file of a cell's resolved params. Seeds share one file: a seed is a name, not a parameter."""
+    return PurePosixPath(place(campaign, cell, STAGES[cell.stage].params_file))
+
+
+def output(campaign: str, cell: Cell) -> PurePosixPath:
+    """Return the main output of a cell."""
+    return PurePosixPath(place(campaign, cell, STAGES[cell.stage].writes[0]))
+
+
+def outputs(campaign: str, cell: Cell) -> list[str]:
+    """Return all files that a cell writes, the main output first, the record last."""
+    return [place(campaign, cell, template) for template in STAGES[cell.stage].outputs]
+
+
+def inputs(campaign: str, cell: Cell) -> list[str]:
+    """Return the files that a cell reads: its params first. What a report reads, the campaign says."""
+    reads = [template for template in STAGES[cell.stage].reads if has(cell, template)]
+    return [str(params_file(campaign, cell)), *(place(campaign, cell, template) for template in reads)]
+
+
+def command(campaign: str, cell: Cell) -> str:
+    """Return the command that computes a cell."""
+    stage = STAGES[cell.stage]
+    words = ["ncfm", stage.command or stage.name, "--params", str(params_file(campaign, cell))]
+    for argument in stage.arguments:
+        if has(cell, argument.value):
+            named = argument.kind == "name"
+            value = argument.value.format(**cell.values) if named else place(campaign, cell, argument.value)
+            words += [f"--{argument.name}", value]
+    return " ".join(words)
+
+
+def address(campaign: str, cell: Cell) -> str:
+    """Return the name of a cell's stage for DVC. It holds the campaign, so that no other campaign's cell is meant."""
+    key = "_".join(filter(None, (campaign, cell.key)))
+    return f"params/dvc.yaml:{key}" if isinstance(cell, cells.Artefact) else f"{cell.stage}@{key}"
