@@ -135,13 +135,11 @@ def report_contents(campaign: Campaign, artefact: str | None = None) -> dict[str
 
 
 def inputs(campaign: Campaign, cell: Cell) -> list[str]:
-    """Return the files that a cell reads: of a report the results of its cells, and the records of their sets."""
+    """Return the files that a cell reads; of a report the main output of each cell, which stands for the others."""
     files = table.inputs(campaign.name, cell)
-    if not isinstance(cell, cells.Report | cells.Artefact):
-        return files
-    for one in campaign.artefacts[cell.artefact] if isinstance(cell, cells.Artefact) else campaign.cells:
-        if one.stage in (*MAKERS, *TESTERS):
-            files += [file for file in table.outputs(campaign.name, one) if not file.endswith(".png")]
+    if isinstance(cell, cells.Report | cells.Artefact):
+        chosen = campaign.artefacts[cell.artefact] if isinstance(cell, cells.Artefact) else campaign.cells
+        files += [str(table.output(campaign.name, one)) for one in chosen if one.stage in (*MAKERS, *TESTERS)]
     return files
 
 

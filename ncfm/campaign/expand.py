@@ -223,7 +223,7 @@ class Expansion:
     def _tests(
         self, facts: DatasetFacts, ipc: int, method: str, cross: Cross, network: str
     ) -> Iterator[tuple[str, dict[str, Any], Callable[[], StageParams]]]:
-        """Yield, for each test of a method's sets in a cross, stage, names beyond the set's, and what gives the params."""
+        """Yield, for each test of a method's sets in a cross, its stage, its names, and what gives its params."""
         architectures = cross.architectures or (network,)
 
         def evaluation(protocol: str, arch: str | None) -> EvaluateParams:

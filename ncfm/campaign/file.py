@@ -103,9 +103,10 @@ class _ArtefactEntry(BaseModel):
         return [name for name in OWN_SECTIONS if getattr(self, name)]
 
 
-class ArtefactEntry(
-    create_model("ArtefactEntry", __base__=_ArtefactEntry, **dict.fromkeys(OWN_SECTIONS, (bool, False)))
-):  # type: ignore
+_ASKED: Any = dict.fromkeys(OWN_SECTIONS, (bool, False))
+
+
+class ArtefactEntry(create_model("ArtefactEntry", __base__=_ArtefactEntry, **_ASKED)):  # type: ignore[misc]
     """A table or figure: which of the cells that the campaign declares it is made of.
 
     ``architectures``: where none are named, each data set's own, the network of its extractors. With ``continual`` its

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import ClassVar
 
 from ncfm.core.layout import RELEASED, title
@@ -14,18 +15,18 @@ class Cell:
 
     stage: ClassVar[str]
 
-    @property
+    @cached_property
     def names(self) -> dict[str, str | int]:
         """The names that the cell has, without the stage."""
         pairs = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in pairs.items() if value is not None}
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The cell's name in `dvc.yaml` and in messages, e.g. ``digits-ipc1-paper-seed0-convnet-3``."""
         return title(self.names, "-")
 
-    @property
+    @cached_property
     def values(self) -> dict[str, str | int]:
         """What the path templates of the table are filled with: the names, and what is made of them."""
         return self.names
@@ -52,7 +53,7 @@ class Pretrain(DatasetCell):
     stage = "pretrain"
     arch: str
 
-    @property
+    @cached_property
     def values(self) -> dict[str, str | int]:
         """See :class:`Cell`; whoever reads the pool calls its architecture the extractor."""
         return {**self.names, "extractor": self.arch}
@@ -107,7 +108,7 @@ class TestingCell(SetCell):
         rest = {name: self.names.get(name) for name in ("arch", "protocol", "steps")}
         return title({"arch": self.stage, **{name: value for name, value in rest.items() if value is not None}}, ".")
 
-    @property
+    @cached_property
     def values(self) -> dict[str, str | int]:
         """See :class:`Cell`; ``protocol`` is spelled out, and ``file`` is what the cell's files are called."""
         return {**self.names, "protocol": self.names.get("protocol", RELEASED), "file": self.file}

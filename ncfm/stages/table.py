@@ -7,6 +7,7 @@ Paths are templates below ``results/<campaign>/``, filled with a cell's values; 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import PurePosixPath
 from string import Formatter
 from typing import Literal
@@ -251,14 +252,19 @@ MAKERS = tuple(name for name, stage in STAGES.items() if stage.makes_sets)
 TESTERS = tuple(name for name, stage in STAGES.items() if stage.tests_sets)
 
 
+@cache
+def _fields(template: str) -> frozenset[str]:
+    return frozenset(name for _, name, _, _ in Formatter().parse(template) if name)
+
+
 def has(cell: Cell, template: str) -> bool:
     """Say whether the cell has every value that a template asks for: a coreset without extractors has no pool."""
-    return all(name is None or name in cell.values for _, name, _, _ in Formatter().parse(template))
+    return _fields(template) <= cell.values.keys()
 
 
 def place(campaign: str, cell: Cell, template: str) -> str:
     """Return the path of a file of a cell: a template below the campaign's folder, filled."""
-    return str(campaign_folder(campaign) / template.format(**cell.values))
+    return f"{campaign_folder(campaign)}/{template.format(**cell.values)}".rstrip("/")
 
 
 def params_file(campaign: str, cell: Cell) -> PurePosixPath:

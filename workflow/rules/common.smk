@@ -44,38 +44,40 @@ def cell_of(stage, wildcards):
 
 def log_of(stage):
     """Return where a stage's jobs write what they print, e.g. ``logs/distill/digits-ipc1-paper-seed0.log``."""
-    return f"results/{{campaign}}/logs/{stage}/" + "-".join(f"{layout.NAMES.get(n, '')}{{{n}}}" for n in names_in(stage)) + ".log"
+    return (
+        f"results/{{campaign}}/logs/{stage}/"
+        + "-".join(f"{layout.NAMES.get(n, '')}{{{n}}}" for n in names_in(stage))
+        + ".log"
+    )
 
 
 def inputs_of(stage, wildcards):
     return campaigns.inputs(CAMPAIGN, cell_of(stage, wildcards))
 
 
-def command_of(stage, wildcards):
-    return table.command(CAMPAIGN.name, cell_of(stage, wildcards))
-
-
-def address_of(stage, wildcards):
-    return table.address(CAMPAIGN.name, cell_of(stage, wildcards))
+def job_of(stage, wildcards):
+    """Return what workflow/run_stage.py is told: DVC's name of the stage, and its command."""
+    cell = cell_of(stage, wildcards)
+    return f"{table.address(CAMPAIGN.name, cell)} -- {table.command(CAMPAIGN.name, cell)}"
 
 
 def cores_of(stage, wildcards):
-    """Return the cores of a job: one, or one for each network that it trains side by side, as far as there are so many."""
-    networks = table.STAGES[stage].networks
-    wanted = getattr(CAMPAIGN.params[cell_of(stage, wildcards)], networks) if networks else 1
+    """Return the cores of a job: one for each network that it trains side by side, as far as there are so many."""
+    wanted = getattr(CAMPAIGN.params[cell_of(stage, wildcards)], table.STAGES[stage].networks)
     return max(1, min(workflow.cores or 1, wanted))
 
 
 def gpus_of(stage, wildcards):
     """Return whether a job computes on a GPU: a coreset whose rule reads no extractors does not."""
-    reads_all = all(table.has(cell_of(stage, wildcards), file) for file in table.STAGES[stage].reads)
-    return GPU * (table.STAGES[stage].gpu and reads_all)
+    return GPU * all(table.has(cell_of(stage, wildcards), file) for file in table.STAGES[stage].reads)
 
 
 def shown(template):
     """Return an output's path with its wildcards, marked for `snakemake --report` where workflow/report/ has words on it."""
     path = f"results/{{campaign}}/{template}"
-    stem = "artefact" if "{artefact}" in template else "set" if template.startswith("sets/") else PurePosixPath(path).stem
+    stem = (
+        "artefact" if "{artefact}" in template else "set" if template.startswith("sets/") else PurePosixPath(path).stem
+    )
     kind = {".csv": "Tables", ".svg": "Figures", "grid.png": "Figures"}
     category = next((kind[end] for end in kind if template.endswith(end)), None)
     if category is None or not Path(workflow.basedir, f"workflow/report/{stem}.rst").is_file():
@@ -83,4 +85,6 @@ def shown(template):
     if stem == "set" and not template.endswith(".png"):
         return path
     labels = {name: f"{{{name}}}" for name in re.findall(r"{(\w+)}", template)}
-    return report(path, caption=f"../report/{stem}.rst", category="Sets" if stem == "set" else category, labels=labels or None)
+    return report(
+        path, caption=f"../report/{stem}.rst", category="Sets" if stem == "set" else category, labels=labels or None
+    )

@@ -5,18 +5,17 @@ for stage in dict.fromkeys(cell.stage for cell in CAMPAIGN.cells):
         name:
             stage
         input:
-            partial(inputs_of, stage),
+            lambda wildcards, stage=stage: inputs_of(stage, wildcards),
         output:
             [shown(template) for template in STAGES[stage].outputs],
         log:
             log_of(stage),
         wildcard_constraints:
             **constraints_of(stage),
-        threads: partial(cores_of, stage)
+        threads: (lambda wildcards, stage=stage: cores_of(stage, wildcards)) if STAGES[stage].networks else 1
         resources:
-            gpu=partial(gpus_of, stage),
+            gpu=(lambda wildcards, stage=stage: gpus_of(stage, wildcards)) if GPU and STAGES[stage].gpu else 0,
         params:
-            address=partial(address_of, stage),
-            command=partial(command_of, stage),
+            job=lambda wildcards, stage=stage: job_of(stage, wildcards),
         shell:
-            "NCFM_CORES={threads} python workflow/run_stage.py {wildcards.campaign} {params.address} -- {params.command} > {log} 2>&1"
+            "NCFM_CORES={threads} python workflow/run_stage.py {wildcards.campaign} {params.job} > {log} 2>&1"
