@@ -12,17 +12,16 @@ from typing import Any, ClassVar
 
 import click
 
-from ncfm.core.errors import DataError, NcfmError, ParamsError
+from ncfm.core.errors import NcfmError, ParamsError
 from ncfm.core.layout import RELEASED
+from ncfm.outside.commands import export_command, import_command
 from ncfm.stages import cells, table
 from ncfm.stages.running import THREADS, run
 from ncfm.stages.table import STAGES, Argument, Stage
 
 PATH = click.Path(path_type=Path)
-FORMATS = ("pt", "png", "npz")
 TYPES: dict[str, Any] = {"ipc": click.IntRange(min=1), "seed": int}
 DEFAULTS: dict[str, Any] = {"seed": 0, "protocol": RELEASED}
-EXAMPLE_SET = table.output("digits", cells.Distill("digits", 10, "paper", 0))
 WORKFLOW, STAGE, SETS = "Workflow", "Stages (snakemake and dvc repro run them for you)", "Sets of images"
 
 
@@ -75,11 +74,11 @@ def main(arguments: list[str] | None = None) -> int:
         cli.main(arguments, prog_name="ncfm", standalone_mode=False)
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return error.exit_code
-    except NcfmError as error:
-        print(f"ncfm: {error}", file=sys.stderr)
+    except (click.ClickException, NcfmError) as error:
+        print(f"ncfm: {error.format_message() if isinstance(error, click.ClickException) else error}", file=sys.stderr)
         return 2
     except (KeyboardInterrupt, click.Abort):
         print("ncfm: interrupted; run the same command again to continue", file=sys.stderr)
@@ -227,60 +226,6 @@ def _plan(campaign: str | None, artefact: str | None) -> None:
     print(plan_text(campaigns.load(campaign or engines.active()), artefact), end="")
 
 
-_IMPORT = (
-    "ncfm import data_20000.pt --dataset cifar10 --ipc 10 --method authors --out results/authors/ipc10 "
-    "--data results/cifar10-cpu/datasets/cifar10"
-)
-
-
-@click.command("import", epilog=_example(_IMPORT))
-@click.argument("file", type=PATH)
-@click.option("--dataset", required=True, help="the data set that it stands for, e.g. cifar10")
-@click.option("--factor", type=int, default=2, show_default=True, help="tiles per side of each stored image")
-@click.option("--ipc", type=click.IntRange(min=1), required=True, help="images per class to store")
-@click.option("--method", required=True, help="name of the method, kept in the set's metadata")
-@click.option("--seed", type=int, default=0, show_default=True, help="kept in the set's metadata")
-@click.option("--out", type=PATH, required=True, metavar="PATH", help="folder for the set and grid.png")
-@click.option("--data", type=PATH, metavar="PATH", help="folder that `ncfm prepare` wrote: test under every protocol")
-@click.option("--epochs", type=int, help="with --data: of each training, at most (default: the protocol's)")
-@click.option("--networks", type=int, help="with --data: under each protocol, at most (default: the protocol's)")
-def _import(file: Path, factor: int, out: Path, **values: Any) -> None:
-    """Read a set that NCFM's authors released: a torch FILE of [images, labels]; no code in it is run."""
-    from ncfm.core.params import parse
-    from ncfm.outside.exchange import ImportParams, import_set
-    from ncfm.outside.judge import Limits, check_data, evaluate_all
-    from ncfm.run.record import recorded
-
-    if not file.is_file():  # no stage writes it, which the record's own message would ask for
-        raise DataError(f"{file}: no such file")
-    params = parse(ImportParams, {"factor": factor}, "ncfm import")
-    names = {name: values[name] for name in ("dataset", "ipc", "method", "seed")}
-    cut = {name: values[name] for name in ("epochs", "networks") if values[name] is not None}
-    if cut and values["data"] is None:
-        raise ParamsError(f"--{next(iter(cut))}: is read only with --data, which is missing")
-    limits = parse(Limits, cut, "import")
-    if values["data"] is not None:
-        check_data(values["data"], values["dataset"])
-    stored = out / "distilled.safetensors"
-    with recorded(params, stored, names, [file]) as record:
-        import_set(params, file, names, out, record)
-    if values["data"] is not None:
-        for line in evaluate_all(stored, values["data"], names, out, limits):
-            print(line, flush=True)
-
-
-@click.command("export", epilog=_example(f"ncfm export {EXAMPLE_SET} --format png --out digits-distilled"))
-@click.argument("set", type=PATH)
-@click.option("--format", "form", type=click.Choice(FORMATS), required=True, help="pt, npz: [0, 1] floats; png: 8 bits")
-@click.option("--decoded", is_flag=True, help="the training images, not the stored ones they come from")
-@click.option("--out", type=PATH, required=True, metavar="PATH", help="the file, or for png the folder")
-def _export(set: Path, form: str, decoded: bool, out: Path) -> None:
-    """Write a SET as the authors' .pt, as PNG folders <class>/<number>.png, or as npz."""
-    from ncfm.outside.exchange import export_set
-
-    export_set(set, form, decoded, out)
-
-
 @click.command("track", epilog=_example("ncfm track import results"))
 @click.argument("action", type=click.Choice(["import"]))
 @click.argument("folder", type=PATH, default=Path("results"))
@@ -297,7 +242,7 @@ _MADE: dict[str, Callable[[Stage], click.Command]] = {"distill": _distill_comman
 for _stage in STAGES.values():
     if not isinstance(_stage.example, cells.Report | cells.Artefact):
         cli.add(_MADE.get(_stage.name, _stage_command)(_stage), STAGE)
-for _command, _group in ((_report, STAGE), (_track, WORKFLOW), (_import, SETS), (_export, SETS)):
+for _command, _group in ((_report, STAGE), (_track, WORKFLOW), (import_command, SETS), (export_command, SETS)):
     cli.add(_command, _group)
 
 

@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 import yaml
 
-from ncfm.campaign import campaign
+from ncfm.campaign import campaign, engines
 from ncfm.campaign.campaign import Campaign
 from ncfm.core import layout
 from ncfm.core.errors import ParamsError
-from ncfm.core.layout import Cell
-from ncfm.core.params import STAGES, DistillParams, EvaluateParams, PretrainParams, SelectParams, parse
+from ncfm.core.params import DistillParams, EvaluateParams, PretrainParams, SelectParams, parse
 from ncfm.core.store import read_json, write_text
+from ncfm.stages import cells, table
 from ncfm.stages import select as selection
+from ncfm.stages.table import STAGES
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 COMMITTED = REPOSITORY / "params"
@@ -65,7 +66,7 @@ LAYERS = [  # as the head of ncfm/campaign/campaign.py documents it, later ones 
 
 
 def test_each_layer_wins_over_those_before_it():
-    cell = Cell("evaluate", "digits", 1, "paper", 5, "convnet-4")
+    cell = cells.Evaluate("digits", 1, "paper", 5, "convnet-4")
     contents = {"base": BASE, "own": OWN}
     assert resolve().params[cell] == EvaluateParams(arch="convnet-4", norm="instance")
     for position, (file, keys) in enumerate(LAYERS, start=1):
@@ -88,13 +89,13 @@ def test_a_protocol_wins_over_every_other_layer():
         contents[file] = put(contents[file], keys, 100)
     base = put(contents["base"], ("protocols", "dm", "evaluate"), {"epochs": 7, "batch": 8})
     own = put(contents["own"], ("protocols",), ["released", "dm"])
-    cell = Cell("evaluate", "digits", 1, "paper", 5, "convnet-4")
+    cell = cells.Evaluate("digits", 1, "paper", 5, "convnet-4")
     other = dataclasses.replace(cell, protocol="dm")
     chosen = resolve(base, own)
     assert chosen.params[cell] == EvaluateParams(arch="convnet-4", norm="instance", epochs=100)
     assert chosen.params[other] == EvaluateParams(arch="convnet-4", norm="instance", epochs=7, batch=8)
     assert (cell.key, other.key) == ("digits-ipc1-paper-seed5-convnet-4", "digits-ipc1-paper-seed5-convnet-4-dm")
-    assert str(layout.evaluation_file("trial", other)).endswith("evaluations/digits/ipc1/paper/seed5/convnet-4.dm.json")
+    assert str(table.output("trial", other)).endswith("evaluations/digits/ipc1/paper/seed5/convnet-4.dm.json")
     own = put(contents["own"], ("protocols",), {"dm": {"evaluate": {"batch": 9}}})  # a mapping: with changes of its own
     chosen = resolve(base, own)
     assert cell not in chosen.params
@@ -119,7 +120,7 @@ def test_like_takes_over_everything_but_the_label():
         own, ("methods", "first"), {"like": "paper", "seeds": [3], "distill": {"iterations": 20, "calibration": 0}}
     )
     chosen = resolve(base, own)
-    found = {cell.method: (cell.seed, chosen.params[cell]) for cell in chosen.of("distill") if cell.ipc == 1}
+    found = {cell.method: (cell.seed, chosen.params[cell]) for cell in chosen.cells_of("distill") if cell.ipc == 1}
     assert found["paper"] == (5, DistillParams(alpha=0.1, factor=4, iterations=10))
     assert found["first"] == (3, DistillParams(alpha=0.1, factor=4, iterations=20, calibration=0))
     assert found["second"] == (3, DistillParams(alpha=0.1, factor=4, iterations=30, calibration=0))
@@ -129,21 +130,23 @@ def test_like_takes_over_everything_but_the_label():
 def test_a_campaign_can_add_a_method_of_its_own():
     own = {**OWN, "methods": {"tiles": {"stage": "select", "select": {"factor": 2}}}}
     chosen = resolve(own=own)
-    assert {(cell.stage, cell.method, cell.seed) for cell in chosen.of("select", "distill")} == {("select", "tiles", 0)}
-    assert not chosen.of("pretrain")  # nothing reads a pool
+    assert {(cell.stage, cell.method, cell.seed) for cell in chosen.cells_of("select", "distill")} == {
+        ("select", "tiles", 0)
+    }
+    assert not chosen.cells_of("pretrain")  # nothing reads a pool
 
 
 def test_cells_of_a_campaign():
     chosen = resolve()
     assert [cell.stage for cell in chosen.cells] == sorted((c.stage for c in chosen.cells), key=list(STAGES).index)
-    assert chosen.of("prepare") == [Cell("prepare", "digits")]
-    assert chosen.of("pretrain") == [Cell("pretrain", "digits", arch="convnet-3")]
-    assert [cell.key for cell in chosen.of("distill")] == [
+    assert chosen.cells_of("prepare") == [cells.Prepare("digits")]
+    assert chosen.cells_of("pretrain") == [cells.Pretrain("digits", "convnet-3")]
+    assert [cell.key for cell in chosen.cells_of("distill")] == [
         f"digits-ipc{k}-paper-seed{s}" for k in (1, 2) for s in (0, 5)
     ]
-    assert {cell.extractor for cell in chosen.of("distill")} == {"convnet-3"}
-    assert [cell.key for cell in chosen.of("select")] == ["digits-ipc1-random-seed0", "digits-ipc2-random-seed0"]
-    assert len(chosen.of("evaluate")) == 2 * len(chosen.of("distill", "select"))
+    assert {cell.extractor for cell in chosen.cells_of("distill")} == {"convnet-3"}
+    assert [cell.key for cell in chosen.cells_of("select")] == ["digits-ipc1-random-seed0", "digits-ipc2-random-seed0"]
+    assert len(chosen.cells_of("evaluate")) == 2 * len(chosen.cells_of("distill", "select"))
     assert chosen.title == "trial"
 
 
@@ -180,19 +183,48 @@ def test_the_whole_training_set_is_one_cell_at_its_own_ipc():
     own = put(OWN, ("methods", "whole"), {"evaluate": {"networks": 3}})
     own = put(own, ("datasets", "digits", "by_ipc", 1, "evaluate"), {"epochs": 7})
     chosen = resolve(base, own)
-    assert [cell.key for cell in chosen.of("select") if cell.method == "whole"] == ["digits-ipc139-whole-seed0"]
-    found = [params for cell, params in chosen.params.items() if (cell.stage, cell.method) == ("evaluate", "whole")]
+    assert [cell.key for cell in chosen.cells_of("select") if cell.method == "whole"] == ["digits-ipc139-whole-seed0"]
+    found = [params for cell, params in chosen.params.items() if cell.stage == "evaluate" and cell.method == "whole"]
     assert found == [EvaluateParams(arch=arch, norm="instance", epochs=60, networks=3) for arch in own["architectures"]]
-    with pytest.raises(ParamsError, match=r"methods.whole.select.factor: is 2, which at IPC 139 takes 556 real images"):
-        resolve(base, put(own, ("methods", "whole", "select"), {"factor": 2}))
+    (skipped,) = resolve(base, put(own, ("methods", "whole", "select"), {"factor": 2})).skipped
+    assert "methods.whole.select.factor: is 2, which at IPC 139 takes 556 real images" in skipped.reason
+
+
+def test_a_cell_that_cannot_be_is_skipped_with_its_reason(here):
+    """At IPC 40, four tiles an image need 160 of the 139 real images; ConvNet-5 needs 32 pixels a side, not 16."""
+    own = put(OWN, ("datasets", "digits", "ipcs"), [1, 40])
+    own = put(own, ("architectures",), ["convnet-3", "convnet-5"])
+    own = put(own, ("methods", "curated"), {"stage": "curate", "of": "paper"})
+    own |= {"continual": {"steps": [5, 3], "methods": ["random"]}}
+    chosen = resolve(own=own)
+    ran = {
+        (c.stage, c.ipc, c.method, c.names.get("arch"), c.names.get("steps")) for c in chosen.cells if "ipc" in c.names
+    }
+    assert {("evaluate", 1, "paper", "convnet-3", None), ("evaluate", 40, "random", "convnet-3", None)} < ran
+    assert ("continual", 1, "random", "convnet-3", 5) in ran
+    assert not any(arch == "convnet-5" or steps == 3 for _, _, _, arch, steps in ran)
+    assert not any(ipc == 40 and method in ("paper", "curated") for _, ipc, method, _, _ in ran)
+    reasons = {tuple(one.names.values()): one.reason for one in chosen.skipped}
+    assert "factor: is 2, which at IPC 40 takes 160 real images" in reasons["digits", 40, "paper"]
+    assert reasons["digits", 40, "curated"] == reasons["digits", 40, "paper"]
+    assert "architectures: convnet-5 cannot take digits" in reasons["digits", 1, "paper", "convnet-5"]
+    assert "continual.steps: is 3, but must divide the 10 classes" in reasons["digits", 1, "random", "convnet-3", 3]
+    campaign.write_params(chosen)
+    skipped = read_json("results/trial/params/report.json")["skipped"]
+    assert [(one["stage"], one["reason"]) for one in skipped] == [(one.stage, one.reason) for one in chosen.skipped]
+
+
+def test_where_nothing_can_be_the_campaign_stops(here):
+    with pytest.raises(ParamsError, match=r"datasets.digits.ipcs: is 500, but the smallest class of digits has 139"):
+        resolve(own=put(OWN, ("datasets", "digits", "ipcs"), [500]))
 
 
 def test_selections_read_the_pool_where_their_rule_needs_it():
     own = put(OWN, ("methods", "random", "select"), {"rule": "herding"})
-    for cells, expected in ((resolve(own=own).of("select"), "convnet-3"), (resolve().of("select"), None)):
-        assert {cell.extractor for cell in cells} == {expected}
+    for found, expected in ((resolve(own=own).cells_of("select"), "convnet-3"), (resolve().cells_of("select"), None)):
+        assert {cell.extractor for cell in found} == {expected}
     only = {**own, "methods": {"random": own["methods"]["random"]}}
-    assert [cell.key for cell in resolve(own=only).of("pretrain")] == ["digits-convnet-3"]
+    assert [cell.key for cell in resolve(own=only).cells_of("pretrain")] == ["digits-convnet-3"]
 
 
 def test_params_of_cells_that_are_gone_go_too(here):
@@ -214,53 +246,55 @@ def test_params_files_say_what_the_stages_read():
     chosen = resolve(own=put(OWN, ("methods", "paper", "distill"), {"learning_rate": "1e-4", "iterations": 3}))
     campaign.write_params(chosen)
     for cell, params in chosen.params.items():
-        content = read_json(layout.params_file("trial", cell))
+        content = read_json(table.params_file("trial", cell))
         if cell.stage == "report":
             assert content["labels"] == chosen.labels
-            assert content["evaluations"] == [cell.names for cell in chosen.of("evaluate")]
-            assert content["sets"] == [{"stage": c.stage, **c.names} for c in chosen.of("distill", "select")]
+            for stage in ("distill", "select", "curate", "evaluate", "continual", "search"):
+                assert content["cells"][stage] == [cell.names for cell in chosen.cells_of(stage)]
         else:
-            assert parse(STAGES[cell.stage], content, "") == params
-    assert chosen.params[chosen.of("distill")[0]] == DistillParams(learning_rate=0.0001, iterations=3)
+            assert parse(STAGES[cell.stage].params, content, "") == params
+    assert chosen.params[chosen.cells_of("distill")[0]] == DistillParams(learning_rate=0.0001, iterations=3)
 
 
 def test_the_active_campaign(here):
     chosen = resolve()
     with pytest.raises(ParamsError, match=r"params/campaign\.yaml: no such file; run `ncfm use NAME`"):
-        campaign.active()
+        engines.active()
     with pytest.raises(ParamsError, match="run `ncfm use trial`"):
-        campaign.check_active(chosen)
-    campaign.use(chosen)
-    assert campaign.active() == "trial" and campaign.available() == ["trial"]
-    campaign.check_active(chosen)
+        engines.check_active(chosen)
+    engines.use(chosen)
+    assert engines.active() == "trial" and campaign.available() == ["trial"]
+    engines.check_active(chosen)
     stamp = (here / "params/campaign.yaml").stat().st_mtime_ns
-    campaign.use(chosen)
+    engines.use(chosen)
     assert (here / "params/campaign.yaml").stat().st_mtime_ns == stamp
-    campaign.check_active(resolve(own=put(OWN, ("evaluate", "epochs"), 3)))  # the same cells with other values
+    engines.check_active(resolve(own=put(OWN, ("evaluate", "epochs"), 3)))  # the same cells with other values
     with pytest.raises(ParamsError, match="lists other cells"):
-        campaign.check_active(resolve(own=put(OWN, ("methods", "random", "seeds"), [1])))
+        engines.check_active(resolve(own=put(OWN, ("methods", "random", "seeds"), [1])))
     write_text("params/campaign.yaml", "cells: {}")
     with pytest.raises(ParamsError, match="campaign: is missing"):
-        campaign.active()
+        engines.active()
 
 
 @pytest.mark.parametrize("name", campaign.available(COMMITTED))
 def test_committed_campaigns(name):
     chosen = campaign.load(name, COMMITTED)
     for stage in STAGES:
-        keys = [cell.key for cell in chosen.of(stage)]
-        assert len(set(keys)) == len(keys) and (keys or stage in ("select", "curate", "continual", "search"))
-    outputs = [layout.set_folder(name, cell) for cell in chosen.of(*campaign.MAKERS)]
-    outputs += [layout.evaluation_file(name, cell) for cell in chosen.of(*layout.TESTS)]
+        keys = [table.address(name, cell) for cell in chosen.cells_of(stage)]
+        assert len(set(keys)) == len(keys) and (
+            keys or stage in ("select", "curate", "continual", "search", "artefact")
+        )
+    outputs = [file for cell in chosen.cells for file in table.outputs(name, cell)]
     assert len(set(outputs)) == len(outputs)
+    assert not chosen.skipped
     assert len(set(chosen.labels.values())) == len(chosen.labels)
     head = (COMMITTED / f"{name}.yaml").read_text(encoding="utf-8")
     assert all(f"#   {word} " in head for word in ("command", "time", "result"))
 
 
 def test_the_committed_active_campaign_is_in_step():
-    name = campaign.active(COMMITTED)
-    campaign.check_active(campaign.load(name, COMMITTED), COMMITTED)
+    name = engines.active(COMMITTED)
+    engines.check_active(campaign.load(name, COMMITTED), COMMITTED)
 
 
 def test_defaults_are_those_of_the_paper_and_the_released_program():
@@ -313,7 +347,7 @@ def test_protocols_of_the_base(here):
     write_text("params/base.yaml", (COMMITTED / "base.yaml").read_text(encoding="utf-8"))
     write_text("params/trial.yaml", yaml.safe_dump({**OWN, "protocols": ["released", "last", "dm", "plain"]}))
     chosen = campaign.load("trial")
-    found = {cell.protocol: chosen.params[cell] for cell in chosen.of("evaluate") if cell.arch == "convnet-3"}
+    found = {cell.protocol: chosen.params[cell] for cell in chosen.cells_of("evaluate") if cell.arch == "convnet-3"}
     dm = {
         "optimizer": "sgd",
         "learning_rate": 0.01,
@@ -343,7 +377,9 @@ def test_recipes_of_the_base(here):
     methods = ("paper", "released", "mmd", "mse", "gaussian", "amplitude", "phase", *coresets)
     write_text("params/trial.yaml", yaml.safe_dump({**OWN, "methods": {name: {} for name in methods}}))
     chosen = campaign.load("trial")
-    found = {cell.method: chosen.params[cell].model_dump() for cell in chosen.of("distill", "select") if cell.ipc == 1}
+    found = {
+        cell.method: chosen.params[cell].model_dump() for cell in chosen.cells_of("distill", "select") if cell.ipc == 1
+    }
     default = DistillParams().model_dump()
     paper = {"discrepancy": "ncfd", "frequencies": "mixture", "num_frequencies": 1024, "real_batches": "random"}
     assert found["paper"] == default | paper | {"update": "joint", "schedule": "cosine"}

@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ncfm.campaign import campaign
-from ncfm.core import layout
+from ncfm.campaign import campaign, engines
 from ncfm.core.store import load_tensors, read_json
+from ncfm.stages import table
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
@@ -96,6 +96,22 @@ class Tree:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("NCFM_", "SNAKEMAKE", "DVC"))}
         return kept | {"PYTHONPATH": str(self.folder), "OMP_NUM_THREADS": "1", "NCFM_TRACKING": "off"}
 
+    def commit(self) -> None:
+        """Commit the tracked files as they are."""
+        identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+        subprocess.run(["git", *identity, "commit", "-qam", "change"], cwd=self.folder, check=True)
+
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        """Start a command of the virtual environment; what it prints can be read once it has ended."""
+        return subprocess.Popen(
+            [BIN / command[0], *command[1:]],
+            cwd=self.folder,
+            env=self.environment(),
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
     def run(self, *command: str, status: int = 0) -> str:
         """Run a command of the virtual environment and return what it printed. Only for DVC is that on the path."""
         environment = self.environment()
@@ -131,11 +147,22 @@ class Tree:
         entries = [yaml.safe_load(p.read_text()) for p in self.folder.glob(".dvc/cache/runs/*/*/*") if p.is_file()]
         return Counter(entry["cmd"].split()[1] for entry in entries)
 
-    def contents(self) -> dict[Path, bytes]:
-        """Return the bytes of the campaign's results."""
-        parts = ("params", "datasets", "extractors", "sets", "evaluations", "tables", "figures")
-        paths = [path for part in parts for path in (self.folder / "results/tiny" / part).rglob("*")]
-        return {path: path.read_bytes() for path in paths if path.is_file()}
+    def contents(self, name: str = "tiny") -> dict[Path, bytes]:
+        """Return the bytes of a campaign's results but for those that hold times: records, tables with seconds."""
+        parts = ("params", "datasets", "extractors", "sets", "evaluations", "figures")
+        paths = [path for part in parts for path in (self.folder / "results" / name / part).rglob("*")]
+        return {path: path.read_bytes() for path in paths if path.is_file() and not path.name.endswith("record.json")}
+
+    def files(self) -> dict[Path, bytes]:
+        """Return the bytes of every file but the engines' own notes and compiled Python."""
+        skip = (".snakemake", ".git", "__pycache__", "tmp")
+        paths = [path for path in self.folder.rglob("*") if path.is_file() and not set(skip) & set(path.parts)]
+        return {path: path.read_bytes() for path in paths}
+
+    def tracked_changes(self) -> str:
+        """Return what git sees changed among the tracked files."""
+        command = ["git", "status", "--porcelain", "--untracked-files=no"]
+        return subprocess.run(command, cwd=self.folder, check=True, capture_output=True, text=True).stdout
 
     def times(self, *names: str) -> dict[Path, int]:
         """Return the time stamps of some of the campaign's results."""
@@ -152,101 +179,103 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     return tree
 
 
-def of_snakemake(name: str, target: str | None = None) -> dict[str, tuple[str, set[str], set[str]]]:
-    """Return Snakemake's jobs of a campaign or a target: DVC's name of the stage, then command, inputs and outputs."""
-    from snakemake.api import SnakemakeApi
-    from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, Quietness, ResourceSettings
-
-    with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
-        workflow = api.workflow(
-            resource_settings=ResourceSettings(cores=2),
-            config_settings=ConfigSettings(config={"campaign": name}),
-            snakefile=Path("Snakefile"),
-        )
-        workflow.dag(DAGSettings(forceall=True, targets={target} if target else set()))
-        inner = workflow._workflow
-        inner._prepare_dag(forceall=True, ignore_incomplete=True, lock_warn_only=True)
-        inner._build_dag()
-        jobs = [job for job in inner.dag.jobs if job.rule.name not in ("all", target)]
-        found = {}
-        for job in jobs:
-            runner, command = job.shellcmd.split(" > ")[0].split(" -- ")
-            start, stage = runner.rsplit(" ", 1)
-            assert start.endswith("python workflow/run_stage.py")
-            found[stage] = (command, set(map(str, job.input)), set(map(str, job.output)))
-        return found
+Stages = dict[str, tuple[list[str], set[str], set[str]]]
 
 
-def of_dvc(name: str) -> dict[str, tuple[str, set[str], set[str]]]:
+def of_snakemake(tree: Tree, name: str, target: str = "all") -> Stages:
+    """Return Snakemake's jobs of a campaign or a target as it prints them: DVC's name, command, inputs and outputs."""
+    printed = tree.run("snakemake", "-nFp", target, "--quiet", "reason", "--cores", "2", "--config", f"campaign={name}")
+    found = {}
+    for job in printed.split("\nrule ")[1:]:
+        lines = [line.strip() for line in job.splitlines()]
+        pairs = [line.split(": ", 1) for line in lines if line.startswith(("input: ", "output: "))]
+        files = {key: set(text.split(", ")) for key, text in pairs}
+        shell = next((line for line in lines if "workflow/run_stage.py" in line), "")
+        if shell:
+            runner, command = shell.split(" > ")[0].split(" -- ")
+            campaign_, stage = runner.split()[-2:]
+            assert campaign_ == name
+            found[stage] = (command.split(), files["input"], files["output"])
+    return found
+
+
+def of_dvc(tree: Tree, name: str) -> Stages:
     """Return DVC's stages of a campaign: name, then command, dependencies and outputs."""
     from dvc.repo import Repo
 
-    campaign.use(campaign.load(name))
-    with Repo(".") as repo:
+    tree.run("ncfm", "use", name)
+    with Repo(str(tree.folder)) as repo:
         return {
-            stage.addressing: (stage.cmd, {dep.def_path for dep in stage.deps}, {out.def_path for out in stage.outs})
+            stage.addressing: (
+                stage.cmd.split(),
+                {dep.def_path for dep in stage.deps},
+                {out.def_path for out in stage.outs},
+            )
             for stage in repo.index.stages
         }
 
 
-def stage_of(cell: layout.Cell) -> str:
-    """Return the name of a cell's stage in DVC."""
-    if cell.artefact:
-        return f"params/dvc.yaml:{cell.artefact}"
-    return f"{cell.group}@{cell.key}" if cell.key else cell.group
+def of_table(name: str) -> Stages:
+    """Return a campaign's stages as the table has them."""
+    chosen = campaign.load(name)
+    return {
+        table.address(name, cell): (
+            table.command(name, cell).split(),
+            set(campaign.inputs(chosen, cell)),
+            set(table.outputs(name, cell)),
+        )
+        for cell in chosen.cells
+    }
+
+
+def without_report_inputs(stages: Stages, name: str) -> Stages:
+    command, _, outputs = stages[f"report@{name}"]
+    return {**stages, f"report@{name}": (command, set(), outputs)}
+
+
+@pytest.mark.parametrize("name", ["coresets", "trial", "artefacts"])
+def test_snakemake_has_the_stages_of_the_table(name: str, sources: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(sources.folder)
+    sources.run("ncfm", "params", name)
+    assert of_snakemake(sources, name) == of_table(name)
 
 
 @pytest.mark.parametrize("name", [*campaign.available(ROOT / "params"), "coresets", "trial", "artefacts"])
-def test_both_engines_have_the_same_stages(name: str, sources: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dvc_has_the_stages_of_the_table(name: str, sources: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(sources.folder)
-    snakemake, dvc = of_snakemake(name), of_dvc(name)
-    command, _, outputs = dvc.pop("params")
-    assert (command, outputs) == (f"ncfm params {name}", {f"results/{name}/params"})
-    cells = {stage_of(cell) for cell in campaign.load(name).cells}
-    assert set(snakemake) == set(dvc) == cells
-    # The report's files are named one by one in Snakemake, by their folders in DVC.
-    inputs, folders = snakemake["report"][1], dvc["report"][1]
+    dvc, expected = of_dvc(sources, name), of_table(name)
+    command, _, outputs = dvc.pop(f"params@{name}")
+    assert (command, outputs) == (["ncfm", "params", name], {f"results/{name}/params"})
+    # The report's files are named one by one in the table, by their folders in DVC.
+    inputs, folders = expected[f"report@{name}"][1], dvc[f"report@{name}"][1]
     assert folders == {f"results/{name}/{part}" for part in ("params/report.json", "evaluations", "sets")}
     assert all(any(Path(path).is_relative_to(folder) for folder in folders) for path in inputs)
-    made = {path for _, _, paths in snakemake.values() for path in paths}
-    assert {path for path in made if "/evaluations/" in path} <= inputs
-    assert {path for path in made if path.endswith("/distilled.safetensors")} <= inputs
-    for found in (snakemake, dvc):
-        found["report"] = (found["report"][0], set(), found["report"][2])
-    assert snakemake == dvc
+    assert without_report_inputs(dvc, name) == without_report_inputs(expected, name)
+
+
+def test_the_committed_pipeline_is_the_table() -> None:
+    assert (ROOT / "dvc.yaml").read_text(encoding="utf-8") == engines.dvc_yaml(), "run `make dvc.yaml`"
 
 
 def test_a_target_plans_its_own_cells_only(sources: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     """Table 4 of the paper: at IPC 10 and 50 seeds x (paper, released, curated) and DM, each on four networks."""
     monkeypatch.chdir(sources.folder)
-    stages = of_snakemake("paper", "table4")
+    sources.run("ncfm", "params", "paper")
+    stages = of_snakemake(sources, "paper", "table4")
     counts = Counter("table" if ":" in stage else stage.split("@")[0] for stage in stages)
     sets = {"distill": 2 * (3 + 3 + 1), "curate": 2 * 3}
     assert counts == {"prepare": 1, "pretrain": 1, **sets, "evaluate": 4 * sum(sets.values()), "table": 1}
-    assert set(stages) == {stage_of(c) for c in campaign.load("paper").artefacts["table4"]} | {"params/dvc.yaml:table4"}
+    cells = campaign.load("paper").artefacts["table4"]
+    assert set(stages) == {table.address("paper", c) for c in cells} | {"params/dvc.yaml:paper_table4"}
 
 
-def test_layout_is_what_the_engines_write(sources: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(sources.folder)
-    stages = of_dvc("artefacts")
-    for cell in campaign.load("artefacts").cells:
-        _, dependencies, outputs = stages[stage_of(cell)]
-        assert str(layout.params_file("artefacts", cell)) in dependencies
-        expected = {
-            "prepare": lambda c: layout.dataset_folder("artefacts", c.dataset) / "card.json",
-            "pretrain": lambda c: layout.extractor_file("artefacts", c.dataset, c.arch),
-            "distill": lambda c: layout.set_folder("artefacts", c) / "distilled.safetensors",
-            "select": lambda c: layout.set_folder("artefacts", c) / "distilled.safetensors",
-            "curate": lambda c: layout.set_folder("artefacts", c) / "distilled.safetensors",
-            "evaluate": lambda c: layout.evaluation_file("artefacts", c),
-            "continual": lambda c: layout.evaluation_file("artefacts", c),
-            "search": lambda c: layout.evaluation_file("artefacts", c),
-            "report": lambda c: (
-                layout.campaign_folder("artefacts")
-                / (f"tables/{c.artefact}.csv" if c.artefact else "tables/metrics.json")
-            ),
-        }[cell.stage](cell)
-        assert {str(expected), str(layout.record_file(expected))} <= outputs
+def test_dry_runs_write_nothing(tmp_path: Path) -> None:
+    """In a fresh clone. (DVC needs --force there: without it it looks for files that no stage has made yet.)"""
+    tree = Tree(tmp_path / "ncfm", git=True)
+    before = tree.files()
+    assert "pretrain" in tree.snakemake("-n")
+    assert tree.run("dvc", "repro", "--dry", "--force").count("> ncfm ") == 40
+    assert tree.files() == before
 
 
 def test_a_faulty_campaign_is_one_line(sources: Tree) -> None:
@@ -319,6 +348,53 @@ def kill_while_distilling(tree: Tree) -> int:
                 os.killpg(process.pid, 0)
                 time.sleep(0.01)
     return int(json.loads(load_tensors(checkpoint)[1]["text"])["iteration"])
+
+
+def test_both_engines_compute_the_same_bytes_and_campaigns_do_not_disturb_each_other(tmp_path: Path) -> None:
+    """Two campaigns at once while `ncfm use` switches between them, against `dvc repro` of one after the other."""
+    reference, tree = Tree(tmp_path / "reference", git=True), Tree(tmp_path / "ncfm", git=True)
+    names = ("tiny", "second")
+    for one in (reference, tree):
+        one.edit("pool: 1", "pool: 2")  # two networks side by side, where there are the cores
+        text = (one.folder / "params/tiny.yaml").read_text()
+        (one.folder / "params/second.yaml").write_text(text.replace("iterations: 4", "iterations: 5"))
+        subprocess.run(["git", "add", "."], cwd=one.folder, check=True)
+        one.commit()
+    for name in names:
+        reference.run("ncfm", "use", name)
+        reference.run("dvc", "repro")
+    tree.run("ncfm", "use", "tiny")
+    tree.commit()
+    command = ["snakemake", "--cores", "1", "--config"]
+    running = [tree.start(*command, f"campaign={name}") for name in names]
+    switches = 0
+    while any(process.poll() is None for process in running):
+        tree.run("ncfm", "use", names[switches % 2])
+        switches += 1
+    assert switches > 2
+    for name, process in zip(names, running, strict=True):
+        printed, _ = process.communicate()
+        assert process.returncode == 0, printed
+        assert tree.contents(name) == {
+            tree.folder / path.relative_to(reference.folder): content
+            for path, content in reference.contents(name).items()
+        }
+
+    # A campaign of one call: no tracked file changes, and what it made can be handed to DVC.
+    tree.run("ncfm", "use", "tiny")
+    shutil.rmtree(tree.folder / "results/second")
+    assert "second" in tree.run(*command, "campaign=second") and tree.tracked_changes() == ""
+    assert "not the active campaign" in (tree.folder / "results/second/logs/prepare/digits.log").read_text()
+    tree.run("ncfm", "use", "second")
+    tree.run("dvc", "commit", "-f")
+    assert "Data and pipelines are up to date" in tree.run("dvc", "repro")
+
+
+def test_what_dvc_finds_wrong_is_on_the_screen(tmp_path: Path) -> None:
+    tree = Tree(tmp_path / "ncfm", git=True)
+    tree.run("ncfm", "use", "tiny")
+    (tree.folder / "dvc.yaml").write_text("stages: [")
+    assert "dvc.yaml' is invalid" in tree.run("snakemake", "--cores", "1", status=1)
 
 
 def test_one_truth(tmp_path: Path) -> None:

@@ -182,10 +182,17 @@ class Expansion:
                     if ipc in cross.ipcs.get(dataset, ()) and method in cross.made
                 ]
                 if chosen:
-                    with self._possible(self.layers.stage(method), dataset=dataset, ipc=ipc, method=method):
-                        _check_ipc(ipc, facts, f"{place}.{dataset}.ipcs")
-                        self._add_method(facts, ipc, method, pool, chosen)
+                    # Of the whole training set there is one set, the same at every IPC: its IPC is what it holds.
+                    size = facts.smallest_class if self._takes_all(dataset, ipc, method) else ipc
+                    with self._possible(self.layers.stage(method), dataset=dataset, ipc=size, method=method):
+                        _check_ipc(size, facts, f"{place}.{dataset}.ipcs")
+                        self._add_method(facts, size, method, pool, chosen)
                         self._add(cells.Prepare(dataset), prepare, chosen)
+
+    def _takes_all(self, dataset: str, ipc: int, method: str) -> bool:
+        if STAGES[self.layers.stage(method)].params is not SelectParams:
+            return False
+        return self.layers.merged(SelectParams, dataset, ipc, method)[0].rule == "all"
 
     def _add_method(
         self, facts: DatasetFacts, ipc: int, method: str, pool: tuple[PretrainParams, dict[str, str]], chosen: list[str]
@@ -194,10 +201,6 @@ class Expansion:
         layers, dataset = self.layers, facts.name
         stage, source = STAGES[layers.stage(method)], layers.source(method)
         values, places = layers.merged(stage.params, dataset, ipc, method)
-        if isinstance(values, SelectParams) and values.rule == "all":
-            # One set per data set, the same at every IPC of the campaign: its IPC is what it holds.
-            ipc = facts.smallest_class
-            values, places = layers.merged(SelectParams, dataset, ipc, method)
         made = values
         if source:  # what is curated is checked where it is made
             made, places = layers.merged(STAGES[layers.stage(source)].params, dataset, ipc, source)

@@ -136,6 +136,10 @@ def _testing(example: Cell, params: type[StageParams], text: str) -> Stage:
     return Stage(example, params, file, text, arguments, (SET, TEST), writes, f"ncfm.stages.{name}:{name}")
 
 
+def _files(folder: str, names: str, ends: str) -> tuple[str, ...]:
+    return tuple(f"{folder}/{name}.{end}" for name in names.split() for end in ends.split())
+
+
 def _report(example: Cell, file: str, text: str, writes: tuple[str, ...]) -> Stage:
     """Return a stage that reads many cells' results; which ones its params file says."""
     function = f"ncfm.report.build:{example.stage}_report"
@@ -181,7 +185,7 @@ _ALL = (
         SelectParams,
         f"params/select/{OF_SET}.json",
         "Select real images as a coreset of equal storage.",
-        (_DATA, _SOME_EXTRACTORS, _IPC, _METHOD, _SEED, _SET_OUT),
+        (_DATA, _IPC, _METHOD, _SEED, _SET_OUT, _SOME_EXTRACTORS),
         (TRAIN, POOL),
         (SET, f"{SET_FOLDER}/grid.png"),
         "ncfm.stages.select:select",
@@ -219,31 +223,17 @@ _ALL = (
         cells.Artefact("table5"),
         "params/artefact/{artefact}.json",
         "Write one table or figure of a campaign.",
-        tuple(
-            f"{place}/{{artefact}}.{end}"
-            for place, ends in (("tables", ("csv", "md", "tex")), ("figures", ("svg", "png")))
-            for end in ends
-        ),
+        (*_files("tables", "{artefact}", "csv md tex"), *_files("figures", "{artefact}", "svg png")),
     ),
     _report(
         cells.Report(),
         "params/report.json",
         "Write the tables and figures of a campaign, or one of its artefacts.",
         (
-            "tables/metrics.json",
-            *(f"tables/{name}.{end}" for name in ("results", "paper") for end in ("csv", "md", "tex")),
-            *(
-                f"tables/{name}.{end}"
-                for name in ("verdicts", "ranking", "continual", "search")
-                for end in ("csv", "md")
-            ),
-            *(
-                f"figures/{name}.{end}"
-                for name in ("paper", "accuracy", "history", "continual", "search")
-                for end in ("svg", "png")
-            ),
-            "figures/grid.png",
-            "report.html",
+            *("tables/metrics.json", "report.html", "figures/grid.png"),
+            *_files("tables", "results paper", "csv md tex"),
+            *_files("tables", "verdicts ranking continual search", "csv md"),
+            *_files("figures", "paper accuracy history continual search", "svg png"),
         ),
     ),
 )
