@@ -12,7 +12,7 @@ from types import FrameType
 from ncfm import cli_campaigns, cli_sets
 from ncfm.core.errors import NcfmError, ParamsError
 from ncfm.core.layout import RELEASED
-from ncfm.run.recording import recorded as _recorded
+from ncfm.run.record import recorded as _recorded
 
 PATHS = "results/digits"
 PARAMS, DATA = f"{PATHS}/params", f"{PATHS}/datasets/digits"

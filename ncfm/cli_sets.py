@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from ncfm.run.recording import recorded
+from ncfm.run.record import recorded
 
 Command = Callable[[str, Callable[[argparse.Namespace], None], str], argparse.ArgumentParser]
 FORMATS = ("pt", "png", "npz")
