@@ -23,7 +23,7 @@ from ncfm.method.distillation import Distillation
 from ncfm.method.pool import Pool
 from ncfm.models.registry import build
 from ncfm.run import record as records
-from ncfm.run.compute import device, set_up
+from ncfm.run.compute import chosen_device, set_up
 from ncfm.run.record import commit, hardware, versions
 
 RESULTS = Path(__file__).parent / "results"
@@ -37,8 +37,8 @@ SHAPES = {  # classes, images per class, resolution, network
 
 def begin(bounded: bool = False) -> torch.device:
     """Set the process up as a stage is, and return its device."""
-    set_up(bounded)
-    return device()
+    set_up(bounded=bounded)
+    return chosen_device()
 
 
 def made_split(classes: int, per_class: int, resolution: int, where: torch.device) -> Split:
@@ -127,7 +127,7 @@ def peak_memory(where: torch.device) -> float:
 
 def save(name: str, content: dict[str, Any]) -> None:
     """Write a result with what it was measured on, and print it."""
-    where = device()
+    where = chosen_device()
     folder = RESULTS / (where.type if where.type == "cuda" else f"cpu-{torch.get_num_threads()}")
     about = {"command": " ".join(["python", *sys.argv]), "hardware": {**hardware(), "capability": capability(where)}}
     path = folder / f"{name}.json"

@@ -22,7 +22,7 @@ from training import FULL_IMAGES, TIMED_BATCHES, trainer
 
 from ncfm.core.params import PretrainParams
 from ncfm.core.torchvision_shim import torchvision  # noqa: F401 (before the released program imports it)
-from ncfm.run.compute import device
+from ncfm.run.compute import chosen_device
 
 IPC, REAL = 10, 1024
 OURS: dict[str, dict[str, Any]] = {
@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--commit", default="de92fb8", help="of the checkout")
     options = parser.parse_args()
     sys.path.insert(0, str(options.folder))
-    where = device()
+    where = chosen_device()
     if where.type == "cpu":
         torch.Tensor.cuda = lambda self, **_: self  # type: ignore[method-assign]
     found: dict[str, dict[str, Any]] = {"iteration": {}, "pretraining_epoch": {}}

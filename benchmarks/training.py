@@ -52,7 +52,10 @@ def trainer(params: NetworkParams, arch: str, images: int, side: bool, where: to
             work(index, lambda: None)
 
     def together() -> None:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # for each network, as the stages run
         side_by_side(NETWORKS, (), work, lambda *_: None, where)
+        torch.set_num_threads(threads)
 
     return together if side else in_turn
 

@@ -110,6 +110,12 @@ def test_ranges_of_the_drawn_parameters():
     assert 14.8 < angles.max() <= 15.0001
 
 
+@pytest.mark.parametrize(("resolution", "reach"), [(16, 2), (28, 4), (32, 4), (36, 5)])  # 28 / 8 = 3.5
+def test_crop_reaches_an_eighth_of_the_side_rounded_to_the_nearest(resolution, reach):
+    shift = draw("crop", 2000, resolution, generator(0)).shift
+    assert shift.unique().tolist() == list(range(-reach, reach + 1))
+
+
 def test_crop_moves_by_whole_pixels_and_fills_with_zero():
     expected = torch.zeros_like(images())
     expected[:, :, : SIZE - 1, 2:] = images()[:, :, 1:, : SIZE - 2]

@@ -46,10 +46,10 @@ def test_dm_step_is_sgd_on_the_squared_distance_of_mean_features_of_a_fresh_netw
     network = run.pool.fresh(generator(*names, 0, "extractor"))
     draws = generator(*names, 0)
     run.pool.choose(draws)  # the draws before the batches'
-    plan = run.plan(range(3), draws)
+    batches = run.draw_batches(range(3), draws)
     loss = torch.zeros(())
-    for label, batch in plan.items():
-        real = run.split.normalisation(run.split.pixels(batch.real))
+    for label, batch in batches.items():
+        real = run.split.normalisation(run.split.pixels(batch.real_rows))
         synthetic = run.split.normalisation(images[label])
         means = [network.features(augmentation.apply(x, batch.drawn)).mean(0) for x in (real, synthetic)]
         loss = loss + (means[0] - means[1]).square().sum()
@@ -79,10 +79,10 @@ def test_a_random_extractor_leaves_the_real_batches_as_they_were(start):
 
     def batches(**changes):
         run, seen = start(**changes), []
-        plan = run.plan
-        run.plan = lambda labels, draws: seen.append(plan(labels, draws)) or seen[-1]
+        draw = run.draw_batches
+        run.draw_batches = lambda labels, draws: seen.append(draw(labels, draws)) or seen[-1]
         run.step()
-        return [batch.real.tolist() for batch in seen[0].values()]
+        return [batch.real_rows.tolist() for batch in seen[0].values()]
 
     assert batches() == batches(extractor="pool")
 
@@ -97,7 +97,7 @@ def test_dm_in_pieces_and_recomputed(changes, start):
 
 
 def test_dm_in_bfloat16(start, monkeypatch):
-    monkeypatch.setattr(compute, "_has_bfloat16", lambda where: True)
+    monkeypatch.setattr(compute, "has_bfloat16", lambda device: True)
     plain, rough = start(), start(precision="bfloat16")
     for run in (plain, rough):
         run.step()

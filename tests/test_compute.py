@@ -24,6 +24,7 @@ from ncfm.datasets.split import load_split
 from ncfm.method.distillation import Distillation
 from ncfm.method.pool import Pool
 from ncfm.run import compute
+from ncfm.run.record import recorded
 
 CPU = torch.device("cpu")
 NO_COMPILER = not any(shutil.which(name) for name in ("c++", "g++", "clang++"))
@@ -97,7 +98,7 @@ def test_recomputation_keeps_one_piece_of_activations(data, pool):
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            drawn, stored = run.augmentations(range(3), generator()), dict(enumerate(run.images.unbind()))
+            drawn, stored = run.draw_augmentations(range(3), generator()), dict(enumerate(run.images.unbind()))
             run.losses.pass_through(drawn, stored, run.losses.features[run.pool.blended])
         return sum(kept.values())
 
@@ -139,7 +140,7 @@ def test_joint_steps_hold_one_group_of_classes(data, pool):
 
 
 def test_bfloat16_is_close_to_float32(gradients, monkeypatch, data, pool, tmp_path):
-    monkeypatch.setattr(compute, "_has_bfloat16", lambda where: True)
+    monkeypatch.setattr(compute, "has_bfloat16", lambda device: True)
     exact, rough = gradients(), gradients(precision="bfloat16")
     torch.testing.assert_close(rough[0], exact[0], rtol=0.05, atol=0)
     assert not torch.equal(rough[0], exact[0])
@@ -156,8 +157,8 @@ def test_bfloat16_is_close_to_float32(gradients, monkeypatch, data, pool, tmp_pa
 
 
 def test_bfloat16_without_hardware_is_float32_and_says_so(gradients, monkeypatch, capfd):
-    monkeypatch.setattr(compute, "_has_bfloat16", lambda where: False)
-    compute._say.cache_clear()
+    monkeypatch.setattr(compute, "has_bfloat16", lambda device: False)
+    compute.say_once.cache_clear()
     for left, right in zip(gradients(), gradients(precision="bfloat16"), strict=True):
         assert torch.equal(left, right)
     assert capfd.readouterr().err.count("this cpu has no bfloat16 arithmetic; computing in float32") == 1
@@ -189,30 +190,42 @@ def test_no_compiler_is_one_line(gradients, monkeypatch):
 # --- threads and processes
 
 
-def test_side_by_side_gives_every_result_once_and_keeps_the_threads():
+@pytest.fixture
+def threads():
+    """Return torch's setter of the number of threads, and undo it."""
     before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    try:
-        found, counts = {}, []
-        meeting = threading.Barrier(3, timeout=60)  # broken unless three calls run at the same time
-
-        def work(index, check):
-            check()
-            counts.append(torch.get_num_threads())
-            meeting.wait()
-            return index * index
-
-        compute.side_by_side(7, {3}, work, found.__setitem__, CPU)
-        assert found == {index: index * index for index in range(7) if index != 3}
-        assert counts == [1] * 6
-        assert torch.get_num_threads() == 3
-    finally:
-        torch.set_num_threads(before)
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
 
 
-def test_a_failure_ends_the_other_calls():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
+@pytest.mark.parametrize(("cores", "per_network", "at_once"), [(3, 1, 3), (7, 2, 3), (1, 1, 1), (2, 4, 1), (64, 1, 6)])
+def test_side_by_side_gives_every_result_once_on_as_many_threads_as_the_caller_has(
+    cores, per_network, at_once, threads, monkeypatch
+):
+    monkeypatch.setenv("NCFM_CORES", str(cores))
+    threads(per_network)
+    found, counts, running, most = {}, [], set(), []
+    meeting = threading.Barrier(at_once, timeout=60)  # broken unless so many calls run at the same time
+
+    def work(index, check):
+        check()
+        running.add(index)
+        most.append(len(running))
+        counts.append(torch.get_num_threads())
+        meeting.wait()
+        running.remove(index)
+        return index * index
+
+    compute.side_by_side(7, {3}, work, found.__setitem__, CPU)
+    assert found == {index: index * index for index in range(7) if index != 3}
+    assert counts == [per_network] * 6
+    assert max(most) == at_once
+    assert torch.get_num_threads() == per_network
+
+
+def test_a_failure_ends_the_other_calls(threads, monkeypatch):
+    monkeypatch.setenv("NCFM_CORES", "2")
+    threads(1)
     stopped = []
     meeting = threading.Barrier(2, timeout=60)
 
@@ -227,12 +240,45 @@ def test_a_failure_ends_the_other_calls():
             stopped.append(index)
             raise
 
-    try:
-        with pytest.raises(ValueError, match="index 0"):
-            compute.side_by_side(2, set(), work, lambda index, result: None, CPU)
-        assert stopped == [1]
-    finally:
-        torch.set_num_threads(before)
+    with pytest.raises(ValueError, match="index 0"):
+        compute.side_by_side(2, set(), work, lambda index, result: None, CPU)
+    assert stopped == [1]
+
+
+@pytest.mark.parametrize(("said", "given", "expected"), [(None, 3, 3), ("2", 3, 2), ("2", None, 2), (None, None, 5)])
+def test_threads_per_network(said, given, expected, threads, monkeypatch, tmp_path):
+    """NCFM_THREADS, else what the caller says, else torch's; OMP_NUM_THREADS, which Snakemake sets, has no part."""
+    threads(5)
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.setenv("NCFM_TRACKING", "off")
+    monkeypatch.setenv("NCFM_THREADS", said) if said else monkeypatch.delenv("NCFM_THREADS", raising=False)
+    with recorded(EvaluateParams(), tmp_path / "e.json", {}, [], threads=given) as record:
+        assert torch.get_num_threads() == record.content["hardware"]["threads"] == expected
+
+
+def test_cores_are_those_that_this_process_may_use(monkeypatch):
+    monkeypatch.delenv("NCFM_CORES", raising=False)
+    if hasattr(os, "sched_getaffinity"):
+        assert compute.usable_cores() == len(os.sched_getaffinity(0))
+    monkeypatch.setenv("NCFM_CORES", "3")
+    assert compute.usable_cores() == 3
+    monkeypatch.setenv("NCFM_CORES", "none")
+    with pytest.raises(ParamsError, match=r"^NCFM_CORES: is 'none' \(allowed: a whole number from 1\)$"):
+        compute.usable_cores()
+
+
+def test_cores_change_no_byte(data, pool, tmp_path, threads, monkeypatch):
+    stored = helpers.run_distill(data, pool, tmp_path / "set")
+    found = []
+    for cores, per_network in ((1, 1), (2, 1), (2, 2), (4, 2)):
+        monkeypatch.setenv("NCFM_CORES", str(cores))
+        threads(per_network)
+        folder = tmp_path / f"{cores}-{per_network}"
+        made = helpers.run_pretrain(data, folder / "pool.safetensors", pool=3)
+        looked = helpers.run_evaluate(data, stored, folder / "e.json", networks=3)
+        found.append([path.read_bytes() for path in (made, folder / "pool.history.csv", looked)])
+    assert found[0] == found[1]
+    assert found[2] == found[3]
 
 
 @pytest.mark.parametrize("processes", [2, 4])  # 4: one has no class

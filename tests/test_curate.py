@@ -14,7 +14,7 @@ from ncfm.core.seeding import generator
 from ncfm.core.store import load_tensors, read_json
 from ncfm.method.distilled import load
 from ncfm.method.pool import Pool
-from ncfm.method.training import _batch_loss
+from ncfm.method.training import train
 from ncfm.stages.curate import released_labels, soft_labels
 
 CPU = torch.device("cpu")
@@ -84,12 +84,16 @@ def test_same_curation_same_bytes(data, pool, stored, tmp_path):
 
 def test_one_hot_labels_train_exactly_as_hard_ones():
     images, labels = torch.randn(6, 3, 8, 8, generator=generator("images")), torch.tensor([0, 1, 2, 0, 1, 2])
-    weights = torch.randn(3 * 64, 3, generator=generator("weights"))
     soft = one_hot(labels, 3).float()
 
     def loss(targets, probability):
-        params = EvaluateParams(cutmix_probability=probability)
-        return _batch_loss(lambda x: x.flatten(1) @ weights, images, targets, params, generator("draws"))
+        """Return the loss before the first step, of one batch that holds all images."""
+        network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 64, 3, bias=False))
+        with torch.no_grad():
+            network[1].weight.copy_(torch.randn(3, 3 * 64, generator=generator("weights")))
+        found, params = [], EvaluateParams(cutmix_probability=probability, epochs=1)
+        train(network, images.__getitem__, targets, params, ("a",), lambda epoch, loss: found.append(loss))
+        return torch.tensor(found[0])
 
     for probability in (0, 1):
         torch.testing.assert_close(loss(labels, probability), loss(soft, probability))
@@ -136,6 +140,7 @@ def test_fine_tuning_does_not_depend_on_the_pieces_and_continues_after_a_kill(
     assert "continuing from 4 of 6" in capfd.readouterr().err
     assert killed.read_bytes() == whole.read_bytes()
     assert not (tmp_path / "killed/checkpoint.safetensors").exists()
-    monkeypatch.setattr("ncfm.stages.curate._at_once", lambda pool, images: 5)
+    width, side, at_once = 4, helpers.RESOLUTION, 5
+    monkeypatch.setattr("ncfm.run.compute.CPU_ACTIVATIONS", at_once * width * side**2)
     pieces = load(helpers.run_curate(data, pool, stored, tmp_path / "pieces", **settings))
     torch.testing.assert_close(pieces.stored, load(whole).stored, atol=1e-5, rtol=0)

@@ -100,18 +100,19 @@ def test_an_unusable_checkpoint_means_a_fresh_start(damage, data, pool, tmp_path
 
 
 @pytest.fixture
-def threads():
-    """Return torch's setter of the number of threads, and undo it."""
+def cores(monkeypatch):
+    """Return a setter of the number of cores; every network computes on one thread."""
     before = torch.get_num_threads()
-    yield torch.set_num_threads
+    torch.set_num_threads(1)
+    yield lambda number: monkeypatch.setenv("NCFM_CORES", str(number))
     torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
-def test_pretraining_continues_after_a_kill(number, data, tmp_path, threads):
-    threads(1)
+def test_pretraining_continues_after_a_kill(number, data, tmp_path, cores):
+    cores(1)
     whole = helpers.run_pretrain(data, tmp_path / "whole.safetensors", pool=3)
-    threads(number)
+    cores(number)
     out = tmp_path / "killed.safetensors"
     with pytest.raises(helpers.Killed):
         helpers.run_pretrain(data, out, kill_at=4, pool=3)  # after the last epoch of the second network
@@ -124,10 +125,10 @@ def test_pretraining_continues_after_a_kill(number, data, tmp_path, threads):
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
-def test_evaluation_continues_after_a_kill(number, data, stored, tmp_path, capfd, threads):
-    threads(1)
+def test_evaluation_continues_after_a_kill(number, data, stored, tmp_path, capfd, cores):
+    cores(1)
     whole = helpers.run_evaluate(data, stored, tmp_path / "whole.json", networks=3)
-    threads(number)
+    cores(number)
     with pytest.raises(helpers.Killed):
         helpers.run_evaluate(data, stored, tmp_path / "killed.json", kill_at=8, networks=3)  # network 1's last look
     capfd.readouterr()

@@ -35,8 +35,7 @@ def start(data, pool):
 
     def build(seed=0, ipc=2, **changes):
         params = DistillParams(**{**helpers.TINY_DISTILL, "loss_scale": 1.0, **changes})
-        where = torch.device("cpu")
-        return Distillation(params, load_split(data, "train"), Pool(pool, where), ipc, seed)
+        return Distillation(params, load_split(data, "train"), Pool(pool, torch.device("cpu")), ipc, seed)
 
     return build
 
@@ -79,9 +78,9 @@ def test_every_variant_gives_a_set(name, value, update, data, pool, tmp_path):
 def test_every_method_of_the_base_gives_a_set(data, pool, tmp_path):
     shutil.copy(PARAMS / "base.yaml", tmp_path)
     methods = {name: {"seeds": [0]} for name in yaml.safe_load((tmp_path / "base.yaml").read_text())["methods"]}
-    own = {"architectures": ["convnet-3"], "datasets": {"digits": {"ipcs": [1]}}, "methods": methods}
+    small = {"architectures": ["convnet-3"], "datasets": {"digits": {"ipcs": [1]}}, "methods": methods}
     tiny = {"iterations": 2, "batch_real": 6, "num_frequencies": 64}
-    (tmp_path / "all.yaml").write_text(yaml.safe_dump({**own, "distill": tiny, "select": {"epochs": 3}}))
+    (tmp_path / "all.yaml").write_text(yaml.safe_dump({**small, "distill": tiny, "select": {"epochs": 3}}))
     resolved = campaign.load("all", tmp_path)
     seen = set()
     for cell in resolved.of(*campaign.MAKERS):
@@ -126,27 +125,25 @@ def matching_again(run, labels=range(3)):
     """Return the matching loss of fixed draws and weights."""
     extractor = run.pool.blend(0, 0.3)
     frequencies = run.frequencies(extractor, generator("device draws"))
-    return run.losses.matching(run.plan(labels, generator("draws")), by_class(run), extractor, frequencies)
+    return run.losses.matching(run.draw_batches(labels, generator("draws")), by_class(run), extractor, frequencies)
 
 
 def by_class(run):
     return dict(enumerate(run.images.unbind()))
 
 
-def update_again(run, labels=range(3), calibrating=()):
+def match_again(run, labels=range(3), calibrating=()):
     """Take the step of the same draws and weights."""
-    drawn = run.augmentations(calibrating, generator("calibration"))
-    extractor = run.pool.blend(0, 0.3)
-    return run.update(
-        run.plan(labels, generator("draws")), drawn, extractor, run.pool.trained, generator("device draws")
-    )
+    drawn = run.draw_augmentations(calibrating, generator("calibration"))
+    batches, extractor = run.draw_batches(labels, generator("draws")), run.pool.blend(0, 0.3)
+    return run.match(batches, drawn, extractor, run.pool.trained, generator("device draws"))
 
 
 def test_psi_ascends_and_leaves_the_images_alone(start):
     run = start(frequencies="mixture", sampler_learning_rate=1e-3)
     run.optimiser.param_groups[0]["lr"] = 0.0
     images, before = run.images.detach().clone(), matching_again(run)
-    update_again(run)
+    match_again(run)
     assert torch.equal(run.images, images)
     assert matching_again(run).item() > before.item()
 
@@ -155,7 +152,7 @@ def test_images_descend_and_leave_psi_alone(start):
     run = start(frequencies="mixture", learning_rate=1e-3)
     run.psi_optimiser.param_groups[0]["lr"] = 0.0
     weights, before = [p.detach().clone() for p in run.psi.parameters()], matching_again(run)
-    update_again(run)
+    match_again(run)
     assert all(torch.equal(old, new) for old, new in zip(weights, run.psi.parameters(), strict=True))
     assert matching_again(run).item() < before.item()
 
@@ -167,7 +164,7 @@ def test_the_two_gradients_equal_those_computed_apart(update, start):
     psi = list(run.psi.parameters())
 
     def calibration():
-        drawn = run.augmentations(labels, generator("calibration"))
+        drawn = run.draw_augmentations(labels, generator("calibration"))
         return run.losses.calibration(drawn, by_class(run), run.pool.trained)
 
     of_psi = torch.autograd.grad(matching_again(run, labels), psi)
@@ -175,7 +172,7 @@ def test_the_two_gradients_equal_those_computed_apart(update, start):
     of_calibration = torch.autograd.grad(calibration(), run.images)[0]
     assert of_calibration.abs().max() > 0
     before = (matching_again(run, labels).item(), calibration().item())
-    found = update_again(run, labels, labels)
+    found = match_again(run, labels, labels)
     assert found == pytest.approx(before)
     torch.testing.assert_close(run.images.grad, of_matching + 0.7 * of_calibration)
     for parameter, gradient in zip(psi, of_psi, strict=True):  # calibration has no part in it
@@ -206,9 +203,9 @@ def test_the_real_images_themselves_are_at_zero(discrepancy, update, start):
         draws = generator(seed)
         for labels in [range(3)] if update == "joint" else [[0], [1], [2]]:
             extractor, _ = run.pool.choose(draws)
-            plan = run.plan(labels, draws)
+            batches = run.draw_batches(labels, draws)
             frequencies = run.frequencies(extractor, generator(seed, "device"))
-            assert run.losses.matching(plan, by_class(run), extractor, frequencies).item() < 2e-3
+            assert run.losses.matching(batches, by_class(run), extractor, frequencies).item() < 2e-3
     assert matching_again(start(discrepancy=discrepancy, seed=1)).item() > 1e-3  # others are not
 
 
@@ -268,16 +265,61 @@ def test_schedules_of_the_image_rate(start):
     assert [run.step()["learning_rate"] for _ in range(3)] == [0.05] * 3
 
 
+def rates_by_the_plateau_rule(values, rate, patience, factor):
+    """Return the rate of each iteration: multiplied by ``factor`` after more than ``patience`` without a better one."""
+    rates, best, worse = [], math.inf, 0
+    for value in values:
+        rates.append(rate)
+        best, worse = (value, 0) if value < best * (1 - 1e-4) else (best, worse + 1)
+        if worse > patience:
+            rate, worse = rate * factor, 0
+    return rates
+
+
+@pytest.mark.parametrize("update", ["joint", "per-class"])
+def test_the_plateau_rule_watches_matching_and_calibration_together(update, start):
+    run = start(schedule="plateau", plateau_factor=0.7, update=update, calibration=0.3, iterations=12)
+    rows = [run.step() for _ in range(12)]
+    together = [row["loss"] + 0.3 * row["calibration"] for row in rows]
+    expected, *others = (
+        rates_by_the_plateau_rule(values, 0.05, 1, 0.7)
+        for values in (together, [row["loss"] for row in rows], [row["calibration"] for row in rows])
+    )
+    assert [row["learning_rate"] for row in rows] == pytest.approx(expected)
+    assert expected[-1] < 0.05 and expected not in others
+
+
+# --- the images' optimiser
+
+
+def test_sgd_has_momentum_and_weight_decay(start):
+    run = start(optimizer="sgd", schedule="constant", momentum=0.6, weight_decay=0.2)
+    velocity = torch.zeros_like(run.images)
+    for _ in range(3):
+        before = run.images.detach().clamp(0, 1)
+        run.step()
+        velocity = 0.6 * velocity + run.images.grad + 0.2 * before
+        torch.testing.assert_close(run.images.detach(), before - 0.05 * velocity)
+    assert run.images.grad.abs().max() > 0
+
+
+def test_adamw_decays_the_images_apart_from_the_gradient(start):
+    plain, decayed = start(schedule="constant", weight_decay=0.0), start(schedule="constant", weight_decay=0.2)
+    before = plain.images.detach().clone()
+    plain.step(), decayed.step()
+    torch.testing.assert_close(decayed.images.detach(), plain.images.detach() - 0.05 * 0.2 * before)
+
+
 def test_real_batches(start):
     first, drawn = start(real_batches="first"), start(real_batches="random")
     rows = first.split.by_class[1]
-    assert first.real_batch(1, generator(0)).tolist() == rows[:6].tolist()
-    one, other = drawn.real_batch(1, generator(0)), drawn.real_batch(1, generator(1))
+    assert first.real_rows(1, generator(0)).tolist() == rows[:6].tolist()
+    one, other = drawn.real_rows(1, generator(0)), drawn.real_rows(1, generator(1))
     assert set(one.tolist()) != set(other.tolist())
     for batch in (one, other):
         assert len(set(batch.tolist())) == 6
         assert set(batch.tolist()) <= set(rows.tolist())
-    assert len(start(batch_real=1024).real_batch(1, generator(0))) == 12
+    assert len(start(batch_real=1024).real_rows(1, generator(0))) == 12
 
 
 # --- seeds

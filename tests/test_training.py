@@ -6,6 +6,7 @@ import helpers
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import cross_entropy, one_hot
 
 from ncfm.core.errors import DataError, DivergenceError
 from ncfm.core.params import EvaluateParams, PretrainParams
@@ -65,6 +66,32 @@ def test_training_learns_and_depends_on_its_names_only(data):
     assert accuracy(first, load_split(data, "test")) > 80
     assert torch.equal(first.head.weight, again.head.weight)
     assert not torch.equal(first.head.weight, other.head.weight)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_cutmix_weighs_the_two_labels_by_their_pixels(soft):
+    """Images of one colour per class: what share of an image has a class's colour is what its label has to be."""
+    labels = torch.arange(12) % 3
+    images = one_hot(labels, 3).float()[:, :, None, None].expand(-1, -1, 8, 8)
+
+    class ReadsColours(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.tensor(2.0))
+
+        def forward(self, batch):
+            seen.append(batch.mean((2, 3)))
+            return self.scale * seen[-1]
+
+    shares, seen, losses = [], [], []
+    for name in range(10):
+        seen.clear(), losses.clear()
+        params = PretrainParams(epochs=1, batch=12, augmentation="", cutmix_probability=1)
+        targets = one_hot(labels, 3).float() if soft else labels
+        train(ReadsColours(), images.__getitem__, targets, params, (name,), lambda epoch, loss: losses.append(loss))
+        assert losses == [pytest.approx(float(cross_entropy(2.0 * seen[0], seen[0])), rel=1e-5)]
+        shares.append(float(seen[0].amax(1).min()))
+    assert min(shares) < 0.8  # some were mixed
 
 
 def test_infinite_loss_stops_training(data):
@@ -167,7 +194,7 @@ def stored(data, pool, tmp_path):
 def test_evaluation_keeps_last_and_best_of_every_network(data, stored, tmp_path, monkeypatch):
     looks = iter([10.0, 50.0, 30.0, 40.0, 20.0, 40.0, 5.0, 6.0, 7.0])
     monkeypatch.setattr("ncfm.stages.evaluate.accuracy", lambda network, split: next(looks))
-    monkeypatch.setattr("torch.get_num_threads", lambda: 1)  # one network after the other
+    monkeypatch.setenv("NCFM_CORES", "1")  # one network after the other
     content = read_json(helpers.run_evaluate(data, stored, tmp_path / "e.json", epochs=6, looks=3, networks=3))
     assert content["training_images"] == 3 * 2 * 4
     found = [(one["network"], one["last"], one["best"], one["best_epoch"]) for one in content["networks"]]
@@ -191,3 +218,4 @@ def test_derived_seeds():
     assert derive_seed("a", 1) == derive_seed("a", "1") == 4742018630964328543  # the same on every machine
     assert len({derive_seed(*names) for names in (("a", 1), (1, "a"), ("a1",), ("a", 1, ""), ("a", 11), ())}) == 6
     assert all(0 <= derive_seed(name) < 2**63 for name in range(50))
+    assert torch.randint(1000, (4,), generator=generator("a", 1)).tolist() == [406, 163, 704, 605]

@@ -4,34 +4,52 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from ncfm.core.errors import DataError
 from ncfm.core.store import load_tensors, save_tensors
 
-
-def save(path: Path, key: str, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-    """Write a checkpoint atomically. ``key`` says which run it belongs to; ``values`` are JSON-able."""
-    # As text of its own, which keeps the order of keys: a resumed run's history has its columns in the same order.
-    save_tensors(path, tensors, {"key": key, "text": json.dumps(values)})
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
-def load(path: Path, key: str, where: str | torch.device = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Return a checkpoint's tensors and values; None where there is none, it is torn, or it is another run's.
+@dataclass(frozen=True)
+class Checkpoint:
+    """The file in which one run keeps what it needs to continue after a kill.
 
-    A torn checkpoint costs time, not the run: the stage starts afresh.
+    Attributes:
+        path: the file, which need not exist.
+        key: says which run the file belongs to; what another run left there is not taken up.
     """
-    if not path.is_file():
-        return None
-    try:
-        tensors, state = load_tensors(path, where)
-    except DataError:
-        return None
-    return (tensors, json.loads(state["text"])) if state.get("key") == key and "text" in state else None
+
+    path: Path
+    key: str
+
+    def save(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        """Write tensors and JSON-able values atomically. Raises :class:`~ncfm.core.errors.StorageError`."""
+        # The values are a text of their own, which keeps the order of keys: the history of a resumed run has its
+        # columns in the same order.
+        save_tensors(self.path, tensors, {"key": self.key, "text": json.dumps(values)})
+
+    def load(self, device: str | torch.device = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """Return the tensors and the values; None where there is no file, it is torn, or it is another run's.
+
+        A torn checkpoint costs time, but not the run: the stage starts afresh.
+        """
+        if not self.path.is_file():
+            return None
+        try:
+            tensors, state = load_tensors(self.path, device)
+        except DataError:
+            return None
+        return (tensors, json.loads(state["text"])) if state.get("key") == self.key and "text" in state else None
+
+    def remove(self) -> None:
+        """Delete the file, if there is one: the stage has written its outputs."""
+        self.path.unlink(missing_ok=True)
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ SIDE = 64  # an image is enlarged to about this many pixels ...
 WIDEST = 1600  # ... unless the picture would become wider than this
 
 
-def tile(images: torch.Tensor, classes: int) -> np.ndarray:
+def picture_of(images: torch.Tensor, classes: int) -> np.ndarray:
     """Lay a set out as one picture: a column per class, a row per image of the class.
 
     Args:
@@ -47,6 +47,11 @@ def tile(images: torch.Tensor, classes: int) -> np.ndarray:
 
 
 def write_grid(images: torch.Tensor, classes: int, path: str | Path) -> None:
-    """Write a set as one PNG, laid out by :func:`tile`. Raises ValueError, :class:`~ncfm.core.errors.StorageError`."""
-    picture = Image.fromarray(tile(images, classes))
+    """Write a set as one PNG, laid out by :func:`picture_of`.
+
+    Raises:
+        ValueError: where the images do not divide into ``classes`` equal groups.
+        StorageError: where the file cannot be written.
+    """
+    picture = Image.fromarray(picture_of(images, classes))
     write_with(path, lambda stream: picture.save(stream, format="PNG"))

@@ -10,13 +10,13 @@ same images and see the same real batches, so what differs between them is the m
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from ncfm.core import checkpoint
+from ncfm.core.checkpoint import optimiser_tensors, restore_optimiser
 from ncfm.core.errors import DivergenceError, ParamsError
 from ncfm.core.params import DistillParams
 from ncfm.core.seeding import generator
@@ -28,6 +28,9 @@ from ncfm.method.losses import Batch, Losses
 from ncfm.method.pool import Pool
 from ncfm.models.base import Network
 from ncfm.run.compute import add_over_processes, shard
+
+Drawn = TypeVar("Drawn")
+LossesOf = Callable[[Sequence[int], Mapping[int, Tensor]], tuple[Tensor, Tensor]]
 
 
 class Distillation:
@@ -71,64 +74,70 @@ class Distillation:
         self.losses = Losses(params, split, pool)
 
     def step(self) -> dict[str, float]:
-        """Run one iteration (method.md section 5) and return its row of history."""
+        """Run one iteration (docs/method.md, section 5) and return its row of history."""
         with torch.no_grad():
             self.images.clamp_(0, 1)
-        if self.params.schedule == "cosine":
-            share = self.iteration / self.params.iterations
-            self.optimiser.param_groups[0]["lr"] = self.params.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
-        rate = self.optimiser.param_groups[0]["lr"]
+        rate = self.set_learning_rate()
         draws = generator(*self.names, self.iteration)
         device_draws = generator(*self.names, self.iteration, "device", device=self.device)
         extractor, trained = self.pool.choose(draws)
         if self.params.extractor == "random":
             extractor = self.pool.randomise(generator(*self.names, self.iteration, "extractor"))
-        everything = range(self.split.classes)
+        classes = range(self.split.classes)
+        calibrated_classes = classes if self.params.calibration else range(0)
+        matching = calibration = 0.0
         if self.params.update == "joint":
             # Every process draws for all classes, so that the draws do not depend on the number of processes.
-            plan = self.plan(everything, draws)
-            augmentations = self.augmentations(everything if self.params.calibration else (), draws)
-            mine = everything[self.rank :: self.processes]
-            calibrating = {label: augmentations[label] for label in mine if label in augmentations}
-            total, calibrated = self.update(
-                {label: plan[label] for label in mine}, calibrating, extractor, trained, device_draws
-            )
+            batches = self.draw_batches(classes, draws)
+            augmentations = self.draw_augmentations(calibrated_classes, draws)
+            batches, augmentations = self.share_of(batches), self.share_of(augmentations)
+            matching, calibration = self.match(batches, augmentations, extractor, trained, device_draws)
         else:
-            total = calibrated = 0.0
-            for label in everything:
-                total += self.update(self.plan([label], draws), {}, extractor, trained, device_draws)[0]
-            for label in everything if self.params.calibration else ():
-                calibrating = self.augmentations([label], draws)
-                calibrated += self.update(None, calibrating, extractor, trained, device_draws)[1]
+            for label in classes:
+                matching += self.match(self.draw_batches([label], draws), {}, extractor, trained, device_draws)[0]
+            for label in calibrated_classes:
+                calibration += self.calibrate(self.draw_augmentations([label], draws), trained)
         self.iteration += 1
         row = {
-            "loss": total / self.split.classes,
-            "calibration": calibrated / self.split.classes,
+            "loss": matching / self.split.classes,
+            "calibration": calibration / self.split.classes,
             "learning_rate": rate,
         }
         if self.params.schedule == "plateau":
             self.plateau.step(row["loss"] + self.params.calibration * row["calibration"])
         return row
 
-    def plan(self, labels: Sequence[int], draws: torch.Generator) -> dict[int, Batch]:
+    def set_learning_rate(self) -> float:
+        """Give the images' optimiser the rate of this iteration, and return it; the plateau rule has set its own."""
+        group = self.optimiser.param_groups[0]
+        if self.params.schedule == "cosine":
+            share = self.iteration / self.params.iterations
+            group["lr"] = self.params.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+        return group["lr"]
+
+    def draw_batches(self, labels: Sequence[int], draws: torch.Generator) -> dict[int, Batch]:
         """Draw, for each class, one siamese augmentation and the real images."""
-        plan = {}
+        batches = {}
         for label in labels:
             drawn = augmentation.draw(self.params.augmentation, 1, self.split.resolution, draws)
-            plan[label] = Batch(drawn, self.real_batch(label, draws))
-        return plan
+            batches[label] = Batch(drawn, self.real_rows(label, draws))
+        return batches
 
-    def augmentations(self, labels: Sequence[int], draws: torch.Generator) -> dict[int, augmentation.Draw]:
+    def draw_augmentations(self, labels: Sequence[int], draws: torch.Generator) -> dict[int, augmentation.Draw]:
         """Draw one siamese augmentation for each class."""
         return {label: augmentation.draw(self.params.augmentation, 1, self.split.resolution, draws) for label in labels}
 
-    def real_batch(self, label: int, draws: torch.Generator) -> Tensor:
+    def real_rows(self, label: int, draws: torch.Generator) -> Tensor:
         """Return the indices of a class's real images: random ones, or always the first (``real_batches``)."""
         rows = self.split.by_class[label]
         if self.params.real_batches == "first" or len(rows) <= self.params.batch_real:
             return rows[: self.params.batch_real]
         chosen = torch.randperm(len(rows), generator=draws)[: self.params.batch_real]
         return rows[chosen.to(rows.device)]
+
+    def share_of(self, by_class: Mapping[int, Drawn]) -> dict[int, Drawn]:
+        """Return what this process computes of what was drawn for all classes; nothing where there are fewer."""
+        return {label: drawn for label, drawn in by_class.items() if label % self.processes == self.rank}
 
     def frequencies(self, extractor: Network, device_draws: torch.Generator) -> Tensor | None:
         """Draw the frequencies (F, D) of one step, from psi where there is one; None for other discrepancies."""
@@ -137,91 +146,133 @@ class Distillation:
         kind, number = self.params.frequencies, self.params.num_frequencies
         return draw_frequencies(kind, number, extractor.feature_dimension, device_draws, self.psi)
 
-    def update(
+    def match(
         self,
-        plan: Mapping[int, Batch] | None,
+        batches: Mapping[int, Batch],
         calibrating: Mapping[int, augmentation.Draw],
         extractor: Network,
         trained: Network,
         device_draws: torch.Generator,
     ) -> tuple[float, float]:
-        """Let the images descend, and psi ascend on the matching loss alone: one step each; return the two losses.
+        """Let the images descend on matching and calibration, and psi ascend on matching alone: one step each.
 
         The two gradients are read off one graph but never added: the images' goes to the images' optimiser, psi's to
-        psi's (whose optimiser maximises). Classes are taken a group at a time, so that the memory of one group is all
-        that is held: gradients with respect to the frequencies add up, and go on to psi at the end. Losses and
-        gradients are summed over the processes.
+        psi's (whose optimiser maximises). The gradients of the groups with respect to the frequencies add up, and go on
+        to psi at the end.
 
         Args:
-            plan: what the classes to match see; None: none are matched.
-            calibrating: the augmentations of the classes to calibrate; empty: none are.
+            batches: what each class to match sees; none where there are more processes than classes.
+            calibrating: the augmentations of those of these classes that are calibrated in the same step.
             extractor: gives the features.
             trained: the network that calibrates.
             device_draws: of the frequencies.
+
+        Returns:
+            Matching loss and calibration, each summed over the classes of all processes.
         """
-        ascending = [] if plan is None or self.psi_optimiser is None or self.psi is None else [*self.psi.parameters()]
-        plan = plan or {}  # empty: of more processes than classes
-        drawn_FD = self.frequencies(extractor, device_draws) if plan else None
+        ascending = list(self.psi.parameters()) if self.psi is not None and self.psi_optimiser is not None else []
+        drawn_FD = self.frequencies(extractor, device_draws) if batches else None
         leaf_FD = None if drawn_FD is None else drawn_FD.detach().requires_grad_(bool(ascending))
-        losses = torch.zeros(3, device=self.device)
-        gradients = [torch.zeros_like(moving) for moving in (self.images, *ascending)]
-        for group in self.losses.groups(list(plan or calibrating), self.images.shape[1]):
-            stored = {label: self.images.detach()[label].requires_grad_() for label in group}
+
+        def losses_of(group: Sequence[int], stored: Mapping[int, Tensor]) -> tuple[Tensor, Tensor]:
+            matching = self.losses.matching({label: batches[label] for label in group}, stored, extractor, leaf_FD)
             here = {label: calibrating[label] for label in group if label in calibrating}
-            matching = self.losses.matching({c: plan[c] for c in group if c in plan}, stored, extractor, leaf_FD)
-            calibration = self.losses.calibration(here, stored, trained)
+            return matching, self.losses.calibration(here, stored, trained)
+
+        losses, of_images = self.descent(list(batches), losses_of)
+        of_psi = [torch.zeros_like(parameter) for parameter in ascending]
+        if ascending and drawn_FD is not None and leaf_FD is not None:
+            of_psi = list(torch.autograd.grad(drawn_FD, ascending, leaf_FD.grad))
+        self.move(losses, of_images, ascending, of_psi)
+        return losses[0].item(), losses[1].item()
+
+    def calibrate(self, calibrating: Mapping[int, augmentation.Draw], trained: Network) -> float:
+        """Let the images of some classes descend on the calibration alone, one step; return its sum.
+
+        Args:
+            calibrating: the augmentation of each of these classes.
+            trained: the network that calibrates.
+        """
+
+        def losses_of(group: Sequence[int], stored: Mapping[int, Tensor]) -> tuple[Tensor, Tensor]:
+            here = {label: calibrating[label] for label in group}
+            return torch.zeros((), device=self.device), self.losses.calibration(here, stored, trained)
+
+        losses, of_images = self.descent(list(calibrating), losses_of)
+        self.move(losses, of_images)
+        return losses[1].item()
+
+    def descent(self, labels: Sequence[int], losses_of: LossesOf) -> tuple[Tensor, Tensor]:
+        """Return matching loss, calibration and weighted sum (3,), and the gradient of that sum for the images.
+
+        Classes are taken a group at a time, so that the memory of one group is all that is held.
+
+        Args:
+            labels: the classes; the gradient of the others is zero.
+            losses_of: gives the two losses of a group of classes and their stored images, each (K, c, h, w).
+        """
+        losses, gradient = torch.zeros(3, device=self.device), torch.zeros_like(self.images)
+        for group in self.losses.groups(labels, self.images.shape[1]):
+            stored = {label: self.images.detach()[label].requires_grad_() for label in group}
+            matching, calibration = losses_of(group, stored)
             loss = matching + self.params.calibration * calibration
             loss.backward()
             for label, images in stored.items():
                 assert images.grad is not None
-                gradients[0][label] = images.grad
+                gradient[label] = images.grad
             losses += torch.stack([matching, calibration, loss]).detach()
-        if ascending and drawn_FD is not None and leaf_FD is not None:
-            gradients[1:] = torch.autograd.grad(drawn_FD, ascending, leaf_FD.grad)
-        add_over_processes(losses, *gradients)
+        return losses, gradient
+
+    def move(
+        self, losses: Tensor, of_images: Tensor, ascending: Sequence[nn.Parameter] = (), of_psi: Sequence[Tensor] = ()
+    ) -> None:
+        """Add losses and gradients up over the processes, in place, and step the images and the parameters of psi.
+
+        Raises:
+            DivergenceError: where a loss or a gradient is infinite or not a number; nothing has moved then.
+        """
+        add_over_processes(losses, of_images, *of_psi)
         if not losses.isfinite().all():
             raise DivergenceError(
                 f"distillation: the loss is {losses[-1].item()} in iteration {self.iteration + 1}; lower learning_rate "
                 f"({self.params.learning_rate}); the last checkpoint is kept"
             )
-        if not all(gradient.isfinite().all() for gradient in gradients):
+        if not all(gradient.isfinite().all() for gradient in (of_images, *of_psi)):
             raise DivergenceError(
                 f"distillation: a gradient is not finite in iteration {self.iteration + 1} (loss {losses[-1].item()}); "
                 "the last checkpoint is kept"
             )
-        self.images.grad = gradients[0]
+        self.images.grad = of_images
         self.optimiser.step()
-        for parameter, gradient in zip(ascending, gradients[1:], strict=True):
+        for parameter, gradient in zip(ascending, of_psi, strict=True):
             parameter.grad = gradient
-        if ascending and self.psi_optimiser:
+        if ascending and self.psi_optimiser is not None:
             self.psi_optimiser.step()
-        return losses[0].item(), losses[1].item()
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return everything that the next iteration depends on, as tensors and plain values."""
         tensors = {"images": self.images.detach()}
-        tensors |= checkpoint.optimiser_tensors(self.optimiser, "optimiser")
+        tensors |= optimiser_tensors(self.optimiser, "optimiser")
         if self.psi is not None:
             tensors |= {f"psi.{name}": value for name, value in self.psi.state_dict().items()}
         if self.psi_optimiser is not None:
-            tensors |= checkpoint.optimiser_tensors(self.psi_optimiser, "psi_optimiser")
+            tensors |= optimiser_tensors(self.psi_optimiser, "psi_optimiser")
         plateau = {name: getattr(self.plateau, name) for name in ("best", "num_bad_epochs", "last_epoch")}
         plateau["best"] = plateau["best"] if math.isfinite(plateau["best"]) else None
         rate = self.optimiser.param_groups[0]["lr"]
         return tensors, {"iteration": self.iteration, "learning_rate": rate, "plateau": plateau}
 
-    def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> list[tuple[int, dict[str, float]]]:
-        """Continue from what :meth:`state` returned; gives back the history that was saved with it."""
+    def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        """Continue from what :meth:`state` returned."""
         with torch.no_grad():
             self.images.copy_(tensors["images"])
-        checkpoint.restore_optimiser(self.optimiser, "optimiser", tensors)
+        restore_optimiser(self.optimiser, "optimiser", tensors)
         if self.psi is not None:
             self.psi.load_state_dict({n.removeprefix("psi."): v for n, v in tensors.items() if n.startswith("psi.")})
         if self.psi_optimiser is not None:
-            checkpoint.restore_optimiser(self.psi_optimiser, "psi_optimiser", tensors)
+            restore_optimiser(self.psi_optimiser, "psi_optimiser", tensors)
         plateau = values["plateau"]
         self.plateau.best = math.inf if plateau["best"] is None else plateau["best"]
         self.plateau.num_bad_epochs, self.plateau.last_epoch = plateau["num_bad_epochs"], plateau["last_epoch"]
         self.optimiser.param_groups[0]["lr"] = values["learning_rate"]
         self.iteration = values["iteration"]
-        return [(step, row) for step, row in values["history"]]

@@ -27,10 +27,10 @@ Features = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Batch:
-    """What one class sees in one iteration: its siamese augmentation, and the indices (B,) of its real images."""
+    """What one class sees in one iteration: its siamese augmentation, and its real images' rows (B,) in the split."""
 
     drawn: augmentation.Draw
-    real: Tensor
+    real_rows: Tensor
 
 
 class Losses:
@@ -60,22 +60,22 @@ class Losses:
 
     def matching(
         self,
-        plan: Mapping[int, Batch],
+        batches: Mapping[int, Batch],
         stored: Mapping[int, Tensor],
         extractor: Network,
         frequencies_FD: Tensor | None,
     ) -> Tensor:
-        """Return the scaled discrepancy, summed over the classes of ``plan``, of which there may be none.
+        """Return the scaled discrepancy, summed over the classes of ``batches``, of which there may be none.
 
         Differentiable for the images and the frequencies. Each class has one siamese augmentation for its real and
         synthetic images; no gradient passes the real side.
         """
-        if not plan:
+        if not batches:
             return torch.zeros((), device=self.device)
         features = self.features[extractor]
-        synthetic = self.synthetic_features({label: batch.drawn for label, batch in plan.items()}, stored, features)
+        synthetic = self.synthetic_features({label: batch.drawn for label, batch in batches.items()}, stored, features)
         losses = []
-        for label, batch in plan.items():
+        for label, batch in batches.items():
             real_1BD = self.real_features(batch, features)[None]
             losses.append(self.discrepancy(real_1BD, synthetic[label][None], frequencies_FD))
         return self.params.loss_scale * torch.cat(losses).sum()
@@ -84,8 +84,8 @@ class Losses:
     def real_features(self, batch: Batch, features: Features) -> Tensor:
         """Return the features to compare of a class's real images, (B, D), ``images_at_once`` at a time."""
         found = []
-        for piece in pieces(len(batch.real), self.at_once):
-            images = self.split.normalisation(self.split.pixels(batch.real[piece]))
+        for piece in pieces(len(batch.real_rows), self.at_once):
+            images = self.split.normalisation(self.split.pixels(batch.real_rows[piece]))
             found.append(features(augmentation.apply(images, batch.drawn)))
         return self.compared(torch.cat(found))
 
@@ -135,7 +135,7 @@ class Losses:
     ) -> Tensor:
         """Return the trained member's cross-entropy on the augmented synthetic images, summed over the classes.
 
-        In the released program, not in the paper (method.md section 5); ``calibration: 0`` switches it off.
+        In the released program, not in the paper (docs/method.md, section 5); ``calibration: 0`` switches it off.
         """
         if not drawn:
             return torch.zeros((), device=self.device)

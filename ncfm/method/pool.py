@@ -39,19 +39,19 @@ class Pool:
 
     Args:
         path: the file that :func:`pretrain` wrote.
-        where: the device.
+        device: where the networks shall be.
 
     Raises:
         DataError: where the file is missing, torn, or not a pool.
     """
 
-    def __init__(self, path: Path, where: torch.device) -> None:
-        tensors, facts = load_tensors(path, where)
+    def __init__(self, path: Path, device: torch.device) -> None:
+        tensors, facts = load_tensors(path, device)
         if not facts.get("pool"):
             raise DataError(f"{path}: is not an extractor pool; run `ncfm pretrain` again")
         self.facts = facts
         self.members = int(facts["pool"])
-        self._where = where
+        self._device = device
         # Two networks of one shape: the blended extractor, and the trained member that calibration asks.
         self.blended = self.fresh(generator("overwritten")).eval()
         self.trained = self.fresh(generator("overwritten")).eval()
@@ -65,7 +65,7 @@ class Pool:
     def fresh(self, weights: torch.Generator) -> Network:
         """Return a new network of the members' architecture, width and normalisation, with random weights."""
         shape = {name: self.facts[name] for name in ("channels", "resolution", "classes", "width", "norm")}
-        return build(self.facts["arch"], **shape, generator=weights).to(self._where)
+        return build(self.facts["arch"], **shape, generator=weights).to(self._device)
 
     def randomise(self, weights: torch.Generator) -> Network:
         """Give the blended extractor fresh random weights, as DM (Zhao and Bilen 2023, section 3.1) at each iteration.

@@ -16,7 +16,7 @@ from ncfm.datasets.split import Split
 from ncfm.method import augmentation
 from ncfm.models.base import Network
 from ncfm.models.registry import build
-from ncfm.run.compute import accelerated, state_of, stateless
+from ncfm.run.compute import Check, accelerated, state_of, stateless
 
 TEST_BATCH = 500
 Forward = Callable[[Tensor], Tensor]
@@ -41,9 +41,9 @@ def train(
     labels: Tensor,
     params: NetworkParams,
     names: tuple[object, ...],
-    after_epoch: Callable[[int, float], None],
+    after_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
     forward: Forward | None = None,
-    check: Callable[[], None] = lambda: None,
+    check: Check = lambda: None,
 ) -> None:
     """Train ``network`` in place.
 
@@ -86,14 +86,14 @@ def train(
         after_epoch(epoch + 1, float(total) / len(labels))
 
 
-def forwards(params: NetworkParams, where: torch.device, made: Callable[[], Network]) -> Callable[[Network], Forward]:
+def forwards(params: NetworkParams, device: torch.device, made: Callable[[], Network]) -> Callable[[Network], Forward]:
     """Return a function that gives a network's training forward pass in the params' precision, compiled or not.
 
     ``made`` gives a network like those to come. One compilation serves them all, from any thread.
     """
     if not params.compile:
-        return lambda network: accelerated(network, params, where)
-    compiled = accelerated(stateless(made().train()), params, where)
+        return lambda network: accelerated(network, params, device)
+    compiled = accelerated(stateless(made().train()), params, device)
     return lambda network: partial(compiled, state_of(network))
 
 

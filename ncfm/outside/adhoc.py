@@ -18,8 +18,7 @@ from ncfm.core.errors import DataError, ParamsError, one_of
 from ncfm.core.params import Count, DistillParams, EvaluateParams, PretrainParams, StageParams, parse
 from ncfm.core.store import read_json, sha256
 from ncfm.outside.folder import Listing, facts_of_folder, list_folder, load_folder, median_side
-from ncfm.run.record import Record
-from ncfm.run.recording import recorded
+from ncfm.run.record import Record, recorded
 from ncfm.stages import cells, table
 from ncfm.stages import prepare as datasets
 from ncfm.stages.cells import Cell

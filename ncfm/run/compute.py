@@ -24,10 +24,11 @@ from ncfm.core.params import ComputeParams, DistillParams
 # One image's widest activations times the images at once: about what a core's share of the cache holds, in numbers.
 CPU_ACTIVATIONS = 2**22
 GPU_ACTIVATIONS = 2**29
+Check = Callable[[], None]  # raises StoppedError where a worker shall stop
 Result = TypeVar("Result")
 
 
-def device() -> torch.device:
+def chosen_device() -> torch.device:
     """Return the device that stages run on: a GPU where there is one, else the CPU; NCFM_DEVICE overrides.
 
     Raises:
@@ -43,21 +44,43 @@ def device() -> torch.device:
     return torch.device(chosen)
 
 
-def set_up(bounded: bool = False) -> None:
-    """Prepare this process for a stage: as many threads as the engine gave it, and memory that is kept for reuse.
+def _positive(variable: str) -> int | None:
+    """Return an environment variable's whole number, or None where it is not set. Raises :class:`ParamsError`."""
+    text = os.environ.get(variable)
+    if not text:
+        return None
+    if not text.isdecimal() or not int(text):
+        raise ParamsError(f"{variable}: is {text!r} (allowed: a whole number from 1)")
+    return int(text)
 
-    Threads: NCFM_THREADS, else OMP_NUM_THREADS, else all cores. Memory: glibc gives every large tensor back to the
-    system at once and fetches the next one page by page, which costs a third of a training step on CPU
-    (docs/performance.md); told not to, it reuses the pages, for all threads out of one arena. Other C libraries are
-    left as they are.
+
+def usable_cores() -> int:
+    """Return how many cores this process computes on: NCFM_CORES, else all those that the system lets it use."""
+    if cores := _positive("NCFM_CORES"):
+        return cores
+    # Not on every system: macOS binds no process to cores.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def set_up(threads: int | None = None, bounded: bool = False) -> None:
+    """Prepare this process for a stage: the threads that each network computes with, and memory kept for reuse.
+
+    Sums over several threads round differently, so the threads per network are part of what decides a result's last
+    bits, and the number of cores is not: it decides how many networks :func:`side_by_side` trains at a time. By default
+    glibc gives every large tensor back to the system at once and fetches the next one page by page, which costs a third
+    of a training step on CPU (docs/performance.md); here it is set to reuse the pages, for all threads out of one
+    arena. Other C libraries are left as they are.
 
     Args:
+        threads: per network, where NCFM_THREADS does not say another number; None: torch's default.
         bounded: the process's memory shall be small (``recompute``): large tensors lie on huge pages, whose common
             alignment lets freed ones be reused, a third to a half less memory.
+
+    Raises:
+        ParamsError: where NCFM_THREADS is not a whole number from 1.
     """
-    threads = os.environ.get("NCFM_THREADS") or os.environ.get("OMP_NUM_THREADS")
-    if threads and threads.isdigit() and int(threads):
-        torch.set_num_threads(int(threads))
+    if threads := _positive("NCFM_THREADS") or threads:
+        torch.set_num_threads(threads)
     if bounded:
         os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch looks at its first tensor
     if sys.platform == "linux":
@@ -78,12 +101,12 @@ def shard() -> tuple[int, int]:
 
 
 @contextmanager
-def process_group(where: torch.device) -> Iterator[None]:
+def process_group(device: torch.device) -> Iterator[None]:
     """Join the processes that ``torchrun`` started, NCCL on GPUs and gloo on CPUs; nothing where there is one."""
     if shard()[1] == 1:
         yield
         return
-    distributed.init_process_group("nccl" if where.type == "cuda" else "gloo")
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield
     finally:
@@ -97,54 +120,56 @@ def add_over_processes(*tensors: Tensor) -> None:
             distributed.all_reduce(tensor)
 
 
-def precision_on(params: ComputeParams, where: torch.device) -> str:
-    """Return the precision that ``where`` computes in: the one asked for, or float32 where bfloat16 has no hardware.
+def precision_on(params: ComputeParams, device: torch.device) -> str:
+    """Return the precision that ``device`` computes in: the one asked for, or float32 where bfloat16 has no hardware.
 
     A line on standard error says so: emulated, it would be a hundred times slower, and float32 is the more exact.
     """
-    if params.precision == "bfloat16" and not _has_bfloat16(where):
-        _say(f"ncfm: this {where.type} has no bfloat16 arithmetic; computing in float32")
+    if params.precision == "bfloat16" and not has_bfloat16(device):
+        say_once(f"ncfm: this {device.type} has no bfloat16 arithmetic; computing in float32")
         return "float32"
     return params.precision
 
 
-def _has_bfloat16(where: torch.device) -> bool:
-    if where.type == "cuda":
+def has_bfloat16(device: torch.device) -> bool:
+    """Return whether the device computes in bfloat16 itself, rather than by emulation."""
+    if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 @cache
-def _say(text: str) -> None:
+def say_once(text: str) -> None:
+    """Print a line on standard error, unless this process has printed it before."""
     print(text, file=sys.stderr, flush=True)
 
 
-def accelerated(function: Callable[..., Tensor], params: ComputeParams, where: torch.device) -> Callable[..., Tensor]:
+def accelerated(function: Callable[..., Tensor], params: ComputeParams, device: torch.device) -> Callable[..., Tensor]:
     """Return ``function`` as the params say: under bfloat16 autocast, compiled, or as it is. Results are float32.
 
     Raises:
         ParamsError: where ``compile`` is asked for on a CPU without a C++ compiler.
     """
     if params.compile:
-        check_compiler(where)
+        check_compiler(device)
         # The full graph or an error: parts that run uncompiled would not be safe to call from several threads.
         # A second batch size makes the batch dimension dynamic, so that many sizes cost two compilations.
         function = torch.compile(function, fullgraph=True)
-    if precision_on(params, where) == "float32":
+    if precision_on(params, device) == "float32":
         return function
 
     def in_bfloat16(*arguments: Any) -> Tensor:
         # The cache of cast weights would be stale once the pool blends new weights in place.
-        with torch.autocast(where.type, torch.bfloat16, cache_enabled=False):
+        with torch.autocast(device.type, torch.bfloat16, cache_enabled=False):
             return function(*arguments).float()
 
     return in_bfloat16
 
 
-def check_compiler(where: torch.device) -> None:
+def check_compiler(device: torch.device) -> None:
     """Raise :class:`ParamsError` where torch.compile would find no compiler."""
     names = [os.environ.get("CXX") or "c++", "g++", "clang++"]
-    if where.type == "cpu" and not any(shutil.which(name) for name in names):
+    if device.type == "cpu" and not any(shutil.which(name) for name in names):
         raise ParamsError("compile: is true, but this machine has no C++ compiler (install g++, or set it to false)")
 
 
@@ -165,7 +190,7 @@ def state_of(network: torch.nn.Module) -> dict[str, Tensor]:
     return {**dict(network.named_parameters()), **dict(network.named_buffers())}
 
 
-def images_at_once(params: DistillParams, width: int, resolution: int, where: torch.device) -> int:
+def images_at_once(params: DistillParams, width: int, resolution: int, device: torch.device) -> int:
     """Return how many images go through a network at once: ``params.images_at_once``, or what suits the device.
 
     On a CPU few enough for their activations to stay in the cache, which is twice as fast as all at once
@@ -173,7 +198,7 @@ def images_at_once(params: DistillParams, width: int, resolution: int, where: to
     """
     if params.images_at_once:
         return params.images_at_once
-    limit = CPU_ACTIVATIONS if where.type == "cpu" else GPU_ACTIVATIONS
+    limit = CPU_ACTIVATIONS if device.type == "cpu" else GPU_ACTIVATIONS
     return max(1, limit // (width * resolution**2))
 
 
@@ -185,28 +210,28 @@ def pieces(count: int, at_once: int) -> list[slice]:
 
 
 class StoppedError(Exception):
-    """Raised in a worker of :func:`side_by_side` that was told to stop."""
+    """Raised in a worker of :func:`side_by_side` that shall stop, since another failed or the user interrupted."""
 
 
 def side_by_side(
     count: int,
     done: Collection[int],
-    work: Callable[[int, Callable[[], None]], Result],
+    work: Callable[[int, Check], Result],
     finished: Callable[[int, Result], None],
-    where: torch.device,
+    device: torch.device,
 ) -> None:
     """Call ``work(index, check)`` for every index below ``count`` that is not ``done``, and ``finished(index, result)``
     after each, in the calling thread.
 
-    On a CPU with several threads as many calls run at the same time, each on its share of the threads: one thread per
-    network is faster than all threads on each network in turn (docs/performance.md). Elsewhere they run one after the
-    other. The share depends on ``count`` alone, so that a resumed run rounds as an uninterrupted one. ``work`` must
-    draw from its own generators, and call ``check`` often: it raises :class:`StoppedError` where another call failed
-    or the caller was interrupted.
+    On a CPU as many calls run at the same time as :func:`usable_cores` has room for, each on as many threads as the
+    calling thread has (:func:`set_up`): one thread per network is faster than all threads on each network in turn
+    (docs/performance.md). Elsewhere they run one after the other. Results therefore depend on the threads per network,
+    and not on the cores. ``work`` must draw from its own generators, and call ``check`` often: it raises
+    :class:`StoppedError` where another call failed or the caller was interrupted.
     """
     waiting = [index for index in range(count) if index not in done]
     threads = torch.get_num_threads()
-    workers = min(threads, count) if where.type == "cpu" else 1
+    workers = min(usable_cores() // threads, len(waiting)) if device.type == "cpu" else 1
     if workers <= 1:
         for index in waiting:
             finished(index, work(index, lambda: None))
@@ -221,9 +246,8 @@ def side_by_side(
         check()
         return index, work(index, check)
 
-    share = threads // workers
     # Each thread has its own count (OpenMP), and a new one starts with the default.
-    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(share,))
+    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads,))
     try:
         running = {pool.submit(call, index) for index in waiting}
         while running:
@@ -234,4 +258,3 @@ def side_by_side(
     finally:
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
-        torch.set_num_threads(threads)  # the last call of any thread is what new threads start with

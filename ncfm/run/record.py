@@ -1,4 +1,4 @@
-"""A stage's own record: what ran, on which inputs, where, how long, with what result.
+"""A stage's record: what ran, on which inputs, where, how long, with what result.
 
 It lies beside the stage's main output as `<output>.record.json`. Later stages never read it, so times and host names in
 it cannot change any content hash; the report prints hardware and commit from it, and `ncfm track import` sends it to
@@ -19,15 +19,18 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from importlib import metadata
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from math import isfinite
 from operator import itemgetter
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ncfm.core.layout import record_file
-from ncfm.core.store import json_text, sha256, write_json, write_text
+from ncfm.core.store import check_writable, json_text, sha256, write_json, write_text
+
+if TYPE_CHECKING:
+    from ncfm.core.params import StageParams
 
 FORMAT = 1
 
@@ -85,6 +88,16 @@ class Record:
         identity = {key: self.content[key] for key in ("stage", "campaign", "names", "params", "inputs")}
         self.content["key"] = hashlib.sha256(json_text(identity).encode()).hexdigest()
 
+    @property
+    def stage(self) -> str:
+        """The stage's name."""
+        return str(self.content["stage"])
+
+    @property
+    def key(self) -> str:
+        """A hash of stage, campaign, names, params and inputs: runs of one key compute the same."""
+        return str(self.content["key"])
+
     def send_to(self, run: Run) -> None:
         """Pass everything from now on to ``run`` as well."""
         self._run = run
@@ -96,6 +109,15 @@ class Record:
         self.rows[place : place + known] = [{"step": step, **values}]
         if self._run is not None:
             self._run.log(step, values)
+
+    def log_all(self, history: Iterable[tuple[int, Mapping[str, float]]]) -> None:
+        """Add rows of history, each a step and its values, e.g. those that :meth:`history` gave a checkpoint."""
+        for step, values in history:
+            self.log(step, values)
+
+    def history(self) -> list[tuple[int, dict[str, float]]]:
+        """Return the history, each row a step and its values."""
+        return [(int(row["step"]), {key: v for key, v in row.items() if key != "step"}) for row in self.rows]
 
     def history_text(self) -> str:
         """Return the history as CSV, the step first."""
@@ -134,6 +156,45 @@ class Record:
             self._run.fail(status)
 
 
+@contextmanager
+def recorded(
+    params: StageParams,
+    output: Path,
+    names: Mapping[str, str | int],
+    inputs: list[str | Path],
+    threads: int | None = None,
+) -> Iterator[Record]:
+    """Set the process up for a stage, open its record, send it to MLflow where that is installed, and close it.
+
+    Args:
+        params: the stage's params.
+        output: its main output.
+        names: as of :class:`Record`.
+        inputs: the files that it reads.
+        threads: as of :func:`~ncfm.run.compute.set_up`.
+
+    Raises:
+        StorageError: where the output cannot be written.
+        DataError: where an input is missing.
+    """
+    from ncfm.run import tracking
+    from ncfm.run.compute import set_up, shard
+
+    check_writable(output)
+    set_up(threads, bounded=getattr(params, "recompute", False))
+    record = Record(params.stage, output, params.model_dump(mode="json"), names, inputs)
+    if shard()[0] == 0:  # of several processes one is the run
+        record.send_to(tracking.start(record.content))
+    try:
+        yield record
+    except (KeyboardInterrupt, SystemExit):
+        record.fail("KILLED")
+        raise
+    except BaseException:
+        record.fail("FAILED")
+        raise
+
+
 def _short(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:.6g}"
 
@@ -145,7 +206,7 @@ def campaign_of(path: str | Path) -> str:
 
 
 def hardware() -> dict[str, Any]:
-    """Return the processor, cores, threads, memory (GiB) and GPU of this machine."""
+    """Return the processor, cores, memory (GiB) and GPU of this machine, and the threads that each network has."""
     import torch
 
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
@@ -187,6 +248,8 @@ def _processor() -> str:
 
 def versions() -> dict[str, str]:
     """Return the versions of Python, torch, torchvision and ncfm."""
+    from importlib import metadata  # a slow import, which every command would pay for
+
     import torch
 
     found = {"python": platform.python_version(), "torch": str(torch.__version__)}

@@ -6,27 +6,27 @@ else being kept, and tested on the test images of those classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ncfm.core import checkpoint
 from ncfm.core.errors import ParamsError
 from ncfm.core.params import ContinualParams
 from ncfm.core.progress import Progress
 from ncfm.core.seeding import generator
-from ncfm.core.store import write_json
 from ncfm.datasets.split import Split
 from ncfm.method.distilled import DistilledSet, load_with_test
 from ncfm.method.training import accuracy, new_network, train
-from ncfm.run.compute import accelerated, device, side_by_side
+from ncfm.run.compute import Check, accelerated, chosen_device
 from ncfm.run.record import Record
+from ncfm.stages.repeats import Rows, Tensors, train_networks, write_tests
 
-FORMAT = 1
+Learned = dict[str, Any]  # one repeat as it stands in the JSON file
 
 
 def continual(
@@ -49,43 +49,22 @@ def continual(
         DataError: where the set and the data set do not belong together.
         ParamsError: where the classes do not divide into the steps.
     """
-    where = device()
-    test, images = load_with_test(distilled, data, where)
+    device = chosen_device()
+    test, images = load_with_test(distilled, data, device)
     if test.classes % params.steps:
         raise ParamsError(f"steps: is {params.steps}, but must divide the {test.classes} classes of {test.dataset}")
-    resume, key = out.with_name(f"{out.stem}.checkpoint.safetensors"), record.content["key"]
-    _, values = checkpoint.load(resume, key) or ({}, {"networks": []})
-    done: dict[int, dict[str, Any]] = {network["network"]: network for network in values["networks"]}
+    networks, _ = train_networks(
+        params.networks, params.steps, partial(_learn, params, test, images), _rows, out, record, device, unit="step"
+    )
+    classes = [test.classes * step // params.steps for step in range(1, params.steps + 1)]
+    final = sum(network["accuracies"][-1] for network in networks) / len(networks)
+    write_tests(out, names, params, {"classes": classes, "networks": networks}, {"final": final}, record)
 
-    def log(network: dict[str, Any]) -> None:
-        for step, tested in enumerate(network["accuracies"], start=1):
-            record.log(network["network"] * params.steps + step, {"network": network["network"], "accuracy": tested})
 
-    for network in done.values():
-        log(network)
-    total = params.networks * params.steps
-    with Progress(total, "continual", start=len(done) * params.steps, unit="step") as progress:
-
-        def learn(repeat: int, check: Callable[[], None]) -> dict[str, Any]:
-            return _learn(params, test, images, repeat, check, progress)
-
-        def finished(repeat: int, network: dict[str, Any]) -> None:
-            done[repeat] = network
-            checkpoint.save(resume, key, {}, {"networks": list(done.values())})
-            log(network)
-
-        side_by_side(params.networks, frozenset(done), learn, finished, where)
-    networks = [done[repeat] for repeat in range(params.networks)]
-    content = {
-        "format": FORMAT,
-        "names": dict(names),
-        "classes": [test.classes * step // params.steps for step in range(1, params.steps + 1)],
-        "params": params.model_dump(mode="json"),
-        "networks": networks,
-    }
-    write_json(out, content)
-    record.finish([out], {"final": sum(network["accuracies"][-1] for network in networks) / len(networks)})
-    resume.unlink(missing_ok=True)
+def _rows(repeat: int, network: Learned) -> Rows:
+    steps = len(network["accuracies"])
+    for step, tested in enumerate(network["accuracies"], start=1):
+        yield repeat * steps + step, {"network": repeat, "accuracy": tested}
 
 
 def class_order(dataset: str, seed: int, repeat: int, classes: int) -> Tensor:
@@ -98,9 +77,9 @@ def _learn(
     test: Split,
     images: DistilledSet,
     repeat: int,
-    check: Callable[[], None],
+    check: Check,
     progress: Progress,
-) -> dict[str, Any]:
+) -> tuple[Learned, Tensors]:
     """Learn all steps of one repeat: its order of the classes and the accuracy (percent) after each step."""
     order = class_order(images.dataset, int(images.names["seed"]), repeat, test.classes)
     accuracies = []
@@ -108,7 +87,7 @@ def _learn(
         seen = order[: test.classes * step // params.steps].to(test.labels.device)
         accuracies.append(_after_step(params, only(test, seen), images, seen, (repeat, step), check))
         progress.step(network=repeat, accuracy=accuracies[-1])
-    return {"network": repeat, "order": order.tolist(), "accuracies": accuracies}
+    return {"network": repeat, "order": order.tolist(), "accuracies": accuracies}, {}
 
 
 def only(split: Split, seen: Tensor) -> Split:
@@ -141,7 +120,7 @@ def _after_step(
     images: DistilledSet,
     seen: Tensor,
     names: tuple[int, int],
-    check: Callable[[], None],
+    check: Check,
 ) -> float:
     """Train a fresh network on the classes ``seen``; return its accuracy on ``test``, their images, in percent."""
     all_names = (*images.names.values(), "continual", params.arch, params.steps, *names)
@@ -153,8 +132,5 @@ def _after_step(
     def normalised(index: Tensor) -> Tensor:
         return images.images[rows[index]]
 
-    def after_epoch(epoch: int, loss: float) -> None:
-        pass
-
-    train(network, normalised, targets(images, rows, seen), params, all_names, after_epoch, forward, check)
+    train(network, normalised, targets(images, rows, seen), params, all_names, forward=forward, check=check)
     return accuracy(network, test)

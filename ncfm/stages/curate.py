@@ -1,7 +1,8 @@
-"""Curation: fine-tune the images of a finished set and label its training images by the pool (method.md section 6).
+"""Curation: fine-tune the images of a finished set and label its training images by the pool (docs/method.md,
+section 6).
 
-The paper names both without saying how. Labels: `soft` is the sound way, `released` the authors' program's as a variant
-of its own. Fine-tuning is ours: the stored images descend the cross-entropy of trained pool networks.
+The paper names both without saying how. Labels: `soft` is the sound way, `released` is what the authors' program does,
+a variant by itself. Fine-tuning is this project's: the stored images descend the cross-entropy of trained networks.
 """
 
 from __future__ import annotations
@@ -14,20 +15,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
-from ncfm.core import checkpoint
+from ncfm.core.checkpoint import optimiser_tensors, restore_optimiser
 from ncfm.core.errors import DivergenceError
 from ncfm.core.params import CurateParams, DistillParams
 from ncfm.core.pictures import write_grid
-from ncfm.core.progress import Progress
 from ncfm.core.seeding import generator
 from ncfm.datasets.split import load_split
 from ncfm.method import augmentation
 from ncfm.method.distilled import DistilledSet, check_fits, load, save_set
 from ncfm.method.multiformation import decode
 from ncfm.method.pool import Pool, check_pool
-from ncfm.method.training import Forward
-from ncfm.run.compute import accelerated, device, images_at_once, pieces
+from ncfm.run.compute import accelerated, chosen_device, images_at_once, pieces
 from ncfm.run.record import Record
+from ncfm.stages.repeats import checkpoint_in, iterate
 
 TRAINED = 0.0  # the share of the initial weights in a trained network
 
@@ -58,13 +58,16 @@ def curate(
         DataError: data set, extractors and set do not belong together.
         DivergenceError: a loss that is infinite or not a number.
     """
-    where = device()
-    split, pool, start = load_split(data, "train"), Pool(extractors, where), load(source, where)
+    device = chosen_device()
+    split, pool, start = load_split(data, "train"), Pool(extractors, device), load(source, device)
     check_pool(pool, extractors, split, data)
     check_fits(start, source, split, data)
-    images = fine_tuned(params, start, pool, (split.dataset, names["ipc"], "curate", names["seed"]), out, record)
-    pixels = start.normalisation(decode(images, start.factor))
-    logits = teachers_logits(params, pixels, pool)
+    images, checkpoint = start.stored, checkpoint_in(out, record)
+    if params.finetune:
+        run = FineTuning(params, start, pool, (split.dataset, names["ipc"], "curate", names["seed"]))
+        iterate(run, params.finetune, params.checkpoint_every, checkpoint, record, device)
+        images = run.images.detach()
+    logits = teachers_logits(params, start.normalisation(decode(images, start.factor)), pool)
     wrong = float((logits.softmax(2).mean(0).argmax(1) != start.labels).float().mean())
     labels = {
         "hard": lambda: None,
@@ -76,7 +79,7 @@ def curate(
     save_set(stored, images.unflatten(0, (split.classes, -1)).cpu(), split, start.factor, names, labels)
     loss = {"loss": record.rows[-1]["loss"]} if record.rows else {}
     record.finish([stored, grid], {**loss, "misclassified_share": wrong})
-    (out / "checkpoint.safetensors").unlink(missing_ok=True)
+    checkpoint.remove()
 
 
 def soft_labels(logits_TNC: Tensor, labels: Tensor) -> Tensor:
@@ -88,7 +91,7 @@ def soft_labels(logits_TNC: Tensor, labels: Tensor) -> Tensor:
 
 
 def released_labels(logits_NC: Tensor, labels: Tensor) -> Tensor:
-    """Return (N, C) class probabilities as the released program has them (facts/protocol.md section 5).
+    """Return (N, C) class probabilities as the released program has them (docs/method.md, section 7).
 
     It replaces the logits of misclassified images by a 0/1 vector and takes the softmax of all: of ten classes, the
     true one of a misclassified image is left with a share of e / (e + 9) = 0.232.
@@ -117,66 +120,69 @@ def _at_once(pool: Pool, images: Tensor) -> int:
     return images_at_once(DistillParams.model_validate({}), pool.facts["width"], images.shape[-1], images.device)
 
 
-def fine_tuned(
-    params: CurateParams, start: DistilledSet, pool: Pool, names: Sequence[object], out: Path, record: Record
-) -> Tensor:
-    """Return the stored images (N, c, h, w) after ``params.finetune`` steps of descent; zero steps leave them alone.
+class FineTuning:
+    """Fine-tuning in progress.
 
     One step: a trained network of the pool is drawn; the mean cross-entropy of all decoded images, each with its own
     augmentation, is what Adam lowers; pixels stay in [0, 1].
+
+    Args:
+        params: the steps' augmentation and learning rate.
+        start: the set to start from.
+        pool: the networks.
+        names: names that every random draw derives from.
+
+    Attributes:
+        images: the stored images (N, c, h, w), the leaf that the optimiser moves.
+        iteration: number of finished steps.
     """
-    if not params.finetune:
-        return start.stored
-    images = nn.Parameter(start.stored.clone())
-    at_once = max(1, _at_once(pool, images) // start.factor**2)
-    optimiser = torch.optim.Adam([images], params.learning_rate)
-    resume, key, done = out / "checkpoint.safetensors", record.content["key"], 0
-    if saved := checkpoint.load(resume, key, images.device):
-        tensors, values = saved
+
+    def __init__(self, params: CurateParams, start: DistilledSet, pool: Pool, names: Sequence[object]) -> None:
+        self.params, self.start, self.pool, self.names = params, start, pool, names
+        self.iteration = 0
+        self.images = nn.Parameter(start.stored.clone())
+        self.optimiser = torch.optim.Adam([self.images], params.learning_rate)
+        self.at_once = max(1, _at_once(pool, self.images) // start.factor**2)
+        self.forward = accelerated(pool.blended, params, self.images.device)
+
+    def step(self) -> dict[str, float]:
+        """Move the images once and return the row of history."""
+        draws = generator(*self.names, self.iteration + 1)
+        self.pool.blend(int(torch.randint(self.pool.members, (), generator=draws)), TRAINED)
+        loss = self.backward(draws)
+        self.optimiser.step()
         with torch.no_grad():
-            images.copy_(tensors["images"])
-        checkpoint.restore_optimiser(optimiser, "optimiser", tensors)
-        done = values["iteration"]
-        for step, row in values["history"]:
-            record.log(step, row)
-    forward = accelerated(pool.blended, params, images.device)
-    with Progress(params.finetune, "curate", start=done) as progress:
-        for iteration in range(done + 1, params.finetune + 1):
-            draws = generator(*names, iteration)
-            pool.blend(int(torch.randint(pool.members, (), generator=draws)), TRAINED)
-            loss = _backward(params, images, start, forward, at_once, draws)
-            optimiser.step()
-            with torch.no_grad():
-                images.clamp_(0, 1)
-            record.log(iteration, {"loss": loss})
-            progress.step(loss=loss)
-            if iteration % params.checkpoint_every == 0 and iteration < params.finetune:
-                tensors = {"images": images.detach(), **checkpoint.optimiser_tensors(optimiser, "optimiser")}
-                history = [(int(row["step"]), {"loss": row["loss"]}) for row in record.rows]
-                checkpoint.save(resume, key, tensors, {"iteration": iteration, "history": history})
-    return images.detach()
+            self.images.clamp_(0, 1)
+        self.iteration += 1
+        return {"loss": loss}
 
+    def backward(self, draws: torch.Generator) -> float:
+        """Set the images' gradient of the mean cross-entropy, some images at a time; return that mean."""
+        images, start = self.images, self.start
+        images.grad = None
+        drawn = augmentation.draw(self.params.augmentation, len(start), images.shape[-1], draws)
+        total, tiles = 0.0, start.factor**2
+        for piece in pieces(len(images), self.at_once):
+            decoded = start.normalisation(decode(images[piece], start.factor))
+            rows = torch.arange(len(images))[piece]
+            rows = torch.cat([rows + tile * len(images) for tile in range(tiles)])  # decoding goes tile by tile
+            logits = self.forward(augmentation.apply(decoded, drawn.for_images(rows)))
+            loss = cross_entropy(logits, start.labels[rows.to(images.device)], reduction="sum") / len(start)
+            if not loss.isfinite():
+                rate = self.params.learning_rate
+                raise DivergenceError(f"curation: the loss is {loss.item()}; lower learning_rate ({rate})")
+            loss.backward()
+            total += float(loss.detach())
+        return total
 
-def _backward(
-    params: CurateParams,
-    images: nn.Parameter,
-    start: DistilledSet,
-    forward: Forward,
-    at_once: int,
-    draws: torch.Generator,
-) -> float:
-    """Set the images' gradient of the mean cross-entropy, some images at a time; return that mean."""
-    images.grad = None
-    drawn = augmentation.draw(params.augmentation, len(start), images.shape[-1], draws)
-    total, tiles = 0.0, start.factor**2
-    for piece in pieces(len(images), at_once):
-        decoded = start.normalisation(decode(images[piece], start.factor))
-        rows = torch.arange(len(images))[piece]
-        rows = torch.cat([rows + tile * len(images) for tile in range(tiles)])  # decoding goes tile by tile
-        logits = forward(augmentation.apply(decoded, drawn.for_images(rows)))
-        loss = cross_entropy(logits, start.labels[rows.to(images.device)], reduction="sum") / len(start)
-        if not loss.isfinite():
-            raise DivergenceError(f"curation: the loss is {loss.item()}; lower learning_rate ({params.learning_rate})")
-        loss.backward()
-        total += float(loss.detach())
-    return total
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return everything that the next step depends on, as tensors and plain values."""
+        tensors = {"images": self.images.detach(), **optimiser_tensors(self.optimiser, "optimiser")}
+        return tensors, {"iteration": self.iteration}
+
+    def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        """Continue from what :meth:`state` returned."""
+        with torch.no_grad():
+            self.images.copy_(tensors["images"])
+        restore_optimiser(self.optimiser, "optimiser", tensors)
+        self.iteration = values["iteration"]

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ncfm.core import checkpoint
 from ncfm.core.params import DistillParams
 from ncfm.core.pictures import write_grid
-from ncfm.core.progress import Progress
 from ncfm.datasets.split import load_split
 from ncfm.method.distillation import Distillation
 from ncfm.method.distilled import save_set
 from ncfm.method.pool import load_pool
-from ncfm.run.compute import device, process_group
+from ncfm.run.compute import chosen_device, process_group
 from ncfm.run.record import Record
+from ncfm.stages.repeats import checkpoint_in, iterate
 
 
 def distill(
@@ -32,29 +30,12 @@ def distill(
         DataError: data set, extractors or the set to load do not belong together.
         DivergenceError: a loss that is infinite or not a number.
     """
-    where = device()
-    split = load_split(data, "train", where)
-    pool = load_pool(extractors, data, split)
-    run = Distillation(params, split, pool, int(names["ipc"]), int(names["seed"]))
-    resume, key = out / "checkpoint.safetensors", record.content["key"]
-    if saved := checkpoint.load(resume, key, where):
-        for step, row in run.restore(*saved):
-            record.log(step, row)
-    leads = run.rank == 0  # one process shows the progress and writes
-    with (
-        process_group(where),
-        Progress(
-            params.iterations, "distill", start=run.iteration, stream=None if leads else io.StringIO()
-        ) as progress,
-    ):
-        while run.iteration < params.iterations:
-            row = run.step()
-            record.log(run.iteration, row)
-            progress.step(loss=row["loss"])
-            if leads and run.iteration % params.checkpoint_every == 0 and run.iteration < params.iterations:
-                tensors, values = run.state()
-                history = [(int(row["step"]), {k: v for k, v in row.items() if k != "step"}) for row in record.rows]
-                checkpoint.save(resume, key, tensors, {**values, "history": history})
+    device = chosen_device()
+    split = load_split(data, "train", device)
+    run = Distillation(params, split, load_pool(extractors, data, split), int(names["ipc"]), int(names["seed"]))
+    checkpoint, leads = checkpoint_in(out, record), run.rank == 0
+    with process_group(device):
+        iterate(run, params.iterations, params.checkpoint_every, checkpoint, record, device, leads)
     if not leads:
         return
     stored, history_file, grid = out / "distilled.safetensors", out / "history.csv", out / "grid.png"
@@ -62,5 +43,5 @@ def distill(
     record.save_history(history_file)
     write_grid(images.flatten(0, 1), split.classes, grid)
     save_set(stored, images, split, params.factor, names)
-    record.finish([stored, history_file, grid], {k: v for k, v in record.rows[-1].items() if k != "step"})
-    resume.unlink(missing_ok=True)
+    record.finish([stored, history_file, grid], record.history()[-1][1])
+    checkpoint.remove()

@@ -7,25 +7,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ncfm.core import checkpoint
 from ncfm.core.params import EvaluateParams
 from ncfm.core.progress import Progress
 from ncfm.core.seeding import generator
-from ncfm.core.store import write_json
 from ncfm.datasets.split import Split
 from ncfm.method.distilled import DistilledSet, load_with_test
 from ncfm.method.training import Forward, accuracy, forwards, new_network, train
 from ncfm.models.base import Network
-from ncfm.run.compute import device, side_by_side
+from ncfm.run.compute import Check, chosen_device
 from ncfm.run.record import Record
+from ncfm.stages.repeats import Rows, Tensors, train_networks, write_tests
 
-FORMAT = 1
+Tested = dict[str, Any]  # one network as it stands in the JSON file
 
 
 def evaluate(
@@ -46,58 +46,36 @@ def evaluate(
     Raises:
         DataError: where the set and the data set do not belong together.
     """
-    where = device()
-    test, images = load_with_test(distilled, data, where)
-    resume, key = out.with_name(f"{out.stem}.checkpoint.safetensors"), record.content["key"]
-    _, values = checkpoint.load(resume, key) or ({}, {"networks": []})
-    done: dict[int, dict[str, Any]] = {network["network"]: network for network in values["networks"]}
-    for network in done.values():
-        _log(record, params, network)
-    forward_of = forwards(params, where, lambda: new_network(params.arch, params, test, generator("overwritten")))
-    start = len(done) * params.epochs
-    with Progress(params.networks * params.epochs, "evaluate", start=start, unit="epoch") as progress:
-
-        def train_one(repeat: int, check: Callable[[], None]) -> dict[str, Any]:
-            return _train_one(params, test, images, repeat, forward_of, check, progress)
-
-        def finished(repeat: int, network: dict[str, Any]) -> None:
-            done[repeat] = network
-            checkpoint.save(resume, key, {}, {"networks": list(done.values())})
-            _log(record, params, network)
-
-        side_by_side(params.networks, frozenset(done), train_one, finished, where)
-    networks = [done[repeat] for repeat in range(params.networks)]
-    last = [network["last"] for network in networks]
-    best = [network["best"] for network in networks]
+    device = chosen_device()
+    test, images = load_with_test(distilled, data, device)
+    forward_of = forwards(params, device, lambda: new_network(params.arch, params, test, generator("overwritten")))
+    train_one = partial(_train_one, params, test, images, forward_of)
+    rows_of = partial(_rows, params.epochs)
+    networks, _ = train_networks(params.networks, params.epochs, train_one, rows_of, out, record, device)
+    last, best = ([network[which] for network in networks] for which in ("last", "best"))
     content = {
-        "format": FORMAT,
-        "names": dict(names),
         "training_images": len(images),
-        "params": params.model_dump(mode="json"),
         "networks": networks,
         "last": summary(last),
         "best": summary(best),
     }
-    write_json(out, content)
-    record.finish([out], {"last": sum(last) / len(last), "best": sum(best) / len(best)})
-    resume.unlink(missing_ok=True)
+    write_tests(out, names, params, content, {"last": sum(last) / len(last), "best": sum(best) / len(best)}, record)
 
 
-def _log(record: Record, params: EvaluateParams, network: dict[str, Any]) -> None:
+def _rows(epochs: int, repeat: int, network: Tested) -> Rows:
     for epoch, tested, loss in network["curve"]:
-        values = {"network": network["network"], "epoch": epoch, "test_accuracy": tested, "loss": loss}
-        record.log(network["network"] * params.epochs + epoch, values)
+        yield repeat * epochs + epoch, {"network": repeat, "epoch": epoch, "test_accuracy": tested, "loss": loss}
 
 
 def _train_one(
     params: EvaluateParams,
     test: Split,
     images: DistilledSet,
-    repeat: int,
     forward_of: Callable[[Network], Forward],
-    check: Callable[[], None],
+    repeat: int,
+    check: Check,
     progress: Progress,
-) -> dict[str, Any]:
+) -> tuple[Tested, Tensors]:
     """Train and test one fresh network: its last and best accuracy and its curve."""
     names = (*images.names.values(), "evaluate", params.arch, repeat)
     network = new_network(params.arch, params, test, generator(*names, "weights"))
@@ -114,7 +92,7 @@ def _train_one(
 
     train(network, normalised, images.targets, params, names, after_epoch, forward_of(network), check)
     best = max(curve, key=lambda look: look[1])
-    return {"network": repeat, "last": curve[-1][1], "best": best[1], "best_epoch": best[0], "curve": curve}
+    return {"network": repeat, "last": curve[-1][1], "best": best[1], "best_epoch": best[0], "curve": curve}, {}
 
 
 def look_epochs(epochs: int, looks: int) -> set[int]:

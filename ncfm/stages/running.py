@@ -10,6 +10,7 @@ from typing import Any
 from ncfm.core.layout import RELEASED
 from ncfm.core.params import StageParams, read_stage_params
 from ncfm.core.store import read_metadata
+from ncfm.stages.cells import SetCell
 from ncfm.stages.table import Stage
 
 THREADS = 1  # of each network that a stage computes, in whichever engine; NCFM_THREADS says otherwise
@@ -34,8 +35,10 @@ def run(stage: Stage, params_file: Path, values: Mapping[str, Any]) -> None:
     read = [path for template in stage.reads if (path := place(stage, template, values)) is not None]
     main = place(stage, stage.writes[0], values)
     assert main is not None
-    with recorded(params, main, names_of(params, values), [*read, *params.files], THREADS) as record:
-        function(params, *inputs, values["out"], record)
+    names = names_of(params, values)
+    names_too = [names] if issubclass(stage.cell, SetCell) else []  # what makes or tests a set writes its names into it
+    with recorded(params, main, names, [*read, *params.files], THREADS) as record:
+        function(params, *inputs, *names_too, values["out"], record)
 
 
 def load(name: str) -> Any:

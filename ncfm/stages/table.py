@@ -68,7 +68,7 @@ class Stage:
         help: what it does, one line.
         arguments: of its command, besides ``--params``.
         reads, writes: templates of its files; params and record are added, the first written is the main output.
-        function: ``module:name``, called as ``function(params, *inputs, out, record)``.
+        function: ``module:name``, called as ``function(params, *inputs, [names,] out, record)``.
         networks: the params field that counts the networks it trains side by side, each of which may have a core.
         gpu: whether it computes on a GPU where there is one.
         command: the sub-command, where it is not the stage's name.

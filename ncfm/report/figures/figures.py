@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ncfm.core.errors import DataError
 from ncfm.core.layout import RELEASED
-from ncfm.core.pictures import tile
+from ncfm.core.pictures import picture_of
 from ncfm.core.store import load_tensors, replacing, write_with
 from ncfm.report.collect import Collected, Row, StoredSet
 
@@ -73,7 +73,7 @@ def _panel(title: str, ipc: int, group: Sequence[StoredSet], labels: Mapping[str
         columns = min(classes, columns)
         images = torch.cat([tensors["images"][tensors["labels"] == label][:ROWS] for label in range(columns)])
         method = str(stored.cell.method)
-        blocks.append((labels.get(method, method), tile(images, columns)))
+        blocks.append((labels.get(method, method), picture_of(images, columns)))
     names = [str(name) for name in metadata["label_names"][:columns]]
     shown = f" (first {ROWS} of {ipc} images per class)" if ipc > ROWS else ""
     shown += f" (first {columns} of {classes} classes)" if columns < classes else ""

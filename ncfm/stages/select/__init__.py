@@ -16,7 +16,7 @@ from ncfm.datasets.split import Split, load_split
 from ncfm.method.distilled import save_set
 from ncfm.method.multiformation import tile
 from ncfm.method.pool import load_pool
-from ncfm.run.compute import device
+from ncfm.run.compute import chosen_device
 from ncfm.run.record import Record
 from ncfm.stages.select.all import choose as choose_all
 from ncfm.stages.select.forgetting import choose as choose_forgetting
@@ -53,7 +53,7 @@ def select(
         DataError: where the extractors are another data set's.
     """
     check_extractors(params, extractors)
-    split = load_split(data, "train", device() if extractors else "cpu")
+    split = load_split(data, "train", chosen_device() if extractors else "cpu")
     wanted = int(names["ipc"]) * params.factor**2
     check_enough(params, split, int(names["ipc"]), wanted)
     draws = generator(split.dataset, names["ipc"], "select", names["seed"])
