@@ -179,7 +179,7 @@ def other_test_classes() -> None:
             "--method: unknown method 'papr'; did you mean 'paper'? (allowed: paper, released",
         ),
         (None, ["--resolution", "0"], "--resolution: unknown resolution 0 (allowed: 32, 64, 128)"),
-        (None, ["--ipc", "0"], "ncfm distill: ipc: is 0, but should be greater than or equal to 1"),
+        (None, ["--ipc", "0"], "Invalid value for '--ipc': 0 is not in the range x>=1"),
         (None, ["--iterations", "0"], "ncfm distill: iterations: is 0, but should be"),
         (None, ["--extractors", "x"], "--extractors: is read only with --params"),
         (None, ["--params", "x"], "--extractors: is missing, but is needed with --params"),

@@ -83,7 +83,7 @@ def test_every_method_of_the_base_gives_a_set(data, pool, tmp_path):
     (tmp_path / "all.yaml").write_text(yaml.safe_dump({**small, "distill": tiny, "select": {"epochs": 3}}))
     resolved = campaign.load("all", tmp_path)
     seen = set()
-    for cell in resolved.of(*campaign.MAKERS):
+    for cell in resolved.cells_of(*campaign.MAKERS):
         params, out = resolved.params[cell], tmp_path / cell.method
         ipc = helpers.PER_CLASS if cell.method == "whole" else 1
         names = {"dataset": "made", "ipc": ipc, "method": cell.method, "seed": 0}

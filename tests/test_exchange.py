@@ -172,7 +172,7 @@ def changed(value: float) -> list[torch.Tensor]:
         (GOOD, {"dataset": "digit"}, "--dataset: unknown dataset 'digit'; did you mean 'digits'?"),
         (GOOD, {"factor": "3"}, "--factor: is 3, but must divide the resolution 16"),
         (GOOD, {"factor": "0"}, "factor: is 0, but should be greater than or equal to 1"),
-        (GOOD, {"ipc": "0"}, "--ipc: is 0, but must be at least 1"),
+        (GOOD, {"ipc": "0"}, "Invalid value for '--ipc': 0 is not in the range x>=1"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -96,17 +96,18 @@ def test_check_writable_makes_the_folder_and_leaves_it_empty(tmp_path):
     assert only(tmp_path / "new")
 
 
-def test_json_is_written_only_where_it_differs(tmp_path):
+def test_a_text_is_told_from_another_one(tmp_path):
     target = tmp_path / "values.json"
-    assert store.write_json_if_changed(target, {"b": 1, "a": [1.5, None]})
+    assert not store.is_text(target, "")
+    store.write_json(target, {"b": 1, "a": [1.5, None]})
+    assert store.is_text(target, store.json_text({"a": [1.5, None], "b": 1}))
+    assert not store.is_text(target, store.json_text({"b": 2}))
     assert target.read_text() == '{\n  "a": [\n    1.5,\n    null\n  ],\n  "b": 1\n}\n'
-    stamp = target.stat().st_mtime_ns
-    assert not store.write_json_if_changed(target, {"a": [1.5, None], "b": 1})
-    assert target.stat().st_mtime_ns == stamp
-    assert store.write_json_if_changed(target, {"b": 2}) and store.read_json(target) == {"b": 2}
     with pytest.raises(ValueError, match="not JSON compliant"):
         store.write_json(target, {"a": float("nan")})
-    assert store.read_json(target) == {"b": 2} and only(tmp_path, target.name)
+    assert store.read_json(target) == {"a": [1.5, None], "b": 1} and only(tmp_path, target.name)
+    target.write_bytes(b"\xff")
+    assert not store.is_text(target, "\xff")
 
 
 def test_tensors_and_metadata_come_back(tmp_path):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 from ncfm.core.errors import NcfmError
 from ncfm.core.store import read_json, write_json, write_text
@@ -39,7 +40,8 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("template"))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        tracking._Store()
+        tracking.FOLDER.mkdir(parents=True)
+        MlflowClient(tracking.store_uri()).search_experiments()
         return tracking.FOLDER.resolve() / "mlflow.db"
 
 
@@ -73,7 +75,7 @@ def finish(record: Record) -> None:
 
 
 def client() -> Any:
-    return tracking._import_client()(tracking.store_uri())
+    return MlflowClient(tracking.store_uri())
 
 
 def all_runs() -> list[Any]:
@@ -163,17 +165,16 @@ CHILD = """
 import os, signal, sys
 from pathlib import Path
 from ncfm.run import tracking
-from ncfm import cli
 from ncfm.core.params import PrepareParams
+from ncfm.run.record import recorded
 
-tracking.PATIENCE = 0.0
-signal.signal(signal.SIGTERM, cli._terminated)
+tracking.PATIENCE = tracking.INTERVAL = 0.0
+signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 names = {"dataset": "digits"}
 out = Path("results/toy/card.json")
-with cli._recorded(PrepareParams(dataset="digits"), out, names, []) as record:
+with recorded(PrepareParams(dataset="digits"), out, names, []) as record:
     for step in range(int(sys.argv[2])):
         record.log(step, {"loss": 1 / (step + 1)})
-        tracking.PATIENCE = tracking.INTERVAL = record._run._due = 0.0
     if sys.argv[1] != "0":
         os.kill(os.getpid(), int(sys.argv[1]))
     record.finish([], {})

@@ -1,4 +1,4 @@
-"""What a run in MLflow shows of a stage's record: name, tags, history, artifacts. Pure functions."""
+"""What a run shows of a stage's record: name, tags, history, artifacts. Pure functions, and what a run can be told."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import posixpath
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from ncfm.core.errors import DataError
 from ncfm.core.layout import title
@@ -24,6 +24,19 @@ KEY_LENGTH, PARAM_LENGTH, TAG_LENGTH = 250, 6000, 8000  # MLflow's limits, in ch
 GROUP = ("dataset", "ipc", "method")  # the names that make a cell: its runs are shown together
 
 Content = Mapping[str, Any]  # of a record
+
+
+class Run(Protocol):
+    """Where a record is sent while the stage runs (MLflow, or nowhere)."""
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Take the metrics of one step."""
+
+    def finish(self, record: dict[str, Any]) -> None:
+        """Take the finished record."""
+
+    def fail(self, status: str) -> None:
+        """Close as FAILED or KILLED."""
 
 
 class Row(NamedTuple):

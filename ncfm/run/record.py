@@ -24,28 +24,16 @@ from contextlib import contextmanager
 from math import isfinite
 from operator import itemgetter
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ncfm.core.layout import record_file
 from ncfm.core.store import check_writable, json_text, sha256, write_json, write_text
+from ncfm.run.presentation import Run
 
 if TYPE_CHECKING:
     from ncfm.core.params import StageParams
 
 FORMAT = 1
-
-
-class Run(Protocol):
-    """Where a record is sent while the stage runs (MLflow, or nowhere)."""
-
-    def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Take the metrics of one step."""
-
-    def finish(self, record: dict[str, Any]) -> None:
-        """Take the finished record."""
-
-    def fail(self, status: str) -> None:
-        """Close as FAILED or KILLED."""
 
 
 class Record:

@@ -20,7 +20,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from filelock import FileLock
 
@@ -28,10 +28,7 @@ from ncfm.core import layout
 from ncfm.core.errors import DataError, NcfmError
 from ncfm.core.store import replacing
 from ncfm.run import presentation as runs
-from ncfm.run.presentation import Content, Row
-
-if TYPE_CHECKING:
-    from ncfm.run.record import Run
+from ncfm.run.presentation import Content, Row, Run
 
 FOLDER = Path("results", "mlflow")
 PATIENCE = 5.0  # seconds before a stage opens the store: a shorter stage sends everything at its end, in one go
