@@ -41,17 +41,17 @@ def begin(bounded: bool = False) -> torch.device:
     return chosen_device()
 
 
-def made_split(classes: int, per_class: int, resolution: int, where: torch.device) -> Split:
+def made_split(classes: int, per_class: int, resolution: int, device: torch.device) -> Split:
     """Return a split of random pixels."""
     shape = (classes * per_class, 3, resolution, resolution)
-    images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator("pixels")).to(where)
-    labels = torch.arange(classes).repeat_interleave(per_class).to(where)
-    middle = torch.full((1, 3, 1, 1), 0.5, device=where)
+    images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator("pixels")).to(device)
+    labels = torch.arange(classes).repeat_interleave(per_class).to(device)
+    middle = torch.full((1, 3, 1, 1), 0.5, device=device)
     names = tuple(str(label) for label in range(classes))
     return Split("made", images, labels, classes, names, Normalisation(middle, middle / 2))
 
 
-def made_pool(split: Split, arch: str, width: int, where: torch.device, members: int = 2) -> Pool:
+def made_pool(split: Split, arch: str, width: int, device: torch.device, members: int = 2) -> Pool:
     """Return a pool of networks with random weights."""
     shape = {"channels": 3, "resolution": split.resolution, "classes": split.classes, "width": width}
     tensors = {}
@@ -62,28 +62,28 @@ def made_pool(split: Split, arch: str, width: int, where: torch.device, members:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pool.safetensors"
         save_tensors(path, tensors, {**shape, "dataset": "made", "arch": arch, "norm": "instance", "pool": members})
-        return Pool(path, where)
+        return Pool(path, device)
 
 
 def distillation(
-    shape: tuple[int, int, int, str], ipc: int, where: torch.device, width: int = 128, **changes: Any
+    shape: tuple[int, int, int, str], ipc: int, device: torch.device, width: int = 128, **changes: Any
 ) -> Distillation:
     """Return a distillation at the released settings, except for ``changes``."""
     classes, per_class, resolution, arch = shape
-    split = made_split(classes, per_class, resolution, where)
+    split = made_split(classes, per_class, resolution, device)
     params = DistillParams(**{**RELEASED, "initialisation": "noise", **changes})
-    return Distillation(params, split, made_pool(split, arch, width, where), ipc, 0)
+    return Distillation(params, split, made_pool(split, arch, width, device), ipc, 0)
 
 
-def seconds(function: Callable[[], object], where: torch.device, repeats: int = 3, warmup: int = 1) -> list[float]:
+def seconds(function: Callable[[], object], device: torch.device, repeats: int = 3, warmup: int = 1) -> list[float]:
     """Return the seconds of each repeat, after the warm-up."""
 
     def once() -> float:
-        if where.type == "cuda":
+        if device.type == "cuda":
             torch.cuda.synchronize()
         began = time.perf_counter()
         function()
-        if where.type == "cuda":
+        if device.type == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter() - began
 
@@ -99,44 +99,44 @@ def flop(function: Callable[[], object]) -> float:
     return float(counter.get_total_flops())
 
 
-def rates(where: torch.device) -> dict[str, float]:
+def rates(device: torch.device) -> dict[str, float]:
     """Return the FLOP/s that this machine reaches in the heaviest layer of ConvNet-3 and in a matrix product."""
-    on_cpu = where.type == "cpu"
+    on_cpu = device.type == "cpu"
     size, images = (2048, 32) if on_cpu else (16384, 4096)
     found = {}
     for name, kind in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
         if kind == torch.bfloat16 and on_cpu and not torch.cpu._is_avx512_bf16_supported():
             continue
-        square = torch.randn(size, size, device=where).to(kind)
-        pixels = torch.randn(images, 128, 16, 16, device=where).to(kind)
-        convolution = torch.nn.Conv2d(128, 128, 3, padding=1).to(where, kind)
+        square = torch.randn(size, size, device=device).to(kind)
+        pixels = torch.randn(images, 128, 16, 16, device=device).to(kind)
+        convolution = torch.nn.Conv2d(128, 128, 3, padding=1).to(device, kind)
         with torch.no_grad():
             for layout in (torch.contiguous_format, torch.channels_last):
                 pixels, convolution = pixels.to(memory_format=layout), convolution.to(memory_format=layout)
-                fastest = min(seconds(lambda c=convolution, p=pixels: c(p), where, 10, 3))
+                fastest = min(seconds(lambda c=convolution, p=pixels: c(p), device, 10, 3))
                 rate = 2 * images * 256 * 128 * 128 * 9 / fastest
                 found[f"convolution {name}"] = max(rate, found.get(f"convolution {name}", 0.0))
-            found[f"product {name}"] = 2 * size**3 / min(seconds(lambda s=square: s @ s, where, 10, 3))
+            found[f"product {name}"] = 2 * size**3 / min(seconds(lambda s=square: s @ s, device, 10, 3))
     return found
 
 
-def peak_memory(where: torch.device) -> float:
+def peak_memory(device: torch.device) -> float:
     """Return the most memory that this process held so far, in GB (1e9 bytes): of the GPU, else of the process."""
-    return records.peak_memory()["gpu" if where.type == "cuda" else "process"]
+    return records.peak_memory()["gpu" if device.type == "cuda" else "process"]
 
 
 def save(name: str, content: dict[str, Any]) -> None:
     """Write a result with what it was measured on, and print it."""
-    where = chosen_device()
-    folder = RESULTS / (where.type if where.type == "cuda" else f"cpu-{torch.get_num_threads()}")
-    about = {"command": " ".join(["python", *sys.argv]), "hardware": {**hardware(), "capability": capability(where)}}
+    device = chosen_device()
+    folder = RESULTS / (device.type if device.type == "cuda" else f"cpu-{torch.get_num_threads()}")
+    about = {"command": " ".join(["python", *sys.argv]), "hardware": {**hardware(), "capability": capability(device)}}
     path = folder / f"{name}.json"
     write_json(path, {**about, "versions": versions(), **commit(), **content})
     print(path)
 
 
-def capability(where: torch.device) -> str:
+def capability(device: torch.device) -> str:
     """Return the vector instructions of the CPU, or the compute capability of the GPU."""
-    if where.type == "cuda":
+    if device.type == "cuda":
         return ".".join(map(str, torch.cuda.get_device_capability()))
     return torch.backends.cpu.get_cpu_capability() + (" bf16" if torch.cpu._is_avx512_bf16_supported() else "")

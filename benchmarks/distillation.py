@@ -31,12 +31,12 @@ def main() -> None:
     parser.add_argument("--ipc", type=int, default=10)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
-    where = begin()
-    measured_rates = rates(where)
+    device = begin()
+    measured_rates = rates(device)
     runs, gradients, losses = {}, {}, {}
     for name, changes in VARIANTS.items():
-        run = distillation(SHAPES[options.shape], options.ipc, where, learning_rate=1e-9, **changes)
-        if changes.get("precision") == precision_on(run.params, where) or "precision" not in changes:
+        run = distillation(SHAPES[options.shape], options.ipc, device, learning_rate=1e-9, **changes)
+        if changes.get("precision") == precision_on(run.params, device) or "precision" not in changes:
             runs[name] = run
             losses[name] = run.step()["loss"]
             assert run.images.grad is not None
@@ -45,7 +45,7 @@ def main() -> None:
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(options.repeats):
         for name, run in runs.items():
-            times[name] += seconds(run.step, where, 1, 0)
+            times[name] += seconds(run.step, device, 1, 0)
             print(f"{name}: {times[name][-1]:.2f} s", flush=True)
     exact = gradients["all images at once"]
     variants = {}

@@ -40,14 +40,14 @@ def measure(
 def main() -> None:
     """Answer one request."""
     request = json.loads(sys.argv[1])
-    where = begin(bounded=request["changes"].get("recompute", False))
-    torch.ones(8, 8, device=where) @ torch.ones(8, 8, device=where)  # the libraries' own memory is not the method's
-    before = peak_memory(where)
+    device = begin(bounded=request["changes"].get("recompute", False))
+    torch.ones(8, 8, device=device) @ torch.ones(8, 8, device=device)  # the libraries' own memory is not the method's
+    before = peak_memory(device)
     classes, *rest = SHAPES[request["shape"]]
     part = max(1, round(classes * request["share"]))
-    run = distillation((part, *rest), request["ipc"], where, **request["changes"])
-    times = seconds(run.step, where, request["repeats"], request["warmup"])
-    print(json.dumps({"seconds": median(times) * classes / part, "gigabytes": peak_memory(where) - before}))
+    run = distillation((part, *rest), request["ipc"], device, **request["changes"])
+    times = seconds(run.step, device, request["repeats"], request["warmup"])
+    print(json.dumps({"seconds": median(times) * classes / part, "gigabytes": peak_memory(device) - before}))
 
 
 if __name__ == "__main__":

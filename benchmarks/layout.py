@@ -19,13 +19,13 @@ VARIANTS = {"plain": (False, False), "channels-last": (True, False), "fused opti
 
 def main() -> None:
     """Measure every variant."""
-    where = begin()
-    images = torch.randn(128, 3, 32, 32, generator=generator("images")).to(where)
-    labels = torch.zeros(128, dtype=torch.int64, device=where)
+    device = begin()
+    images = torch.randn(128, 3, 32, 32, generator=generator("images")).to(device)
+    labels = torch.zeros(128, dtype=torch.int64, device=device)
     steps = {}
     for name, (last, fused) in VARIANTS.items():
         shape = {"channels": 3, "resolution": 32, "classes": 10, "width": 128, "norm": "instance"}
-        network = build("convnet-3", **shape, generator=generator("weights")).to(where)
+        network = build("convnet-3", **shape, generator=generator("weights")).to(device)
         pixels = images
         if last:
             network, pixels = (
@@ -40,11 +40,11 @@ def main() -> None:
             optimiser.step()
 
         steps[name] = step
-        seconds(step, where, 2, 1)
+        seconds(step, device, 2, 1)
     times: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(10):
         for name, step in steps.items():
-            times[name] += seconds(step, where, 1, 0)
+            times[name] += seconds(step, device, 1, 0)
     found = {name: 1000 * median(measured) for name, measured in times.items()}
     print(found)
     save("layout", {"milliseconds": found})

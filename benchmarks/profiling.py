@@ -29,17 +29,17 @@ def kind_of(operator: str) -> str:
 
 def main() -> None:
     """Profile one iteration in each precision."""
-    where = begin()
-    activities = [ProfilerActivity.CUDA if where.type == "cuda" else ProfilerActivity.CPU]
+    device = begin()
+    activities = [ProfilerActivity.CUDA if device.type == "cuda" else ProfilerActivity.CPU]
     found = {}
     for precision in ("float32", "bfloat16"):
-        run = distillation(SHAPES["cifar10"], 10, where, precision=precision)
+        run = distillation(SHAPES["cifar10"], 10, device, precision=precision)
         run.step()
         with profile(activities=activities) as measured:
             run.step()
         shares: dict[str, float] = {}
         for event in measured.key_averages():
-            microseconds = event.self_device_time_total if where.type == "cuda" else event.self_cpu_time_total
+            microseconds = event.self_device_time_total if device.type == "cuda" else event.self_cpu_time_total
             shares[kind_of(event.key)] = shares.get(kind_of(event.key), 0.0) + microseconds
         total = sum(shares.values())
         found[precision] = {kind: time / total for kind, time in sorted(shares.items(), key=lambda item: -item[1])}

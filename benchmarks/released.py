@@ -35,7 +35,7 @@ SETTINGS = SimpleNamespace(
 )
 
 
-def iteration(where: torch.device) -> Any:
+def iteration(device: torch.device) -> Any:
     """Return one iteration of the released program as a call."""
     from condenser.compute_loss import compute_calib_loss, compute_match_loss
     from condenser.decode import decode
@@ -44,18 +44,18 @@ def iteration(where: torch.device) -> Any:
     from utils.diffaug import diffaug
 
     SETTINGS.cf_loss_func = CFLossFunc(0.5, 0.5)
-    augment, _ = diffaug(SETTINGS, device=where)
-    networks = [ConvNet(10, net_width=128, net_depth=3).to(where) for _ in range(2)]
-    split = made_split(10, REAL, 32, where)
+    augment, _ = diffaug(SETTINGS, device=device)
+    networks = [ConvNet(10, net_width=128, net_depth=3).to(device) for _ in range(2)]
+    split = made_split(10, REAL, 32, device)
     real = {c: split.pixels(split.by_class[c]) for c in range(10)}
-    data = torch.rand(10 * IPC, 3, 32, 32, device=where, requires_grad=True)
+    data = torch.rand(10 * IPC, 3, 32, 32, device=device, requires_grad=True)
     optimiser = torch.optim.AdamW([data], lr=0.001, weight_decay=5e-4)
     silent = SimpleNamespace(start_step=lambda: None, record=lambda name: None)
     loader = SimpleNamespace(class_sample=lambda c: (real[c], None))
 
     def sample(c: int) -> Any:
         rows = slice(c * IPC, (c + 1) * IPC)
-        return decode("single", (32, 32), data[rows], torch.full((IPC,), c, device=where), 2)
+        return decode("single", (32, 32), data[rows], torch.full((IPC,), c, device=device), 2)
 
     def step() -> None:
         data.data.clamp_(0, 1)
@@ -67,20 +67,20 @@ def iteration(where: torch.device) -> Any:
     return step
 
 
-def epoch(where: torch.device) -> Any:
+def epoch(device: torch.device) -> Any:
     """Return a part of a pretraining epoch of the released program as a call: whole batches, in memory."""
     from models.convnet import ConvNet
     from utils import train_val
     from utils.diffaug import diffaug
 
     train_val.sync_distributed_metric = lambda values: values  # one process
-    train_val.random_indices = lambda labels, nclass: torch.randperm(len(labels)).to(where)  # "cuda" is written in it
+    train_val.random_indices = lambda labels, nclass: torch.randperm(len(labels)).to(device)  # "cuda" is written in it
     SETTINGS.aug_type = "color_crop"
-    _, augment = diffaug(SETTINGS, device=where)
-    network = ConvNet(10, net_width=128, net_depth=3).to(where)
+    _, augment = diffaug(SETTINGS, device=device)
+    network = ConvNet(10, net_width=128, net_depth=3).to(device)
     optimiser = torch.optim.SGD(network.parameters(), 0.01, momentum=0.9, weight_decay=5e-4)
-    split = made_split(10, 128, 32, where)
-    batch = (split.pixels(torch.arange(128, device=where)), split.labels[:128])
+    split = made_split(10, 128, 32, device)
+    batch = (split.pixels(torch.arange(128, device=device)), split.labels[:128])
     batches = [batch] * TIMED_BATCHES
     loss = torch.nn.CrossEntropyLoss()
     return lambda: train_val.train_epoch(SETTINGS, batches, network, loss, optimiser, 0, augment)
@@ -94,28 +94,28 @@ def main() -> None:
     parser.add_argument("--commit", default="de92fb8", help="of the checkout")
     options = parser.parse_args()
     sys.path.insert(0, str(options.folder))
-    where = chosen_device()
-    if where.type == "cpu":
+    device = chosen_device()
+    if device.type == "cpu":
         torch.Tensor.cuda = lambda self, **_: self  # type: ignore[method-assign]
     found: dict[str, dict[str, Any]] = {"iteration": {}, "pretraining_epoch": {}}
     part = 128 * TIMED_BATCHES
 
     def record(kind: str, name: str, call: Any, scale: float = 1.0) -> None:
-        times = [value * scale for value in seconds(call, where, options.repeats, 1)]
+        times = [value * scale for value in seconds(call, device, options.repeats, 1)]
         found[kind][name] = {"seconds": min(times), "all_seconds": times}
         print(kind, name, times, flush=True)
 
     with contextlib.redirect_stdout(io.StringIO()):
-        step, part_of_epoch = iteration(where), epoch(where)
+        step, part_of_epoch = iteration(device), epoch(device)
     # As it is, and then in a process that keeps its memory, as ours do: that alone is a part of the difference.
     for name, prepare in (("released", lambda: None), ("released, in our process", begin)):
         prepare()
         record("iteration", name, step)
         record("pretraining_epoch", name, part_of_epoch, FULL_IMAGES / part)
     for name, changes in OURS.items():
-        record("iteration", name, distillation(SHAPES["cifar10"], IPC, where, **changes).step)
+        record("iteration", name, distillation(SHAPES["cifar10"], IPC, device, **changes).step)
         params = PretrainParams(epochs=1, **changes)
-        two_networks = trainer(params, "convnet-3", part, where.type == "cpu", where)
+        two_networks = trainer(params, "convnet-3", part, device.type == "cpu", device)
         record("pretraining_epoch", name, two_networks, FULL_IMAGES / part / 2)
     for rows in found.values():
         for row in rows.values():

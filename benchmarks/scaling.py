@@ -27,17 +27,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
-    where = begin()
+    device = begin()
     runs = {}
     for axis, values in AXES.items():
         for value in values:
             point: dict[str, Any] = {**BASE, axis: value}
             shape = (point.pop("classes"), REAL, 32, "convnet-3")
-            runs[axis, value] = distillation(shape, point.pop("ipc"), where, batch_real=REAL, **point)
+            runs[axis, value] = distillation(shape, point.pop("ipc"), device, batch_real=REAL, **point)
     times: dict[tuple[str, int], list[float]] = {key: [] for key in runs}
     for turn in range(options.repeats + 1):
         for key, run in runs.items():
-            found = seconds(run.step, where, 1, 0)
+            found = seconds(run.step, device, 1, 0)
             times[key] += found if turn else []  # the first turn warms up
     axes = {}
     for axis, values in AXES.items():

@@ -27,15 +27,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=1)
     options = parser.parse_args()
-    where = begin()
-    fast = {"precision": "bfloat16", "compile": where.type == "cuda", "recompute": True}
+    device = begin()
+    fast = {"precision": "bfloat16", "compile": device.type == "cuda", "recompute": True}
     rows = []
     for shape, ipc in CELLS + FIGURE3:
         for variant, changes in PSI.items():
             if (shape, ipc) in FIGURE3 and changes:
                 continue
-            share = CPU_SHARE[shape] if where.type == "cpu" else 1.0
-            warmup = 1 if where.type == "cuda" else 0  # nothing to compile, and minutes long
+            share = CPU_SHARE[shape] if device.type == "cpu" else 1.0
+            warmup = 1 if device.type == "cuda" else 0  # nothing to compile, and minutes long
             found = measure(shape, ipc, share=share, repeats=options.repeats, warmup=warmup, **fast, **changes)
             row = {"dataset": shape, "ipc": ipc, "variant": variant, "share_of_classes": share, **found}
             rows.append(row)

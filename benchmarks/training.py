@@ -33,10 +33,10 @@ VARIANTS: dict[str, tuple[bool, dict[str, Any]]] = {
 }
 
 
-def trainer(params: NetworkParams, arch: str, images: int, side: bool, where: torch.device) -> Callable[[], None]:
+def trainer(params: NetworkParams, arch: str, images: int, side: bool, device: torch.device) -> Callable[[], None]:
     """Return a call that trains the networks on ``images`` random images for the params' epochs."""
-    split = made_split(10, images // 10, 32, where)
-    forward_of = forwards(params, where, lambda: new_network(arch, params, split, generator("shape")))
+    split = made_split(10, images // 10, 32, device)
+    forward_of = forwards(params, device, lambda: new_network(arch, params, split, generator("shape")))
     normalised = split.normalisation(split.images) if images < 1000 else None
 
     def work(index: int, check: Callable[[], None]) -> None:
@@ -54,7 +54,7 @@ def trainer(params: NetworkParams, arch: str, images: int, side: bool, where: to
     def together() -> None:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # for each network, as the stages run
-        side_by_side(NETWORKS, (), work, lambda *_: None, where)
+        side_by_side(NETWORKS, (), work, lambda *_: None, device)
         torch.set_num_threads(threads)
 
     return together if side else in_turn
@@ -62,19 +62,19 @@ def trainer(params: NetworkParams, arch: str, images: int, side: bool, where: to
 
 def measure(name: str, model: type[NetworkParams], images: int, epochs: int, scale: float, options: Any) -> None:
     """Time every variant; ``scale`` turns the seconds of a call into those of one network's whole."""
-    where = begin()
-    found_rates = rates(where)
+    device = begin()
+    found_rates = rates(device)
     calls = {}
     for label, (side, changes) in VARIANTS.items():
         params = model(epochs=epochs, **changes)
-        if changes.get("precision", "float32") == precision_on(params, where):
-            calls[label] = (trainer(params, "convnet-3", images, side, where), changes.get("precision", "float32"))
+        if changes.get("precision", "float32") == precision_on(params, device):
+            calls[label] = (trainer(params, "convnet-3", images, side, device), changes.get("precision", "float32"))
             calls[label][0]()  # compiles, and warms up
-    work = flop(trainer(model(epochs=epochs), "convnet-3", images, False, where)) / NETWORKS * scale
+    work = flop(trainer(model(epochs=epochs), "convnet-3", images, False, device)) / NETWORKS * scale
     times: dict[str, list[float]] = {label: [] for label in calls}
     for _ in range(options.repeats):
         for label, (call, _) in calls.items():
-            times[label] += [value / NETWORKS * scale for value in seconds(call, where, 1, 0)]
+            times[label] += [value / NETWORKS * scale for value in seconds(call, device, 1, 0)]
             print(f"{name}: {label}: {times[label][-1]:.2f} s", flush=True)
     first = median(times["one after the other"])
     variants = {}

@@ -177,10 +177,10 @@ def test_cutmix_reports_the_share_of_pixels():
         mixed, order, share = cutmix(constant, generator(seed))
         assert order.sort().values.tolist() == list(range(5))
         for index, image in enumerate(mixed):
-            own, other = image == index, image == order[index]
-            assert (own | other).all()
+            kept, pasted = image == index, image == order[index]
+            assert (kept | pasted).all()
             if order[index] != index:
-                assert own.float().mean().item() == pytest.approx(share, abs=1e-6)
+                assert kept.float().mean().item() == pytest.approx(share, abs=1e-6)
         shares.append(share)
         again = cutmix(constant, generator(seed))
         assert torch.equal(again[0], mixed)

@@ -30,17 +30,17 @@ class DivergenceError(NcfmError):
     """A loss became infinite or not a number; the run stopped before the optimiser stepped."""
 
 
-def one_of(what: str, value: object, allowed: Iterable[object], where: str = "") -> str:
+def one_of(what: str, value: object, allowed: Iterable[object], place: str = "") -> str:
     """Return the message for a name that is not known, with the nearest valid name.
 
     Args:
         what: the kind of name, e.g. ``"method"``.
         value: what was given.
         allowed: the valid names.
-        where: file and key, e.g. ``"params/digits.yaml: methods"``.
+        place: file and key, e.g. ``"params/digits.yaml: methods"``.
     """
     names = [str(name) for name in allowed]
     near = difflib.get_close_matches(str(value), names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    place = f"{where}: " if where else ""
-    return f"{place}unknown {what} {value!r}{hint} (allowed: {', '.join(names) or 'there is none here'})"
+    prefix = f"{place}: " if place else ""
+    return f"{prefix}unknown {what} {value!r}{hint} (allowed: {', '.join(names) or 'there is none here'})"

@@ -1,4 +1,4 @@
-"""Artifacts on disk: safetensors and JSON, written beside the target and renamed, so nothing is ever half-written."""
+"""Files on disk: safetensors and JSON, written beside the target and renamed, so that nothing is ever half-written."""
 
 from __future__ import annotations
 

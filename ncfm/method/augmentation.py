@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, pad
 
-# The strengths of the released program (facts/protocol.md section 1).
+# The strengths in the configurations of the authors' released program (docs/method.md, section 7).
 BRIGHTNESS, SATURATION, CONTRAST = 1.0, 2.0, 0.5
 CROP, CUTOUT, SCALE, ROTATE = 0.125, 0.5, 1.2, 15.0
 Geometry = Literal["none", "crop", "scale", "rotate"]
@@ -54,8 +54,8 @@ def draw(strategy: str, count: int, resolution: int, generator: torch.Generator)
 
     Args:
         strategy: parts joined by "_": color, crop, cutout, flip, scale, rotate; empty for none. Where several of crop,
-            scale and rotate are named, one of them is drawn for the whole batch (method.md section 5). Parts joined by
-            "|": one of all of them is drawn for the whole batch, as DSA and DM do (facts/baselines.md section 2).
+            scale and rotate are named, one of them is drawn for the whole batch (docs/method.md, section 5). Of parts
+            joined by "|" one is drawn for the whole batch, as DSA and DM do (docs/method.md, section 8).
         count: number of independent draws.
         resolution: height and width of the images.
         generator: a CPU generator.

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from ncfm.models.initialisation import build_module
 
-PER_COMPONENT = 16  # frequencies per component of the mixture: 1024 frequencies, 64 components (method.md section 2)
+# Frequencies per component of the mixture: 1024 frequencies have 64 components (docs/method.md, section 2).
+PER_COMPONENT = 16
 Variant = Literal["gaussian", "mixture", "released"]
 
 

@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate
 
 
 def decode(images: Tensor, factor: int) -> Tensor:
-    """Cut stored images into tiles and enlarge each tile bilinearly (method.md section 4).
+    """Cut stored images into tiles and enlarge each tile bilinearly (docs/method.md, section 4).
 
     Args:
         images: (N, C, H, W), H and W multiples of ``factor``.

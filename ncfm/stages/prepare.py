@@ -94,23 +94,23 @@ def _label_names(facts: DatasetFacts, loaded: Loaded) -> tuple[str, ...]:
 
 def _verify(facts: DatasetFacts, name: str, loaded: Loaded) -> None:
     """Compare shapes, labels, class sizes and the known content. Raises :class:`DataError` where they differ."""
-    where = f"{facts.name}: source {name}"
+    place = f"{facts.name}: source {name}"
     shape = (facts.channels, facts.resolution, facts.resolution)
     for split, (images, labels) in loaded.splits.items():
         if images.dtype != torch.uint8 or images.shape[1:] != shape or labels.shape != images.shape[:1]:
             raise DataError(
-                f"{where}: gave {split} images {str(images.dtype).removeprefix('torch.')} {tuple(images.shape)} with "
+                f"{place}: gave {split} images {str(images.dtype).removeprefix('torch.')} {tuple(images.shape)} with "
                 f"labels {tuple(labels.shape)}, but they must be uint8 (N, {', '.join(map(str, shape))}) and (N,)"
             )
         outside = labels[(labels < 0) | (labels >= facts.classes)]
         if len(outside):
-            raise DataError(f"{where}: gave the {split} label {outside[0]}, but labels are 0 to {facts.classes - 1}")
-        check_sizes(facts, split, labels.bincount(minlength=facts.classes).tolist(), _label_names(facts, loaded), where)
+            raise DataError(f"{place}: gave the {split} label {outside[0]}, but labels are 0 to {facts.classes - 1}")
+        check_sizes(facts, split, labels.bincount(minlength=facts.classes).tolist(), _label_names(facts, loaded), place)
     found = _hashes(loaded) if facts.content else {}
     for part, expected in facts.content.items():
         if found[part] != expected:
             raise DataError(
-                f"{where} gave other {part} than the known ones "
+                f"{place} gave other {part} than the known ones "
                 f"(content hash {found[part]}, expected {expected}); delete its files and run again"
             )
 
