@@ -198,7 +198,12 @@ CAMPAIGN_FAULTS: list[tuple[str, str, Any, str]] = [
         "batchnorm",
         "pretrain.norm: unknown norm … 'batch'? (allowed: default, instance,",
     ),
-    ("trial", "distill.discrepancy", "ncdf", "distill.discrepancy: unknown … 'ncfd'? (allowed: ncfd, mmd, mse)"),
+    (
+        "trial",
+        "distill.discrepancy",
+        "ncdf",
+        "distill.discrepancy: unknown … 'ncfd'? (allowed: ncfd, mmd, mse, en",
+    ),
     (
         "trial",
         "methods.paper.distill.frequencies",

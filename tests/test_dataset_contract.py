@@ -13,6 +13,7 @@ import dataset_files as made
 import numpy as np
 import pytest
 import torch
+from ncfm.datasets.imagenet_subsets import shrink_and_crop
 from PIL import Image
 
 from ncfm.core.errors import DataError
@@ -21,7 +22,6 @@ from ncfm.core.store import read_json
 from ncfm.core.torchvision_shim import torchvision
 from ncfm.datasets.catalogue import CATALOGUE, facts_of
 from ncfm.datasets.imagenet_classes import IMAGENET_CLASSES
-from ncfm.datasets.imagenet_subsets import shrink_and_crop
 from ncfm.datasets.split import load_split
 from ncfm.run.record import Record
 from ncfm.stages.prepare import prepare, statistics

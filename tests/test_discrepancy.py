@@ -6,8 +6,11 @@ import pytest
 import torch
 
 from ncfm.core.seeding import generator
-from ncfm.method.discrepancy import amplitude_and_phase as terms
-from ncfm.method.discrepancy import characteristic_function, mmd, mse, ncfd, normalise
+from ncfm.method.discrepancies import normalise
+from ncfm.method.discrepancies.mmd import mmd
+from ncfm.method.discrepancies.mse import mse
+from ncfm.method.discrepancies.ncfd import amplitude_and_phase as terms
+from ncfm.method.discrepancies.ncfd import characteristic_function, ncfd
 
 
 def normal(*shape: int, name: str = "x") -> torch.Tensor:

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from ncfm.campaign.cells import MAKERS, find_cells
+from ncfm.campaign.checks import check_names
 from ncfm.campaign.file import CampaignFile, read_yaml
 from ncfm.campaign.layers import Layers
 from ncfm.core import layout
@@ -75,6 +76,7 @@ def load(name: str, folder: str | Path = "params") -> Campaign:
         raise ParamsError(one_of("campaign", name, available(folder), str(folder)))
     base, path = str(Path(folder) / "base.yaml"), str(Path(folder) / f"{name}.yaml")
     files = {file: parse(CampaignFile, read_yaml(Path(file)), file) for file in (base, path)}
+    check_names(files)
     own = files[path]
     for key in ("datasets", "methods", *(() if own.artefacts else ("architectures",))):
         if not getattr(own, key):

@@ -23,6 +23,7 @@ from ncfm.core.params import (
     StageParams,
 )
 from ncfm.datasets.catalogue import DatasetFacts, facts_of
+from ncfm.method.coresets import RULES
 
 MAKERS: dict[str, type[DistillParams | SelectParams | CurateParams]] = {  # the stages that make sets
     "distill": DistillParams,
@@ -185,14 +186,14 @@ class Cells:
         layers, dataset = self.layers, facts.name
         stage, source = layers.stage(method), layers.told("of", layers.ancestry(method))
         values, places = layers.merged(MAKERS[stage], dataset, ipc, method)
-        if isinstance(values, SelectParams) and values.rule == "all":
+        if isinstance(values, SelectParams) and RULES[values.rule].whole:
             # One set per data set, the same at every IPC of the campaign: its IPC is what it holds.
             ipc = facts.smallest_class
             values, places = layers.merged(SelectParams, dataset, ipc, method)
         if isinstance(values, DistillParams | SelectParams):
             check_set(values, facts, ipc, places)
         extractor = None
-        if not isinstance(values, SelectParams) or values.reads_extractors:
+        if not isinstance(values, SelectParams) or RULES[values.rule].reads_extractors:
             extractor = pretrain.arch
             self._add(Cell("pretrain", dataset, arch=extractor), pretrain, chosen)
         tests = self._tests(method, pretrain.arch, chosen)

@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
-from ncfm.campaign.file import SearchEntry
-from ncfm.core.errors import ParamsError, one_of
+from ncfm.campaign.file import CampaignFile, SearchEntry, Section
+from ncfm.core.errors import ParamsError
 from ncfm.core.params import DistillParams, EvaluateParams, PretrainParams, SelectParams
+from ncfm.core.registry import Registry
 from ncfm.datasets.catalogue import DatasetFacts
+from ncfm.method.coresets import RULES
+from ncfm.method.discrepancies import DISCREPANCIES
 from ncfm.models.registry import ARCHITECTURES, norm_of
 
+# Values that name an entry of a registry, by stage and key. Networks and data sets are checked with what they take.
+NAMES: tuple[tuple[str, str, Registry[Any]], ...] = (
+    ("distill", "discrepancy", DISCREPANCIES),
+    ("select", "rule", RULES),
+)
 NetworkStage = TypeVar("NetworkStage", PretrainParams, EvaluateParams)
+
+
+def check_names(files: Mapping[str, CampaignFile]) -> None:
+    """Raise where a section of a file, used or not, names a discrepancy or a rule that there is not."""
+    for path, file in files.items():
+        sections: dict[str, Section] = {"": file}
+        for dataset, entry in file.datasets.items():
+            sections[f"datasets.{dataset}."] = entry
+            sections |= {f"datasets.{dataset}.by_ipc.{ipc}.": section for ipc, section in entry.by_ipc.items()}
+        sections |= {f"methods.{method}.": section for method, section in file.methods.items()}
+        for prefix, section in sections.items():
+            for stage, key, registry in NAMES:
+                if (name := section.told(stage).get(key)) is not None:
+                    registry.find(name, f"{path}: {prefix}{stage}.{key}")
 
 
 def check_architecture(arch: str, facts: DatasetFacts, where: str) -> None:
     """Raise where there is no such architecture, or it cannot take the data set; ``where`` is file and key."""
-    if arch not in ARCHITECTURES:
-        raise ParamsError(one_of("architecture", arch, ARCHITECTURES, where))
-    architecture = ARCHITECTURES[arch]
+    architecture = ARCHITECTURES.find(arch, where)
     if not architecture.takes(facts.resolution):
         raise ParamsError(
             f"{where}: {arch} cannot take {facts.name}, whose resolution is {facts.resolution} "

@@ -10,9 +10,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ncfm.method.discrepancies.ncfd import PER_COMPONENT
 from ncfm.models.initialisation import build_module
 
-PER_COMPONENT = 16  # frequencies per component of the mixture: 1024 frequencies, 64 components (method.md section 2)
 Variant = Literal["gaussian", "mixture", "released"]
 
 
