@@ -210,9 +210,15 @@ def test_energy_on_a_line_compares_characteristic_functions_at_all_frequencies()
     torch.testing.assert_close(energy(real, synthetic)[0], integral, atol=1e-3, rtol=0)
 
 
+def test_energy_in_float32_keeps_the_small_distances():
+    real, synthetic = normalise(normal(2, 40, 64)), normalise(normal(2, 30, 64, name="y"))  # torch would take products
+    expected = energy(real, synthetic)
+    torch.testing.assert_close(energy(real.float(), synthetic.float()).double(), expected, atol=1e-6, rtol=0)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_energy_is_differentiable_where_features_are_equal(dtype):
-    real = normalise(normal(2, 40, 5)).to(dtype)  # more than 25 rows: where torch would choose products
+    real = normalise(normal(2, 40, 5)).to(dtype)
     synthetic = real.clone().requires_grad_()
     value = energy(real, synthetic)
     (gradient,) = torch.autograd.grad(value.sum(), synthetic)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ncfm.core.params import NetworkParams
 from ncfm.core.progress import Progress
+from ncfm.core.seeding import generator
 from ncfm.method.coresets import Request, Rule
 
 if TYPE_CHECKING:
@@ -56,7 +57,6 @@ def watched_training(request: Request) -> Tensor:
     """
     import torch
 
-    from ncfm.core.seeding import generator
     from ncfm.method.training import train
 
     split, pool = request.split, request.pool
