@@ -31,7 +31,7 @@ def small(name: str, monkeypatch) -> None:
     """Let the catalogue say that every class has PER_CLASS images, and state no content."""
     facts = facts_of(name)
     sizes = {split: (range(count, count + 1),) * facts.classes for split, count in PER_CLASS.items()}
-    monkeypatch.setitem(CATALOGUE, name, dataclasses.replace(facts, sizes=sizes, content={}))
+    monkeypatch.setitem(CATALOGUE.entries, name, dataclasses.replace(facts, sizes=sizes, content={}))
 
 
 def arrays(name: str, side: int, channels: int) -> Arrays:

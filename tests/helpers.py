@@ -20,6 +20,7 @@ from ncfm.core.params import (
 )
 from ncfm.core.seeding import generator
 from ncfm.core.store import save_tensors
+from ncfm.method.coresets import RULES
 from ncfm.run.record import Record
 from ncfm.stages.continual import continual
 from ncfm.stages.curate import curate
@@ -111,7 +112,7 @@ def run_select(data: Path, out: Path, ipc: int = 2, seed: int = 0, pool: Path | 
     """Select a coreset; return the set's file. The pool is passed on where the rule reads it."""
     params = SelectParams(**{"epochs": 4, **changes})
     names = {"dataset": "made", "ipc": ipc, "method": "test", "seed": seed}
-    extractors = pool if params.reads_extractors else None
+    extractors = pool if RULES[params.rule].reads_extractors else None
     select(params, data, extractors, names, out, record_of("select", out / "distilled.safetensors", params))
     return out / "distilled.safetensors"
 

@@ -191,7 +191,12 @@ CAMPAIGN_FAULTS: list[tuple[str, str, Any, str]] = [
         "batchnorm",
         "pretrain.norm: unknown norm … 'batch'? (allowed: default, instance,",
     ),
-    ("trial", "distill.discrepancy", "ncdf", "distill.discrepancy: unknown … 'ncfd'? (allowed: ncfd, mmd, mse)"),
+    (
+        "trial",
+        "distill.discrepancy",
+        "ncdf",
+        "distill.discrepancy: unknown … 'ncfd'? (allowed: ncfd, mmd, mse, en",
+    ),
     (
         "trial",
         "methods.paper.distill.frequencies",
@@ -208,7 +213,7 @@ CAMPAIGN_FAULTS: list[tuple[str, str, Any, str]] = [
     ("trial", "methods.random.distill", {"alpha": 1}, "methods.random.distill: is never read (allowed: select"),
     ("trial", "methods.random.select.rule", "herdin", "methods.random.select.rule: unknown rule … 'herding'"),
     ("trial", "distill.augmentation", "colour_crop", "distill.augmentation: … 'colour'; did you mean 'color'? … crop"),
-    ("trial", "prepare.source", "kaggle", "prepare.source: unknown source 'kaggle' (allowed: auto, embedded"),
+    ("trial", "prepare.source", "kaggle", "prepare.source: unknown source of digits 'kaggle' (allowed: auto, embedded"),
     ("trial", "prepare.source", "npm", "prepare.source: unknown source of digits 'npm' (allowed: auto, embedded)"),
     # values of another kind or out of range
     ("trial", "evaluate.epochs", "many", "evaluate.epochs: is 'many', but should be a valid integer"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import typing
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from ncfm.core.errors import ParamsError
 from ncfm.core.params import DistillParams, EvaluateParams, PretrainParams, SelectParams, parse
 from ncfm.core.store import read_json, write_text
 from ncfm.stages import cells, table
-from ncfm.stages import select as selection
 from ncfm.stages.table import STAGES
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -364,10 +362,6 @@ def test_protocols_of_the_base(here):
     assert found["last"] == EvaluateParams(norm="instance", looks=1)
     assert found["dm"] == EvaluateParams(**dm, norm="instance")
     assert found["plain"] == EvaluateParams(**{**dm, "augmentation": "", "norm": "instance"})
-
-
-def test_selection_rules_are_those_of_the_params():
-    assert typing.get_args(SelectParams.model_fields["rule"].annotation) == tuple(selection.RULES)
 
 
 def test_recipes_of_the_base(here):

@@ -21,7 +21,7 @@ from ncfm.core.store import read_json
 from ncfm.core.torchvision_shim import torchvision
 from ncfm.datasets.catalogue import CATALOGUE, facts_of
 from ncfm.datasets.imagenet_classes import IMAGENET_CLASSES
-from ncfm.datasets.imagenet_subsets import shrink_and_crop
+from ncfm.datasets.sets.imagenet_subsets import shrink_and_crop
 from ncfm.datasets.split import load_split
 from ncfm.run.record import Record
 from ncfm.stages.prepare import prepare, statistics
@@ -41,7 +41,7 @@ def run(out: Path, dataset: str, root: Path, source: str = "auto") -> dict:
 
 def fill(name: str, root: Path, monkeypatch) -> made.Arrays | None:
     """Write a data set's files and shrink what the catalogue says of it; return what must come out, where known."""
-    if facts_of(name).sources == ("embedded",):
+    if list(facts_of(name).sources) == ["embedded"]:
         return None
     made.small(name, monkeypatch)
     if name in made.FILLERS:
@@ -84,7 +84,7 @@ def reference(train: Path, test: dict[str, list[Path]], form, folders: list[str]
 def test_contract(name, tmp_path, monkeypatch):
     expected = fill(name, tmp_path / "root", monkeypatch)
     facts = facts_of(name)
-    card = run(tmp_path / "out", name, tmp_path / "root", facts.sources[0])
+    card = run(tmp_path / "out", name, tmp_path / "root", next(iter(facts.sources)))
     for split in ("train", "test"):
         data = load_split(tmp_path / "out", split)
         count = sum(allowed[0] for allowed in facts.sizes[split])
@@ -102,7 +102,7 @@ def test_contract(name, tmp_path, monkeypatch):
         assert card["images"][split] == count
         assert list(card["images_per_class"][split]) == sorted(data.label_names)
     assert card["measured"]["mean"] == statistics(load_split(tmp_path / "out", "train").images)[0]
-    assert card["source"]["name"] == facts.sources[0]
+    assert card["source"]["name"] == next(iter(facts.sources))
     run(tmp_path / "again", name, tmp_path / "root")
     for file in FILES:
         assert (tmp_path / "again" / file).read_bytes() == (tmp_path / "out" / file).read_bytes()

@@ -1,13 +1,18 @@
-"""NCFD, MMD and feature MSE against closed forms, brute force and finite differences, in float64."""
+"""Every discrepancy against closed forms, brute force and finite differences, in float64, and in one contract."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
+from ncfm.core.params import DistillParams
 from ncfm.core.seeding import generator
-from ncfm.method.discrepancy import amplitude_and_phase as terms
-from ncfm.method.discrepancy import characteristic_function, mmd, mse, ncfd, normalise
+from ncfm.method.discrepancies import DISCREPANCIES, Discrepancy, normalise
+from ncfm.method.discrepancies.energy import energy
+from ncfm.method.discrepancies.mmd import mmd
+from ncfm.method.discrepancies.mse import mse
+from ncfm.method.discrepancies.ncfd import amplitude_and_phase as terms
+from ncfm.method.discrepancies.ncfd import characteristic_function, ncfd
 
 
 def normal(*shape: int, name: str = "x") -> torch.Tensor:
@@ -90,14 +95,39 @@ def test_amplitude_and_phase_add_up_to_the_distance():
         assert (ncfd(REAL, SYNTHETIC, FREQUENCIES, alpha) <= (4 * max(alpha, 1 - alpha)) ** 0.5).all()
 
 
-@pytest.mark.parametrize("distance", [mmd, mse, lambda x, y: ncfd(x, y, FREQUENCIES, 0.3)], ids=["mmd", "mse", "ncfd"])
-def test_symmetric_and_blind_to_order_and_to_other_classes(distance):
+@pytest.fixture(params=DISCREPANCIES)
+def entry(request) -> Discrepancy:
+    return DISCREPANCIES[request.param]
+
+
+def distance_of(entry: Discrepancy, **changes):
+    """Return the entry as a function of the two sides, as a distillation calls it."""
+    frequencies, params = FREQUENCIES if entry.uses_frequencies else None, DistillParams(**changes)
+    return lambda real, synthetic: entry.measure(real, synthetic, frequencies, params)
+
+
+def test_symmetric_and_blind_to_order_and_to_other_classes(entry):
+    distance = distance_of(entry)
     values = distance(REAL, SYNTHETIC)
     assert values.shape == (3,)
     torch.testing.assert_close(distance(SYNTHETIC, REAL), values)
     torch.testing.assert_close(distance(REAL.flip(1), SYNTHETIC.roll(1, 1)), values)
     each = [distance(REAL[c : c + 1], SYNTHETIC[c : c + 1]) for c in range(3)]
     torch.testing.assert_close(torch.cat(each), values)
+
+
+def test_its_gradient_leads_down(entry):
+    distance, synthetic = distance_of(entry), SYNTHETIC.clone().requires_grad_()
+    before = distance(REAL, synthetic)
+    (gradient,) = torch.autograd.grad(before.sum(), synthetic)
+    assert gradient.flatten(1).norm(dim=1).min() > 0
+    assert (distance(REAL, synthetic.detach() - 0.05 * gradient) < before).all()
+
+
+def test_only_the_discrepancies_that_say_so_read_alpha(entry):
+    values = [distance_of(entry, alpha=alpha)(REAL, SYNTHETIC) for alpha in (0.1, 0.9)]
+    assert torch.equal(*values) == ("alpha" not in entry.reads)
+    assert set(entry.reads) <= set(DistillParams.model_fields)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 0.5, 1.0])
@@ -129,10 +159,11 @@ def test_gradient_of_ncfd_against_finite_differences(alpha):
     assert torch.autograd.gradcheck(lambda x, y, t: ncfd(x, y, t, alpha), inputs)
 
 
-def test_gradients_of_mmd_and_mse_against_finite_differences():
+def test_gradients_of_the_others_against_finite_differences():
     inputs = [tensor.clone().requires_grad_() for tensor in (REAL, SYNTHETIC)]
     assert torch.autograd.gradcheck(mmd, inputs)
     assert torch.autograd.gradcheck(mse, inputs)
+    assert torch.autograd.gradcheck(energy, inputs)
 
 
 def test_mmd_is_the_squared_distance_of_means():
@@ -145,6 +176,58 @@ def test_mse_is_the_mean_over_all_pairs_and_mmd_plus_variances():
     torch.testing.assert_close(mse(REAL, SYNTHETIC), pairs)
     variances = sum(side.var(1, correction=0).sum(-1) for side in (REAL, SYNTHETIC))
     torch.testing.assert_close(mse(REAL, SYNTHETIC), mmd(REAL, SYNTHETIC) + variances)
+
+
+def test_energy_is_twice_the_distance_between_less_the_distances_within():
+    def mean_distance(one, other):
+        return torch.stack([(x - y).norm() for x in one for y in other]).mean()
+
+    expected = [
+        2 * mean_distance(x, y) - mean_distance(x, x) - mean_distance(y, y)
+        for x, y in zip(REAL, SYNTHETIC, strict=True)
+    ]
+    torch.testing.assert_close(energy(REAL, SYNTHETIC), torch.stack(expected))
+    points = torch.tensor([[[0.0, 0.0]], [[1.0, 2.0]]]), torch.tensor([[[3.0, 4.0]], [[1.0, 2.0]]])
+    assert energy(*points).tolist() == [10, 0]  # one point each: twice their distance
+
+
+def test_energy_on_a_line_is_twice_the_area_between_the_distribution_functions_squared():
+    """Cramer's distance (Szekely and Rizzo 2013, section 2.1): 2 times the integral of (F - G)^2."""
+    real, synthetic = REAL[:1, :, :1], SYNTHETIC[:1, :, :1]
+    places = torch.cat([real, synthetic], 1).flatten().sort().values
+    heights = [(side.flatten()[:, None] <= places[:-1]).double().mean(0) for side in (real, synthetic)]
+    expected = 2 * ((heights[0] - heights[1]).square() * places.diff()).sum()
+    torch.testing.assert_close(energy(real, synthetic)[0], expected)
+
+
+def test_energy_on_a_line_compares_characteristic_functions_at_all_frequencies():
+    """Their proposition 1: the integral of |Px - Py|^2 / (pi t^2), here up to |t| = 2000; the tail is below 1e-3."""
+    real, synthetic = REAL[:1, :, :1], SYNTHETIC[:1, :, :1]
+    step = 0.005
+    frequencies = ((torch.arange(400_000, dtype=torch.float64) + 0.5) * step)[:, None]
+    amplitude, phase = amplitude_and_phase(real, synthetic, frequencies)
+    integral = 2 * step * ((amplitude + phase)[0] / frequencies[:, 0].square()).sum() / torch.pi
+    torch.testing.assert_close(energy(real, synthetic)[0], integral, atol=1e-3, rtol=0)
+
+
+def test_energy_in_float32_keeps_the_small_distances():
+    real, synthetic = normalise(normal(2, 40, 64)), normalise(normal(2, 30, 64, name="y"))  # torch would take products
+    expected = energy(real, synthetic)
+    torch.testing.assert_close(energy(real.float(), synthetic.float()).double(), expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_energy_is_differentiable_where_features_are_equal(dtype):
+    real = normalise(normal(2, 40, 5)).to(dtype)
+    synthetic = real.clone().requires_grad_()
+    value = energy(real, synthetic)
+    (gradient,) = torch.autograd.grad(value.sum(), synthetic)
+    assert value.abs().max() < 1e-6
+    assert gradient.abs().max() < 1e-6  # each pair of equal features adds zero, the others cancel
+    one = synthetic.detach()[:, :1].expand(-1, 3, -1).clone().requires_grad_()  # three equal images
+    (gradient,) = torch.autograd.grad(energy(real, one).sum(), one)
+    assert torch.isfinite(gradient).all() and gradient.norm() > 0
+    torch.testing.assert_close(gradient[:, 0], gradient[:, 1])
 
 
 def test_normalised_features_have_length_one():

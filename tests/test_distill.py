@@ -19,6 +19,7 @@ from ncfm.core.params import DistillParams
 from ncfm.core.seeding import generator
 from ncfm.datasets.split import load_split
 from ncfm.method.augmentation import Draw
+from ncfm.method.coresets import RULES
 from ncfm.method.distillation import Distillation
 from ncfm.method.multiformation import decode
 from ncfm.method.pool import Pool
@@ -91,7 +92,7 @@ def test_every_method_of_the_base_gives_a_set(data, pool, tmp_path):
         if cell.stage == "distill":
             distill(params, data, pool, names, out, record)
         elif cell.stage == "select":
-            select(params, data, pool if params.reads_extractors else None, names, out, record)
+            select(params, data, pool if RULES[params.rule].reads_extractors else None, names, out, record)
         else:
             curate(params, data, pool, tmp_path / cell.of / "distilled.safetensors", names, out, record)
         check_set(out / "distilled.safetensors", ipc=ipc, factor=2 if cell.stage == "curate" else params.factor)

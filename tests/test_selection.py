@@ -15,14 +15,14 @@ from ncfm.core.params import SelectParams
 from ncfm.core.seeding import generator
 from ncfm.core.store import load_tensors, save_tensors
 from ncfm.datasets.split import load_split
+from ncfm.method.coresets import RULES, Request
+from ncfm.method.coresets.forgetting import forgetting_events, watched_training
+from ncfm.method.coresets.herding import herd
+from ncfm.method.coresets.k_center import farthest_first
 from ncfm.method.pool import Pool
-from ncfm.stages.select import RULES, select
-from ncfm.stages.select.forgetting import forgetting_events, watched_training
-from ncfm.stages.select.herding import herd
-from ncfm.stages.select.k_center import farthest_first
-from ncfm.stages.select.request import Request
+from ncfm.stages.select import select
 
-CORESETS = [rule for rule in RULES if rule != "all"]
+CORESETS = [name for name, rule in RULES.items() if not rule.whole]
 
 
 @pytest.mark.parametrize("rule", CORESETS)
@@ -125,10 +125,10 @@ def test_forgetting_chooses_the_most_forgotten(data, pool, monkeypatch):
     often, once = [rows[7].item() for rows in split.by_class], [rows[3].item() for rows in split.by_class]
     events[::2, often] = True
     events[0, once] = True
-    monkeypatch.setattr("ncfm.stages.select.forgetting.watched_training", lambda request: events)
+    monkeypatch.setattr("ncfm.method.coresets.forgetting.watched_training", lambda request: events)
     params, where = SelectParams(rule="forgetting"), torch.device("cpu")
     request = Request(params, split, 3, 0, generator("draws"), Pool(pool, where))
-    chosen = [rows.tolist() for rows in RULES["forgetting"](request)]
+    chosen = [rows.tolist() for rows in RULES["forgetting"].choose(request)]
     assert [rows[:2] for rows in chosen] == [list(pair) for pair in zip(often, once, strict=True)]
 
 

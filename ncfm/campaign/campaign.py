@@ -16,7 +16,7 @@ from typing import Any
 
 from ncfm.campaign.expand import Expansion, Skipped, check_declared
 from ncfm.campaign.file import CampaignFile, read_yaml
-from ncfm.campaign.layers import Layers
+from ncfm.campaign.layers import Layers, check_names
 from ncfm.core import layout
 from ncfm.core.errors import ParamsError, one_of
 from ncfm.core.params import ReportParams, StageParams, parse
@@ -94,6 +94,7 @@ def _layers(name: str, folder: str | Path) -> Layers:
         raise ParamsError(one_of("campaign", name, available(folder), str(folder)))
     base, path = str(Path(folder) / "base.yaml"), str(Path(folder) / f"{name}.yaml")
     files = {file: parse(CampaignFile, read_yaml(Path(file)), file) for file in (base, path)}
+    check_names(files)
     campaign = files[path]
     for key in ("datasets", "methods", *(() if campaign.artefacts else ("architectures",))):
         if not getattr(campaign, key):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from ncfm.core.errors import ImpossibleError, ParamsError, one_of
+from ncfm.core.errors import ImpossibleError, ParamsError
 from ncfm.core.params import DistillParams, EvaluateParams, PretrainParams, SelectParams
 from ncfm.datasets.catalogue import DatasetFacts
 from ncfm.models.registry import ARCHITECTURES, norm_of
@@ -14,9 +14,7 @@ NetworkStage = TypeVar("NetworkStage", PretrainParams, EvaluateParams)
 
 def check_architecture(arch: str, facts: DatasetFacts, where: str) -> None:
     """Raise where there is no such architecture, or it cannot take the data set; ``where`` is file and key."""
-    if arch not in ARCHITECTURES:
-        raise ParamsError(one_of("architecture", arch, ARCHITECTURES, where))
-    architecture = ARCHITECTURES[arch]
+    architecture = ARCHITECTURES.find(arch, where)
     if not architecture.takes(facts.resolution):
         raise ImpossibleError(
             f"{where}: {arch} cannot take {facts.name}, whose resolution is {facts.resolution} "

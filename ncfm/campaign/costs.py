@@ -12,9 +12,9 @@ from math import ceil
 
 from ncfm.core.params import ComputeParams, CurateParams, DistillParams, EvaluateProtocol, NetworkParams, PretrainParams
 from ncfm.datasets.catalogue import DatasetFacts
-from ncfm.models.registry import ARCHITECTURES
+from ncfm.method.discrepancies import DISCREPANCIES
+from ncfm.models.registry import ARCHITECTURES, NetworkWork, Shape
 
-PER_COMPONENT = 16  # frequencies to a component of the scale mixture: ncfm/method/frequencies.py
 STEP_SECONDS = 0.005  # overhead of one optimiser step: Python and kernel launches (assumed)
 
 
@@ -33,106 +33,32 @@ class Work:
         return Work(self.flop * times, self.activations * times, self.steps * times)
 
 
-@dataclass(frozen=True)
-class NetworkWork:
-    """One image's way through a network.
-
-    Attributes:
-        first, others: FLOP of the first convolution and of the other ones, forward.
-        head: FLOP of the linear head, forward.
-        activations: outputs of all convolutions.
-        features: D, the length of one image's features.
-        parameters: number of weights.
-    """
-
-    first: float
-    others: float
-    head: float
-    activations: float
-    features: int
-    parameters: int
-
-    @property
-    def body(self) -> float:
-        """FLOP from an image to its features."""
-        return self.first + self.others
-
-
-# One image of 3 x 32 x 32 at width 128, counted by torch's FlopCounterMode (tests/test_plan.py counts some again): the
-# first layer, the others, activations (outputs of convolutions; of ViT of its linear layers), features, parameters.
-# The head and its parameters are added for the number of classes.
-COUNTED = {
-    "alexnet": NetworkWork(19660800, 470286336, 0, 221184, 3072, 1841472),
-    "vgg-11": NetworkWork(3538944, 301989888, 0, 151552, 512, 9225984),
-    "resnet-18": NetworkWork(3538944, 1107296256, 0, 614400, 512, 11168832),
-    "resnet-ap-10": NetworkWork(1769472, 220200960, 0, 356352, 256, 1226400),
-    "densenet-121": NetworkWork(3538944, 1773142016, 0, 2056192, 1024, 6946048),
-    "efficientnet-b0": NetworkWork(1769472, 62163712, 0, 559356, 1280, 4007548),
-    "vit-tiny": NetworkWork(1179648, 690094080, 0, 1347840, 192, 5360832),
-}
-FLATTENED = ("alexnet", "vgg-11")  # their features are the whole last map; those of the others a mean of it
-
-
 def network_work(arch: str, facts: DatasetFacts, width: int, norm: str) -> NetworkWork | None:
-    """Return the work of one image in a network, or None for an architecture that nothing is known of here.
-
-    Block b of a ConvNet convolves 3 x 3 at resolution r / 2^b: 2 * 9 * c_in * c_out * (r / 2^b)^2 FLOP. The others are
-    :data:`COUNTED`, scaled by (width / 128)^2 and (resolution / 32)^2, which is too much above 32 for the two that
-    shrink their images first (EfficientNet, ViT).
-    """
-    if arch in COUNTED:
-        return _scaled(arch, facts, width)
-    if arch not in ARCHITECTURES or not arch.startswith("convnet-"):
+    """Return the work of one image in a network, or None for an architecture that says nothing of it."""
+    architecture = ARCHITECTURES.get(arch)
+    if architecture is None or architecture.work is None:
         return None
-    convolutions, activations, parameters = [], 0, 0
-    channels, resolution = facts.channels, facts.resolution
-    for _ in range(ARCHITECTURES[arch].options["depth"]):
-        convolutions.append(2 * 9 * channels * width * resolution**2)
-        activations += width * resolution**2
-        parameters += 9 * channels * width + width + (0 if norm == "none" else 2 * width)
-        channels, resolution = width, resolution // 2
-    features = width * resolution**2
-    parameters += (features + 1) * facts.classes
-    return NetworkWork(
-        convolutions[0], sum(convolutions[1:]), 2 * features * facts.classes, activations, features, parameters
-    )
-
-
-def _scaled(arch: str, facts: DatasetFacts, width: int) -> NetworkWork:
-    one, wide, area = COUNTED[arch], width / 128, (facts.resolution / 32) ** 2
-    features = round(one.features * wide * (area if arch in FLATTENED else 1))
-    head = 2 * features * facts.classes
-    first, others = one.first * wide * area * facts.channels / 3, one.others * wide**2 * area
-    parameters = round(one.parameters * wide**2) + (features + 1) * facts.classes
-    return NetworkWork(first, others, head, one.activations * wide * area, features, parameters)
+    return architecture.work(Shape(facts.channels, facts.resolution, facts.classes, width, norm))
 
 
 def distillation(params: DistillParams, facts: DatasetFacts, network: NetworkWork, ipc: int) -> Work:
     """Return the work of a whole distillation (method.md section 5).
 
     Real images pass forward only; synthetic ones forward and back to the pixels, for matching and for calibration.
-    NCFD multiplies features with frequencies, D * F * 2 FLOP an image, and back to the features and, where psi
-    ascends, to the frequencies; psi is three D x D layers on F / 16 rows.
+    The discrepancy's own share stands in its file.
     """
-    classes, frequencies = facts.classes, params.num_frequencies
-    real = classes * min(params.batch_real, ceil(facts.images("train") / classes))
-    synthetic = classes * ipc * params.factor**2
+    classes = facts.classes
+    real_images = min(params.batch_real, ceil(facts.images("train") / classes))
+    synthetic_images = ipc * params.factor**2
+    real, synthetic = classes * real_images, classes * synthetic_images
     passes = 3 if params.recompute else 2
     flop = real * network.body + synthetic * passes * network.body
     activations = (real + synthetic * passes) * network.activations
     if params.calibration:
         flop += synthetic * (passes * network.body + 2 * network.head)
         activations += synthetic * passes * network.activations
-    turns = 1 if params.update == "joint" else classes
-    if params.discrepancy == "ncfd":
-        learned = params.frequencies == "mixture"
-        again = passes - 2  # what recomputation adds: only where a gradient comes back
-        products = real * (2 + again if learned else 1) + synthetic * (3 + again if learned else 2 + again)
-        flop += products * 2 * network.features * frequencies
-        if params.frequencies != "gaussian":
-            rows = max(2, frequencies // PER_COMPONENT)
-            # Back to every layer's weights, and to the inputs of all layers but the first.
-            flop += turns * 2 * rows * network.features**2 * (3 + (5 if learned else 0))
+    discrepancy = DISCREPANCIES[params.discrepancy]
+    flop += discrepancy.flop(params, classes, real_images, synthetic_images, network.features)
     steps = 2 * classes  # each class is drawn, augmented and compared on its own, in joint steps too
     return Work(flop, activations, steps) * params.iterations
 

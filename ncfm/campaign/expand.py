@@ -21,6 +21,7 @@ from ncfm.core.errors import ImpossibleError, ParamsError, one_of
 from ncfm.core.layout import RELEASED
 from ncfm.core.params import DistillParams, EvaluateParams, PrepareParams, PretrainParams, SelectParams, StageParams
 from ncfm.datasets.catalogue import DatasetFacts, facts_of
+from ncfm.method.coresets import RULES
 from ncfm.stages import cells
 from ncfm.stages.cells import Cell
 from ncfm.stages.table import STAGES
@@ -192,7 +193,7 @@ class Expansion:
     def _takes_all(self, dataset: str, ipc: int, method: str) -> bool:
         if STAGES[self.layers.stage(method)].params is not SelectParams:
             return False
-        return self.layers.merged(SelectParams, dataset, ipc, method)[0].rule == "all"
+        return RULES[self.layers.merged(SelectParams, dataset, ipc, method)[0].rule].whole
 
     def _add_method(
         self, facts: DatasetFacts, ipc: int, method: str, pool: tuple[PretrainParams, dict[str, str]], chosen: list[str]
@@ -207,7 +208,7 @@ class Expansion:
         if isinstance(made, DistillParams | SelectParams):
             check_set(made, facts, ipc, places)
         names: dict[str, Any] = {"source": source} if source else {}
-        if not isinstance(values, SelectParams) or values.reads_extractors:
+        if not isinstance(values, SelectParams) or RULES[values.rule].reads_extractors:
             check_architecture(pool[0].arch, facts, pool[1]["arch"])
             pretrain = with_own_norm(*pool)
             names["extractor"] = pretrain.arch

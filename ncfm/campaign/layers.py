@@ -10,7 +10,16 @@ from typing import Any
 from ncfm.campaign.file import CampaignFile, Section
 from ncfm.core.errors import ParamsError, one_of
 from ncfm.core.params import StageModel, parse
+from ncfm.core.registry import Registry
+from ncfm.method.coresets import RULES
+from ncfm.method.discrepancies import DISCREPANCIES
 from ncfm.stages.table import MAKERS
+
+# Values that name an entry of a registry, by stage and key. Networks and data sets are checked with what they take.
+NAMES: tuple[tuple[str, str, Registry[Any]], ...] = (
+    ("distill", "discrepancy", DISCREPANCIES),
+    ("select", "rule", RULES),
+)
 
 
 @dataclass(frozen=True)
@@ -106,3 +115,17 @@ class Layers:
             if (chosen := file.protocols.get(protocol)) and chosen.evaluate:
                 values |= chosen.evaluate.model_dump(exclude_unset=True)
         return parse(model, values, self.path), places
+
+
+def check_names(files: Mapping[str, CampaignFile]) -> None:
+    """Raise where a section of a file, used or not, names a discrepancy or a rule that there is not."""
+    for path, file in files.items():
+        sections: dict[str, Section] = {"": file}
+        for dataset, entry in file.datasets.items():
+            sections[f"datasets.{dataset}."] = entry
+            sections |= {f"datasets.{dataset}.by_ipc.{ipc}.": section for ipc, section in entry.by_ipc.items()}
+        sections |= {f"methods.{method}.": section for method, section in file.methods.items()}
+        for prefix, section in sections.items():
+            for stage, key, registry in NAMES:
+                if (name := section.values_for(stage).get(key)) is not None:
+                    registry.find(name, f"{path}: {prefix}{stage}.{key}")

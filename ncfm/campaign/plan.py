@@ -20,6 +20,7 @@ from ncfm.core.params import (
     SelectParams,
 )
 from ncfm.datasets.catalogue import DatasetFacts, facts_of
+from ncfm.method.coresets import RULES
 from ncfm.stages import cells as kinds
 from ncfm.stages.cells import Cell, DatasetCell, SetCell
 from ncfm.stages.table import MAKERS
@@ -71,7 +72,7 @@ def plan(campaign: Campaign, artefact: str | None = None) -> list[Line]:
 def seconds_of(cell: DatasetCell, campaign: Campaign, devices: Sequence[Device] = DEVICES) -> tuple[float, ...] | None:
     """Return the seconds that each device needs for a cell, or None where there is no formula for it."""
     params, facts = campaign.params[cell], facts_of(cell.dataset)
-    trained = isinstance(params, SelectParams) and params.rule == "forgetting"
+    trained = isinstance(params, SelectParams) and RULES[params.rule].trains
     if cell.stage in ("prepare", "select") and not trained:  # downloads, copies, features: minutes at most
         return tuple(0.0 for _ in devices)
     if isinstance(params, SearchParams):

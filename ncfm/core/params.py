@@ -49,9 +49,7 @@ class StageParams(BaseModel):
 class PrepareSource(StageParams):
     """Where a data set comes from: what a campaign can say of the stage `prepare`."""
 
-    source: Literal["auto", "embedded", "torchvision", "folder", "archive", "npm"] = Field(
-        "auto", description="auto tries the data set's sources in the order of ncfm/datasets/catalogue.py"
-    )
+    source: str = Field("auto", description="auto tries the data set's sources in the order of its file")
     root: str = Field("data", description="folder for downloads, or the one that holds your files (docs/datasets.md)")
 
 
@@ -59,7 +57,7 @@ class PrepareParams(PrepareSource):
     """The stage `prepare`; a campaign names the data set in `datasets`."""
 
     stage = "prepare"
-    dataset: str = Field(description="name in ncfm/datasets/catalogue.py")
+    dataset: str = Field(description="name of an entry of ncfm/datasets/sets/")
 
 
 class ComputeParams(StageParams):
@@ -96,7 +94,7 @@ class PretrainParams(NetworkParams):
     """The extractor pool (paper section 4; released program: 20 networks, 60 epochs)."""
 
     stage = "pretrain"
-    arch: str = Field("convnet-3", description="name in ncfm/models/registry.py")
+    arch: str = Field("convnet-3", description="name of an entry of ncfm/models/families/")
     pool: Count = Field(20, description="number of networks, each kept at its start and at its end")
 
 
@@ -116,7 +114,7 @@ class DistillParams(ComputeParams):
         "random", description="first: always the first images of the class, as the released program does"
     )
     update: Literal["joint", "per-class"] = "joint"
-    discrepancy: Literal["ncfd", "mmd", "mse"] = "ncfd"
+    discrepancy: str = Field("ncfd", description="name of an entry of ncfm/method/discrepancies/")
     extractor: Literal["pool", "random"] = Field(
         "pool", description="a blended network of the pool, or one of its shape with fresh random weights (DM)"
     )
@@ -155,18 +153,9 @@ class SelectParams(StageParams):
     """A coreset of real images, of equal storage."""
 
     stage = "select"
-    rule: Literal["random", "herding", "k-center", "forgetting", "all"] = Field(
-        "random", description="name of a file in ncfm/stages/select/"
-    )
+    rule: str = Field("random", description="name of an entry of ncfm/method/coresets/")
     factor: Count = Field(1, description="1: whole images; above: factor x factor shrunken images per stored one")
-    epochs: Annotated[int, Field(ge=2)] = Field(
-        60, description="of the training that forgetting watches; the other rules train nothing"
-    )
-
-    @property
-    def reads_extractors(self) -> bool:
-        """Whether the rule needs the extractor pool: its networks' features, or their architecture and width."""
-        return self.rule in ("herding", "k-center", "forgetting")
+    epochs: Annotated[int, Field(ge=2)] = Field(60, description="of the training of rules that train (forgetting)")
 
 
 class CurateParams(ComputeParams):
@@ -203,7 +192,7 @@ class EvaluateParams(EvaluateProtocol):
     """The stage `evaluate`; a campaign names the architectures in `architectures`."""
 
     stage = "evaluate"
-    arch: str = Field("convnet-3", description="name in ncfm/models/registry.py")
+    arch: str = Field("convnet-3", description="name of an entry of ncfm/models/families/")
 
 
 class ContinualParams(EvaluateParams):

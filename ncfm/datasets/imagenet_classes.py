@@ -7,6 +7,8 @@ an accuracy on other classes is another number.
 from __future__ import annotations
 
 Classes = tuple[tuple[str, str], ...]
+# The released program normalises Tiny ImageNet and the subsets with the statistics of ImageNet.
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # What a card says where Imagenette or Imagewoof came from its public archive.
 PUBLIC_SPLIT = "the public archive's: about 70 % of all images for training"
 

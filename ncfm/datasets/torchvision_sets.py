@@ -9,24 +9,24 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
-from torch.nn.functional import pad
+from typing import TYPE_CHECKING, Any
 
 from ncfm.core.errors import DataError
 from ncfm.core.store import storage_errors
 from ncfm.datasets.catalogue import DatasetFacts
 from ncfm.datasets.sources import Loaded, Source, one_line
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 SILENCE_SECONDS = 10.0  # of the official server, before it counts as out of reach
 MNIST_BORDER = 2  # pixels on each side: 28 x 28 becomes 32 x 32
 
 
 @dataclass(frozen=True)
-class _Family:
+class Family:
     """How torchvision's classes of one kind name things; each function takes the class, ``images`` a loaded split.
 
     Attributes:
@@ -53,56 +53,50 @@ def _padded(images: Tensor) -> Tensor:
     zeros (the first convolution of the ConvNet in the released program of Dataset Condensation, Zhao et al. 2021);
     here the border is background, the value that every outer pixel of almost all images has.
     """
+    from torch.nn.functional import pad
+
     return pad(images.unsqueeze(1), (MNIST_BORDER,) * 4)
 
 
-def _svhn_files(kind: Any) -> dict[str, str]:
-    return {name: md5 for _, name, md5 in (kind.split_list[split] for split in ("train", "test"))}
+def _channels_first(data: Any) -> Tensor:
+    import torch
+
+    return torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous()
 
 
-_CIFAR = _Family(
+CIFAR = Family(
     split=lambda split: {"train": split == "train"},
     folder=lambda kind: str(kind.base_folder),
     files=lambda kind: dict((*kind.train_list, *kind.test_list)),
     download=lambda kind: {"url": kind.url, "archive": kind.filename, "md5": kind.tgz_md5},
-    images=lambda data: torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous(),
+    images=_channels_first,
 )
-_MNIST = _Family(
+MNIST = Family(
     split=lambda split: {"train": split == "train"},
     folder=lambda kind: f"{kind.__name__}/raw",
     files=lambda kind: dict(kind.resources),
     download=lambda kind: {"url": kind.mirrors[0], "md5": dict(kind.resources)},
     images=lambda data: _padded(data.data),
 )
-_SVHN = _Family(
-    split=lambda split: {"split": split},
-    folder=lambda kind: "",
-    files=_svhn_files,
-    download=lambda kind: {"url": kind.split_list["train"][0].rsplit("/", 1)[0], "md5": _svhn_files(kind)},
-    images=lambda data: torch.from_numpy(data.data).contiguous(),
-    labels="labels",
-)
-_KINDS: dict[str, tuple[str, _Family]] = {  # by data set: torchvision's class, and how it names things
-    "cifar10": ("CIFAR10", _CIFAR),
-    "cifar100": ("CIFAR100", _CIFAR),
-    "mnist": ("MNIST", _MNIST),
-    "fashion-mnist": ("FashionMNIST", _MNIST),
-    "svhn": ("SVHN", _SVHN),
-}
 
 
-def folder(facts: DatasetFacts, root: Path) -> Loaded:
+def sources_of(kind: str, family: Family) -> dict[str, Source]:
+    """Return the sources of a data set that torchvision has as the class ``kind``, which names things as ``family``."""
+    return {"folder": partial(_folder, kind, family), "torchvision": partial(_official, kind, family)}
+
+
+def _folder(name: str, family: Family, facts: DatasetFacts, root: Path) -> Loaded:
     """Read the folder that torchvision filled. It checks MD5s, except those of MNIST's files once they are unpacked."""
-    kind, family = _kind(facts)
+    kind = _class(name)
     place = root / family.folder(kind)
     if not place.is_dir():
         raise DataError(f"{place}: no such folder; put torchvision's files there or choose another prepare.source")
-    return Loaded(_read(facts, root), {"folder": family.folder(kind), "md5": family.files(kind)})
+    return Loaded(_read(kind, family, root), {"folder": family.folder(kind), "md5": family.files(kind)})
 
 
-def official(facts: DatasetFacts, root: Path) -> Loaded:
+def _official(name: str, family: Family, facts: DatasetFacts, root: Path) -> Loaded:
     """Let torchvision download the data set from its official server into ``root``, or reuse what it has put there."""
-    kind, family = _kind(facts)
+    kind = _class(name)
     origin = family.download(kind)
     try:
         with storage_errors(root), _network_silence(SILENCE_SECONDS):
@@ -111,22 +105,22 @@ def official(facts: DatasetFacts, root: Path) -> Loaded:
                 kind(root, **family.split(split), download=True)
     except (*_UNREADABLE, http.client.HTTPException, tarfile.TarError, EOFError, zlib.error) as error:
         raise DataError(f"{origin['url']}: download failed ({one_line(error)})") from error
-    return Loaded(_read(facts, root), origin)
+    return Loaded(_read(kind, family, root), origin)
 
 
 # The reader of MNIST's files asserts; it has no error of its own.
 _UNREADABLE = (OSError, RuntimeError, ValueError, TypeError, AssertionError)
 
 
-def _kind(facts: DatasetFacts) -> tuple[Any, _Family]:
+def _class(name: str) -> Any:
     from ncfm.core.torchvision_shim import torchvision
 
-    name, family = _KINDS[facts.name]
-    return getattr(torchvision.datasets, name), family
+    return getattr(torchvision.datasets, name)
 
 
-def _read(facts: DatasetFacts, root: Path) -> dict[str, tuple[Tensor, Tensor]]:
-    kind, family = _kind(facts)
+def _read(kind: Any, family: Family, root: Path) -> dict[str, tuple[Tensor, Tensor]]:
+    import torch
+
     splits = {}
     for split in ("train", "test"):
         try:
@@ -149,6 +143,3 @@ def _network_silence(seconds: float) -> Iterator[None]:
         yield
     finally:
         socket.setdefaulttimeout(before)
-
-
-SOURCES: dict[str, Source] = {"folder": folder, "torchvision": official}

@@ -22,6 +22,7 @@ from ncfm.core.params import DistillParams
 from ncfm.core.seeding import generator
 from ncfm.datasets.split import Split
 from ncfm.method import augmentation
+from ncfm.method.discrepancies import DISCREPANCIES
 from ncfm.method.frequencies import build_sampling_network, draw_frequencies
 from ncfm.method.initial_images import initial_images
 from ncfm.method.losses import Batch, Losses
@@ -44,6 +45,7 @@ class Distillation:
 
     def __init__(self, params: DistillParams, split: Split, pool: Pool, ipc: int, seed: int) -> None:
         self.params, self.split, self.pool = params, split, pool
+        self.discrepancy = DISCREPANCIES.find(params.discrepancy, "discrepancy")
         self.names = (split.dataset, ipc, "distill", seed)
         self.device = split.images.device
         self.iteration = 0
@@ -63,7 +65,7 @@ class Distillation:
             self.optimiser, factor=params.plateau_factor, patience=params.plateau_patience
         )
         self.psi = None
-        if params.discrepancy == "ncfd" and params.frequencies != "gaussian":
+        if self.discrepancy.uses_frequencies and params.frequencies != "gaussian":
             dimension = pool.blended.feature_dimension
             self.psi = build_sampling_network(dimension, generator(*self.names, "psi")).to(self.device)
         # `released`: the authors' program adds the ascent gradient to the descent gradient, whose sum is exactly zero,
@@ -141,7 +143,7 @@ class Distillation:
 
     def frequencies(self, extractor: Network, device_draws: torch.Generator) -> Tensor | None:
         """Draw the frequencies (F, D) of one step, from psi where there is one; None for other discrepancies."""
-        if self.params.discrepancy != "ncfd":
+        if not self.discrepancy.uses_frequencies:
             return None
         kind, number = self.params.frequencies, self.params.num_frequencies
         return draw_frequencies(kind, number, extractor.feature_dimension, device_draws, self.psi)

@@ -10,10 +10,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ncfm.method.discrepancies.ncfd import PER_COMPONENT
 from ncfm.models.initialisation import build_module
 
-# Frequencies per component of the mixture: 1024 frequencies have 64 components (docs/method.md, section 2).
-PER_COMPONENT = 16
 Variant = Literal["gaussian", "mixture", "released"]
 
 

@@ -16,7 +16,8 @@ from torch.utils.checkpoint import checkpoint as checkpointed
 
 from ncfm.core.params import DistillParams
 from ncfm.datasets.split import Split
-from ncfm.method import augmentation, discrepancy
+from ncfm.method import augmentation
+from ncfm.method.discrepancies import DISCREPANCIES, normalise
 from ncfm.method.multiformation import decode
 from ncfm.method.pool import Pool
 from ncfm.models.base import Network
@@ -98,7 +99,7 @@ class Losses:
 
     def compared(self, features_BD: Tensor) -> Tensor:
         """Return features as the discrepancy takes them: of length 1, unless ``normalise_features`` is off."""
-        return discrepancy.normalise(features_BD) if self.params.normalise_features else features_BD
+        return normalise(features_BD) if self.params.normalise_features else features_BD
 
     def pass_through(
         self, drawn: Mapping[int, augmentation.Draw], stored: Mapping[int, Tensor], function: Features
@@ -123,12 +124,8 @@ class Losses:
 
     def discrepancy(self, real_CBD: Tensor, synthetic_CMD: Tensor, frequencies_FD: Tensor | None) -> Tensor:
         """Return the chosen discrepancy of each class: (C,)."""
-        if self.params.discrepancy == "mmd":
-            return discrepancy.mmd(real_CBD, synthetic_CMD)
-        if self.params.discrepancy == "mse":
-            return discrepancy.mse(real_CBD, synthetic_CMD)
-        assert frequencies_FD is not None
-        return discrepancy.ncfd(real_CBD, synthetic_CMD, frequencies_FD, self.params.alpha, self.params.recompute)
+        measure = DISCREPANCIES[self.params.discrepancy].measure
+        return measure(real_CBD, synthetic_CMD, frequencies_FD, self.params)
 
     def calibration(
         self, drawn: Mapping[int, augmentation.Draw], stored: Mapping[int, Tensor], trained: Network

@@ -1,37 +1,122 @@
-"""The one list of architectures: what each can take, and where it is built. Adding one is adding a line and a file."""
+"""Architectures: what each can take, what one image costs in it, and how it is built. One file per family."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from importlib import import_module
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ncfm.core.errors import ParamsError, one_of
+from ncfm.core.errors import ParamsError
+from ncfm.core.registry import Registry
 
 if TYPE_CHECKING:
     import torch
 
     from ncfm.models.base import Network
 
+NORMS = ("instance", "batch", "group", "layer", "none")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a network is built for.
+
+    Attributes:
+        channels, resolution: shape of the images, (channels, resolution, resolution).
+        classes: number of outputs.
+        width: of a ConvNet the channels per block; of the others 128 is the published size, and all their channels
+            scale with it.
+        norm: one of :data:`NORMS` that the architecture can take.
+    """
+
+    channels: int
+    resolution: int
+    classes: int
+    width: int
+    norm: str
+
+
+@dataclass(frozen=True)
+class NetworkWork:
+    """One image's way through a network.
+
+    Attributes:
+        first, others: FLOP of the first convolution and of the other ones, forward.
+        head: FLOP of the linear head, forward.
+        activations: outputs of all convolutions.
+        features: D, the length of one image's features.
+        parameters: number of weights.
+    """
+
+    first: float
+    others: float
+    head: float
+    activations: float
+    features: int
+    parameters: int
+
+    @property
+    def body(self) -> float:
+        """FLOP from an image to its features."""
+        return self.first + self.others
+
+
+@dataclass(frozen=True)
+class Counted:
+    """The work of one image of 3 x 32 x 32 at width 128, counted once (tests/test_plan.py), for any shape by scaling.
+
+    FLOP scale with (width / 128)^2 and (resolution / 32)^2, which is too much above 32 for networks that shrink larger
+    images first. The head and its parameters are added for the number of classes.
+
+    Attributes:
+        first, others: FLOP of the first layer and of the other ones.
+        activations: outputs of convolutions, or of a transformer's linear layers.
+        features: D.
+        parameters: number of weights without the head.
+        flattened: whether the features are the whole last map, which grows with the image.
+    """
+
+    first: float
+    others: float
+    activations: float
+    features: int
+    parameters: int
+    flattened: bool = False
+
+    def __call__(self, shape: Shape) -> NetworkWork:
+        """Return the work of one image."""
+        wide, area = shape.width / 128, (shape.resolution / 32) ** 2
+        features = round(self.features * wide * (area if self.flattened else 1))
+        return NetworkWork(
+            first=self.first * wide * area * shape.channels / 3,
+            others=self.others * wide**2 * area,
+            head=2 * features * shape.classes,
+            activations=self.activations * wide * area,
+            features=features,
+            parameters=round(self.parameters * wide**2) + (features + 1) * shape.classes,
+        )
+
 
 @dataclass(frozen=True)
 class Architecture:
-    """What the params need to know of an architecture without importing torch.
+    """An architecture, as params files name it.
 
     Attributes:
-        module, name: the file in `ncfm/models/` and the class in it.
+        name: value of ``arch``.
+        network: builds it; weights are initialised afterwards, by :func:`build`.
         norms: the normalisations that it can take, its own first.
         smallest, multiple: it takes resolutions from ``smallest`` on that are multiples of ``multiple``.
-        options: arguments of the class beside those of :func:`build`.
+        work: what one image costs in it, for `ncfm plan`; None where that is not known.
+        order: place in lists.
     """
 
-    module: str
     name: str
+    network: Callable[[Shape], Network]
     norms: tuple[str, ...]
     smallest: int
     multiple: int
-    options: Mapping[str, int] = field(default_factory=dict)
+    work: Callable[[Shape], NetworkWork] | None = None
+    order: int = 100
 
     def takes(self, resolution: int) -> bool:
         """Return whether it can take images of this resolution."""
@@ -44,18 +129,7 @@ class Architecture:
         return f"multiples of {self.multiple}{start}"
 
 
-NORMS = ("instance", "batch", "group", "layer", "none")
-ARCHITECTURES: dict[str, Architecture] = {
-    **{f"convnet-{d}": Architecture("convnet", "ConvNet", NORMS, 2**d, 2**d, {"depth": d}) for d in (3, 4, 5)},
-    "alexnet": Architecture("alexnet", "AlexNet", ("none", *NORMS[:-1]), 8, 8),
-    "vgg-11": Architecture("vgg", "VGG11", NORMS, 16, 16),
-    # From 16 on: instance normalisation of the last maps needs more than one value.
-    "resnet-18": Architecture("resnet", "ResNet18", NORMS, 16, 8),
-    "resnet-ap-10": Architecture("resnet", "ResNetAP10", NORMS, 16, 16),
-    "densenet-121": Architecture("densenet", "DenseNet121", ("batch",), 16, 8),
-    "efficientnet-b0": Architecture("efficientnet", "EfficientNetB0", ("batch",), 16, 16),
-    "vit-tiny": Architecture("vit", "ViTTiny", ("layer",), 16, 16),
-}
+ARCHITECTURES: Registry[Architecture] = Registry("architecture", "ncfm.models.families")
 
 
 def norm_of(arch: str, norm: str, width: int, where: str = "norm") -> str:
@@ -94,10 +168,7 @@ def build(
 
     Args:
         arch: a name in :data:`ARCHITECTURES`.
-        channels, resolution: shape of the images, (channels, resolution, resolution).
-        classes: number of outputs.
-        width: of a ConvNet the channels per block; of the others 128 is the published size, and all their channels
-            scale with it.
+        channels, resolution, classes, width: as in :class:`Shape`.
         norm: ``default`` or one of the architecture's normalisations.
         generator: the only source of the initial weights.
 
@@ -106,12 +177,8 @@ def build(
     """
     from ncfm.models.initialisation import build_module
 
-    if arch not in ARCHITECTURES:
-        raise ParamsError(one_of("architecture", arch, ARCHITECTURES))
-    facts = ARCHITECTURES[arch]
-    if not facts.takes(resolution):
-        raise ParamsError(f"{arch} cannot take images of resolution {resolution} (allowed: {facts.resolutions})")
-    # By name, so that only an architecture in use imports its libraries.
-    network = getattr(import_module(f"ncfm.models.{facts.module}"), facts.name)
-    shape = {"channels": channels, "resolution": resolution, "classes": classes, "width": width}
-    return build_module(lambda: network(**shape, norm=norm_of(arch, norm, width), **facts.options), generator)
+    architecture = ARCHITECTURES.find(arch)
+    if not architecture.takes(resolution):
+        raise ParamsError(f"{arch} cannot take images of resolution {resolution} (allowed: {architecture.resolutions})")
+    shape = Shape(channels, resolution, classes, width, norm_of(arch, norm, width))
+    return build_module(lambda: architecture.network(shape), generator)

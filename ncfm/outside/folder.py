@@ -179,8 +179,6 @@ def facts_of_folder(listing: Listing, loaded: Loaded) -> DatasetFacts:
         },
         mean=tuple(mean),
         std=tuple(max(value, SMALLEST_DEVIATION) for value in deviation),
-        sources=("folder",),
+        sources={},  # it was read already
         label_names=listing.label_names,
-        content={},
-        reader="folder",
     )

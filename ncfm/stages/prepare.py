@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -61,12 +60,11 @@ def _load(facts: DatasetFacts, choice: str, root: Path) -> tuple[str, Loaded]:
     """Return the name of the source that gave the data, and the data; ``auto`` tries the sources in turn."""
     if choice not in ("auto", *facts.sources):
         raise ParamsError(one_of("source", choice, ("auto", *facts.sources), f"prepare for {facts.name}"))
-    sources: dict[str, Source] = import_module(f"ncfm.datasets.{facts.reader}").SOURCES
-    names = facts.sources if choice == "auto" else (choice,)
+    names = tuple(facts.sources) if choice == "auto" else (choice,)
     failures = []
     for name in names:
         try:
-            loaded = _read(sources[name], facts, root)
+            loaded = _read(facts.sources[name], facts, root)
             _verify(facts, name, loaded)
         except DataError as error:
             failures.append(error)

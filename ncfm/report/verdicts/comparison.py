@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -12,6 +11,7 @@ from typing import Any
 from ncfm.core.layout import RELEASED
 from ncfm.core.params import DistillParams, EvaluateParams, PretrainParams, SelectParams, StageParams
 from ncfm.datasets.imagenet_classes import IMAGENET_CLASSES
+from ncfm.method.coresets import RULES
 from ncfm.models.registry import ARCHITECTURES, norm_of
 from ncfm.report.collect import Row, StoredSet
 
@@ -102,8 +102,7 @@ class Comparison:
 
 def is_ours(method: str) -> bool:
     """Say whether this project can run a method of the reported rows: NCFM, DM, coresets, the whole training set."""
-    rules = typing.get_args(SelectParams.model_fields["rule"].annotation)
-    return method in ("NCFM", "DM", WHOLE) or method.lower() in rules
+    return method in ("NCFM", "DM", WHOLE) or method.lower() in RULES
 
 
 def reported_name(dataset: str | None) -> str | None:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from PIL import Image
+from ncfm.datasets.catalogue import DatasetFacts
+from ncfm.datasets.imagenet_classes import IMAGENET_CLASSES, IMAGENET_MEAN, IMAGENET_STD, PUBLIC_SPLIT
+from ncfm.datasets.sources import Loaded
 
-from ncfm.datasets.catalogue import PUBLIC, DatasetFacts
-from ncfm.datasets.image_files import class_images, decoder, find_folder, load_classes
-from ncfm.datasets.imagenet_classes import IMAGENET_CLASSES, PUBLIC_SPLIT
-from ncfm.datasets.sources import Loaded, Source
+if TYPE_CHECKING:
+    from PIL import Image
 
+PUBLIC = ("imagenette", "imagewoof")
 SIDE = 128
 IMAGENET_TEST_IMAGES = 50
 
 
 def _folder(facts: DatasetFacts, root: Path) -> Loaded:
     """Read ``train/<class>`` and ``val/<class>`` of ``root``, ``root/imagenet`` or, where public, its own folder."""
+    from ncfm.datasets.image_files import class_images, decoder, find_folder, load_classes
+
     public = [f"{facts.name}2"] if facts.name in PUBLIC else []
     files = find_folder(facts, root, ["imagenet", *public])
     folders, names = zip(*IMAGENET_CLASSES[facts.name], strict=True)
@@ -36,11 +40,34 @@ def shrink_and_crop(image: Image.Image, where: str = "") -> Image.Image:
 
     As MTT (Cazenave et al. 2022) does, by torchvision's Resize and CenterCrop, rounding included.
     """
+    from PIL.Image import Resampling
+
     width, height = image.size
     shorter = min(width, height)
-    image = image.resize((SIDE * width // shorter, SIDE * height // shorter), Image.Resampling.BILINEAR)
+    image = image.resize((SIDE * width // shorter, SIDE * height // shorter), Resampling.BILINEAR)
     left, top = round((image.width - SIDE) / 2), round((image.height - SIDE) / 2)
     return image.crop((left, top, left + SIDE, top + SIDE))
 
 
-SOURCES: dict[str, Source] = {"folder": _folder}
+def _facts(name: str) -> DatasetFacts:
+    """Return the facts of a subset: ten classes of ImageNet, each with 732 to 1300 training and 50 test images.
+
+    Imagenette and Imagewoof also exist as public archives, which hold all images of a class, 782 to 1350, divided anew:
+    about 70 % for training, the rest for testing.
+    """
+    train, test = (range(500, 1301), range(50, 451)) if name in PUBLIC else (range(732, 1301), range(50, 51))
+    return DatasetFacts(
+        name=name,
+        classes=10,
+        channels=3,
+        resolution=SIDE,
+        sizes={"train": (train,) * 10, "test": (test,) * 10},
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        sources={"folder": _folder},
+        label_names=tuple(label for _, label in IMAGENET_CLASSES[name]),
+        order=8,
+    )
+
+
+ENTRIES = tuple(map(_facts, IMAGENET_CLASSES))

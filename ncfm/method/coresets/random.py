@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
-from ncfm.stages.select.request import Request
+from ncfm.method.coresets import Request, Rule
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def choose(request: Request) -> list[Tensor]:
     """Return ``wanted`` different images of each class."""
+    import torch
+
     return [
         rows[torch.randperm(len(rows), generator=request.draws)[: request.wanted]] for rows in request.split.by_class
     ]
+
+
+ENTRIES = (Rule("random", choose, order=1),)

@@ -1,25 +1,23 @@
-"""Discrepancies between real and synthetic features: NCFD, MMD and feature MSE, one value per class.
-
-Shapes: C classes, B images of one class, D feature dimension, F frequencies. Every function takes features (C, B, D)
-and (C, M, D) and returns (C,); the number of images may differ between the sides, the classes may not.
-"""
+"""NCFD, the paper's discrepancy: characteristic functions compared at frequencies, learned by psi or Gaussian."""
 
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from ncfm.core.params import DistillParams
+from ncfm.method.discrepancies import Discrepancy
 
-CLAMP = 1e-12  # lower bound of the phase term before the square root (method.md section 1)
-ComplexParts = tuple[Tensor, Tensor]  # real and imaginary part
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    ComplexParts = tuple[Tensor, Tensor]  # real and imaginary part
+
+CLAMP = 1e-12  # lower bound of the phase term before the square root (docs/method.md section 1)
 TINY = 1e-24  # keeps the square roots of exact zeros differentiable; in float32 it changes no other value
-
-
-def normalise(features_BD: Tensor) -> Tensor:
-    """Scale each row (one image's features) to length 1 (method.md section 1). Any leading shape."""
-    return torch.nn.functional.normalize(features_BD, dim=-1)
+PER_COMPONENT = (
+    16  # frequencies per component of the mixture: 1024 frequencies, 64 components (docs/method.md section 2)
+)
 
 
 def characteristic_function(features_CBD: Tensor, frequencies_FD: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,6 +62,8 @@ def ncfd(
     Returns:
         (C,), zero for equal sets up to rounding, at most sqrt(4 max(alpha, 1 - alpha)).
     """
+    from torch.utils.checkpoint import checkpoint
+
     transform = characteristic_function
     if recompute:
         transform = partial(checkpoint, characteristic_function, use_reentrant=False, preserve_rng_state=False)
@@ -74,21 +74,35 @@ def ncfd(
     return chf_CF.clamp_min(TINY).sqrt().mean(-1)
 
 
-def mmd(real_CBD: Tensor, synthetic_CMD: Tensor) -> Tensor:
-    """Return the squared maximum mean discrepancy with the linear kernel, as DM (Zhao and Bilen, 2023, eq. 5) uses it:
-    the squared distance of the mean features. (C,), at least 0.
+def _measure(real_CBD: Tensor, synthetic_CMD: Tensor, frequencies_FD: Tensor | None, params: DistillParams) -> Tensor:
+    assert frequencies_FD is not None
+    return ncfd(real_CBD, synthetic_CMD, frequencies_FD, params.alpha, params.recompute)
+
+
+def flop(params: DistillParams, classes: int, real: int, synthetic: int, dimension: int) -> float:
+    """Return the FLOP of one iteration: features times frequencies, D * F * 2 an image, and the passes of psi.
+
+    The products go back to the features and, where psi ascends, to the frequencies; ``recompute`` computes them again
+    where a gradient comes back. Psi is three D x D layers on F / 16 rows, once for each step of the images.
     """
-    return (real_CBD.mean(-2) - synthetic_CMD.mean(-2)).square().sum(-1)
+    learned, again = params.frequencies == "mixture", int(params.recompute)
+    products = real * (2 + again if learned else 1) + synthetic * (3 + again if learned else 2 + again)
+    total = classes * products * 2 * dimension * params.num_frequencies
+    if params.frequencies != "gaussian":
+        rows = max(2, params.num_frequencies // PER_COMPONENT)
+        turns = 1 if params.update == "joint" else classes
+        # Back to every layer's weights, and to the inputs of all layers but the first.
+        total += turns * 2 * rows * dimension**2 * (3 + (5 if learned else 0))
+    return total
 
 
-def mse(real_CBD: Tensor, synthetic_CMD: Tensor) -> Tensor:
-    """Return the mean squared distance between the features of every real and every synthetic image.
-
-    It equals :func:`mmd` plus the variances within the two sides, so its minimum collapses the synthetic side to the
-    mean: the weakness that the paper's section 3.1 ascribes to point-wise matching. (C,), at least 0.
-    """
-
-    def spread(features: Tensor) -> Tensor:
-        return (features - features.mean(-2, keepdim=True)).square().sum(-1).mean(-1)
-
-    return mmd(real_CBD, synthetic_CMD) + spread(real_CBD) + spread(synthetic_CMD)
+ENTRIES = (
+    Discrepancy(
+        "ncfd",
+        _measure,
+        flop,
+        uses_frequencies=True,
+        reads=("alpha", "frequencies", "num_frequencies", "sampler_learning_rate"),
+        order=1,
+    ),
+)

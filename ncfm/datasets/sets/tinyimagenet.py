@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-
-from PIL import Image
+from typing import TYPE_CHECKING
 
 from ncfm.core.errors import DataError
 from ncfm.core.store import sha256
-from ncfm.datasets.catalogue import DatasetFacts
-from ncfm.datasets.image_files import Archive, Files, class_images, decoder, find_folder, load_classes
-from ncfm.datasets.sources import Loaded, Source
+from ncfm.datasets.catalogue import DatasetFacts, each
+from ncfm.datasets.imagenet_classes import IMAGENET_MEAN, IMAGENET_STD
+from ncfm.datasets.sources import Loaded
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from ncfm.datasets.image_files import Files
 
 FOLDER = "tiny-imagenet-200"
 ARCHIVES = {"tinyimagenet": f"{FOLDER}.zip", "tinyimagenet-slice": f"{FOLDER}-slice.zip"}
@@ -20,12 +25,16 @@ SIDE = 64
 
 def _folder(facts: DatasetFacts, root: Path) -> Loaded:
     """Read ``root`` itself or ``root/tiny-imagenet-200``."""
+    from ncfm.datasets.image_files import find_folder
+
     files = find_folder(facts, root, [FOLDER])
     return _load(facts, files, {"folder": files.root.name})
 
 
 def _archive(facts: DatasetFacts, root: Path) -> Loaded:
     """Read the zip archive in ``root`` without unpacking it."""
+    from ncfm.datasets.image_files import Archive
+
     path = root / ARCHIVES[facts.name]
     if not path.is_file():
         raise DataError(f"{path}: no such file; put the archive there or choose another prepare.source")
@@ -34,6 +43,8 @@ def _archive(facts: DatasetFacts, root: Path) -> Loaded:
 
 def _load(facts: DatasetFacts, files: Files, origin: dict[str, str]) -> Loaded:
     """Read both splits; labels follow the sorted folder names, so every layout gives the same tensors."""
+    from ncfm.datasets.image_files import class_images, decoder, load_classes
+
     classes = sorted(set(_lines(files, "wnids.txt") or files.folders("train")))
     if len(classes) != facts.classes:
         raise DataError(f"{files.where('')}: has {len(classes)} classes, but {facts.name} has {facts.classes}")
@@ -85,4 +96,29 @@ def _checked(image: Image.Image, where: str) -> Image.Image:
     return image
 
 
-SOURCES: dict[str, Source] = {"folder": _folder, "archive": _archive}
+WHOLE = DatasetFacts(
+    name="tinyimagenet",
+    classes=200,
+    channels=3,
+    resolution=64,
+    sizes=each(200, 500, 50),
+    mean=IMAGENET_MEAN,
+    std=IMAGENET_STD,
+    sources={"folder": _folder, "archive": _archive},
+    order=7,
+)
+# Its first ten classes, a fifth of the training images: for trying things out, no number on it compares with a paper's.
+SLICE = replace(
+    WHOLE,
+    name="tinyimagenet-slice",
+    classes=10,
+    sizes=each(10, 100, 50),
+    # As libjpeg-turbo decodes it, which Pillow's wheels contain.
+    content={
+        "train images": "a6f249eb7475ec914a3ac94e2f35c6751323b3afa39991d41e348d9f9c8cea37",
+        "train labels": "b308eeb79a4ca7e552fbceb4b9404226f74019aca277cffd97f57b68db82c66b",
+        "test images": "4449f244f84da240114572276534a0bd0b69c2829931bf0b96322e5406fd22f9",
+        "test labels": "7231384f1e049b1ff5a03c62e051f2d5bc103e2d9713fe47f186b0a5d2b45d90",
+    },
+)
+ENTRIES = (WHOLE, SLICE)

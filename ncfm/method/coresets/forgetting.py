@@ -7,20 +7,24 @@ It depends on the seed but not on the IPC. Like a network of the pool it is not 
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from ncfm.core.params import NetworkParams
 from ncfm.core.progress import Progress
 from ncfm.core.seeding import generator
-from ncfm.datasets.split import Split
-from ncfm.method.training import train
-from ncfm.models.base import Network
-from ncfm.stages.select.request import Request
+from ncfm.method.coresets import Request, Rule
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ncfm.datasets.split import Split
+    from ncfm.models.base import Network
 
 
 def choose(request: Request) -> list[Tensor]:
     """Return, for each class, the ``wanted`` images with the most forgetting events; ties are drawn."""
+    import torch
+
     counts_N = forgetting_events(watched_training(request))
     chosen = []
     for rows in request.split.by_class:
@@ -51,6 +55,10 @@ def watched_training(request: Request) -> Tensor:
     As in Toneva et al. (algorithm 1) an image is judged as it comes in its batch, augmented and before that batch's
     step.
     """
+    import torch
+
+    from ncfm.method.training import train
+
     split, pool = request.split, request.pool
     assert pool is not None
     params = NetworkParams.model_validate({"epochs": request.params.epochs, "cutmix_probability": 0})
@@ -71,6 +79,8 @@ class _Watch:
     """Notes, batch by batch, which images the network has right."""
 
     def __init__(self, network: Network, split: Split) -> None:
+        import torch
+
         self.network, self.split = network, split
         self.correct_N = torch.zeros_like(split.labels, dtype=torch.bool)
         self._batch = split.labels[:0]
@@ -83,3 +93,6 @@ class _Watch:
         logits = self.network(images)
         self.correct_N[self._batch] = logits.detach().argmax(1) == self.split.labels[self._batch]
         return logits
+
+
+ENTRIES = (Rule("forgetting", choose, reads_extractors=True, trains=True, order=4),)

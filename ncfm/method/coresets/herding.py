@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from ncfm.method.coresets import Request, Rule
 
-from ncfm.stages.select.request import Request
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def choose(request: Request) -> list[Tensor]:
@@ -28,6 +29,8 @@ def herd(features_ND: Tensor, wanted: int) -> Tensor:
     Returns:
         (wanted,) row numbers in the order of choice; of equally good rows the first.
     """
+    import torch
+
     mean_D = features_ND.mean(0)
     rest_D = torch.zeros_like(mean_D)  # k mu - sum of the chosen
     unused_N = torch.ones(len(features_ND), dtype=torch.bool, device=features_ND.device)
@@ -40,3 +43,6 @@ def herd(features_ND: Tensor, wanted: int) -> Tensor:
         rest_D = rest_D - features_ND[best]
         chosen.append(best)
     return torch.stack(chosen)
+
+
+ENTRIES = (Rule("herding", choose, reads_extractors=True, order=2),)

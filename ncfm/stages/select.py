@@ -1,4 +1,4 @@
-"""Coresets of real images: one file per rule, all meeting the contract :data:`~ncfm.stages.select.request.Rule`."""
+"""The stage `select`: coresets of real images, chosen by the rules of `ncfm/method/coresets/`."""
 
 from __future__ import annotations
 
@@ -13,26 +13,14 @@ from ncfm.core.params import SelectParams
 from ncfm.core.pictures import write_grid
 from ncfm.core.seeding import generator
 from ncfm.datasets.split import Split, load_split
+from ncfm.method.coresets import RULES, Request, Rule
 from ncfm.method.distilled import save_set
 from ncfm.method.multiformation import tile
 from ncfm.method.pool import load_pool
 from ncfm.run.compute import chosen_device
 from ncfm.run.record import Record
-from ncfm.stages.select.all import choose as choose_all
-from ncfm.stages.select.forgetting import choose as choose_forgetting
-from ncfm.stages.select.herding import choose as choose_herding
-from ncfm.stages.select.k_center import choose as choose_k_center
-from ncfm.stages.select.random import choose as choose_random
-from ncfm.stages.select.request import Request, Rule
 
 GRID_ROWS = 50  # images per class in the picture
-RULES: dict[str, Rule] = {
-    "random": choose_random,
-    "herding": choose_herding,
-    "k-center": choose_k_center,
-    "forgetting": choose_forgetting,
-    "all": choose_all,
-}
 
 
 def select(
@@ -49,17 +37,19 @@ def select(
         record: is finished here.
 
     Raises:
-        ParamsError: where a class has fewer images than are wanted, or extractors and rule do not fit.
+        ParamsError: for an unknown rule; where a class has fewer images than are wanted, or extractors and rule do not
+            fit.
         DataError: where the extractors are another data set's.
     """
     check_extractors(params, extractors)
+    rule = RULES[params.rule]
     split = load_split(data, "train", chosen_device() if extractors else "cpu")
     wanted = int(names["ipc"]) * params.factor**2
-    check_enough(params, split, int(names["ipc"]), wanted)
+    check_enough(rule, split, int(names["ipc"]), wanted)
     draws = generator(split.dataset, names["ipc"], "select", names["seed"])
     pool = load_pool(extractors, data, split) if extractors else None
-    index = RULES[params.rule](Request(params, split, wanted, int(names["seed"]), draws, pool))
-    if params.rule == "all":  # as bytes: a quarter of the space of what the other sets hold, and exactly the same
+    index = rule.choose(Request(params, split, wanted, int(names["seed"]), draws, pool))
+    if rule.whole:  # as bytes: a quarter of the space of what the other sets hold, and exactly the same
         images = [split.images[rows] for rows in index]
     else:
         images = [tile(split.pixels(rows), params.factor) for rows in index]
@@ -71,22 +61,23 @@ def select(
 
 
 def check_extractors(params: SelectParams, extractors: Path | None) -> None:
-    """Raise :class:`ParamsError` where the rule reads a pool and none is given, or the other way round."""
-    if params.reads_extractors and extractors is None:
-        raise ParamsError(f"--extractors: is missing, but the rule {params.rule} reads an extractor pool")
-    if extractors is not None and not params.reads_extractors:
-        raise ParamsError(f"--extractors: is {extractors}, but the rule {params.rule} reads no pool; leave it out")
+    """Raise :class:`ParamsError` for an unknown rule, or one that reads a pool and has none, or the other way round."""
+    rule = RULES.find(params.rule, "rule")
+    if rule.reads_extractors and extractors is None:
+        raise ParamsError(f"--extractors: is missing, but the rule {rule.name} reads an extractor pool")
+    if extractors is not None and not rule.reads_extractors:
+        raise ParamsError(f"--extractors: is {extractors}, but the rule {rule.name} reads no pool; leave it out")
 
 
-def check_enough(params: SelectParams, split: Split, ipc: int, wanted: int) -> None:
+def check_enough(rule: Rule, split: Split, ipc: int, wanted: int) -> None:
     """Raise :class:`ParamsError` where ``ipc`` is below 1 or a class has fewer than ``wanted`` images.
 
     A set of all images has the size of the smallest class as its IPC.
     """
     smallest = min(len(rows) for rows in split.by_class)
-    if params.rule == "all" and ipc != smallest:
+    if rule.whole and ipc != smallest:
         raise ParamsError(
-            f"--ipc: is {ipc}, but the rule all stores every image of {split.dataset} "
+            f"--ipc: is {ipc}, but the rule {rule.name} stores every image of {split.dataset} "
             f"(allowed: {smallest}, the size of the smallest class)"
         )
     if ipc < 1 or wanted > smallest:

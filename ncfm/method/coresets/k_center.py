@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
-from ncfm.stages.select.request import Request
+from ncfm.method.coresets import Request, Rule
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def choose(request: Request) -> list[Tensor]:
     """Return ``wanted`` images of each class, the first drawn at random (as in DeepCore)."""
+    import torch
+
     chosen = []
     for rows, features_ND in zip(request.split.by_class, request.class_features(), strict=True):
         start = int(torch.randint(len(rows), (), generator=request.draws))
@@ -25,6 +29,8 @@ def farthest_first(features_ND: Tensor, wanted: int, start: int) -> Tensor:
     Returns:
         (wanted,) row numbers in the order of choice, ``start`` first; of equally far rows the first.
     """
+    import torch
+
     chosen = [start]
     nearest_N = (features_ND - features_ND[start]).norm(dim=1)
     nearest_N[start] = -1  # never again, even where all rows are equal
@@ -34,3 +40,6 @@ def farthest_first(features_ND: Tensor, wanted: int, start: int) -> Tensor:
         nearest_N = torch.minimum(nearest_N, (features_ND - features_ND[farthest]).norm(dim=1))
         nearest_N[farthest] = -1
     return torch.tensor(chosen, device=features_ND.device)
+
+
+ENTRIES = (Rule("k-center", choose, reads_extractors=True, order=3),)

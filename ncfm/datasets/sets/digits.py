@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-from torch import Tensor
-from torch.nn.functional import interpolate
+from ncfm.datasets.catalogue import DatasetFacts, exactly
 
-from ncfm.datasets.catalogue import DatasetFacts
-from ncfm.datasets.sources import Loaded, Source
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ncfm.datasets.sources import Loaded
 
 TEST_EVERY = 5
 
@@ -23,7 +22,14 @@ def _embedded(facts: DatasetFacts, root: Path) -> Loaded:
     the same on every machine), multiplied by 255/16 and rounded half to even. The package has no split of its own:
     within each class, in the package's order, every fifth image from the first on is a test image.
     """
+    from importlib import metadata
+
+    import numpy as np
+    import torch
     from sklearn.datasets import load_digits
+    from torch.nn.functional import interpolate
+
+    from ncfm.datasets.sources import Loaded
 
     pixels, targets = load_digits(return_X_y=True)
     small = torch.from_numpy(pixels.astype(np.float32)).view(-1, 1, 8, 8)
@@ -37,10 +43,35 @@ def _embedded(facts: DatasetFacts, root: Path) -> Loaded:
 
 def _test_mask(labels: Tensor) -> Tensor:
     """Mark every fifth image of each class, (N,) bool."""
+    import torch
+
     mask = torch.zeros(len(labels), dtype=torch.bool)
     for label in labels.unique():
         mask[(labels == label).nonzero().squeeze(1)[::TEST_EVERY]] = True
     return mask
 
 
-SOURCES: dict[str, Source] = {"embedded": _embedded}
+ENTRIES = (
+    DatasetFacts(
+        name="digits",
+        classes=10,
+        channels=1,
+        resolution=16,
+        # Set by the split above.
+        sizes={
+            "train": exactly(142, 145, 141, 146, 144, 145, 144, 143, 139, 144),
+            "test": exactly(36, 37, 36, 37, 37, 37, 37, 36, 35, 36),
+        },
+        mean=(0.3054,),
+        std=(0.3188,),
+        sources={"embedded": _embedded},
+        label_names=tuple("0123456789"),
+        content={
+            "train images": "1141664b06fe2fd60f1e38e988928f2c476a2060490b65eb3608f924d104e567",
+            "train labels": "600fa26fdcad4b48f04e7584aa3960b6d069ddc6113ad67634062c24e1c656e6",
+            "test images": "07c9afd9729d552fb909e6566dbd7ddfdd5add558c60a780e1cf74209d19457a",
+            "test labels": "5fea45883593097780124053f6859f96021d7bca7ed0b2772924000cedaa5b55",
+        },
+        order=1,
+    ),
+)

@@ -1,0 +1,60 @@
+"""Discrepancies between real and synthetic features, one file each; what each is and costs stands beside its formula.
+
+Shapes, here and in the files: C classes, B real and M synthetic images of one class, D feature dimension, F
+frequencies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ncfm.core.params import DistillParams
+from ncfm.core.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Features of real images (C, B, D) and of synthetic ones (C, M, D), frequencies (F, D) or None, the stage's params;
+# returns one value per class, (C,). B and M may differ.
+Measure = Callable[["Tensor", "Tensor", "Tensor | None", DistillParams], "Tensor"]
+# The stage's params, classes, real and synthetic images per class, D; returns FLOP per iteration.
+Cost = Callable[[DistillParams, int, int, int, int], float]
+
+
+def no_cost(params: DistillParams, classes: int, real: int, synthetic: int, dimension: int) -> float:
+    """Return 0: the cost of a discrepancy that is small beside the networks."""
+    return 0.0
+
+
+@dataclass(frozen=True)
+class Discrepancy:
+    """A discrepancy, as params files name it.
+
+    Attributes:
+        name: value of ``distill.discrepancy``.
+        measure: the function itself.
+        flop: its floating point operations in one iteration, forward and backward, for `ncfm plan`.
+        uses_frequencies: whether it compares at frequencies, which distillation then draws.
+        reads: the fields of :class:`~ncfm.core.params.DistillParams` that nothing but this discrepancy reads: they
+            make no difference to the others.
+        order: place in lists.
+    """
+
+    name: str
+    measure: Measure
+    flop: Cost = no_cost
+    uses_frequencies: bool = False
+    reads: tuple[str, ...] = ()
+    order: int = 100
+
+
+DISCREPANCIES: Registry[Discrepancy] = Registry("discrepancy", __name__)
+
+
+def normalise(features_BD: Tensor) -> Tensor:
+    """Scale each row (one image's features) to length 1 (docs/method.md section 1). Any leading shape."""
+    from torch.nn.functional import normalize
+
+    return normalize(features_BD, dim=-1)
