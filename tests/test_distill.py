@@ -26,6 +26,7 @@ from ncfm.method.pool import Pool
 from ncfm.stages.curate import curate
 from ncfm.stages.distill import distill
 from ncfm.stages.select import select
+from ncfm.stages.table import MAKERS
 
 PARAMS = Path(__file__).parent.parent / "params"
 
@@ -84,7 +85,7 @@ def test_every_method_of_the_base_gives_a_set(data, pool, tmp_path):
     (tmp_path / "all.yaml").write_text(yaml.safe_dump({**small, "distill": tiny, "select": {"epochs": 3}}))
     resolved = campaign.load("all", tmp_path)
     seen = set()
-    for cell in resolved.cells_of(*campaign.MAKERS):
+    for cell in resolved.cells_of(*MAKERS):
         params, out = resolved.params[cell], tmp_path / cell.method
         ipc = helpers.PER_CLASS if cell.method == "whole" else 1
         names = {"dataset": "made", "ipc": ipc, "method": cell.method, "seed": 0}
@@ -278,14 +279,17 @@ def rates_by_the_plateau_rule(values, rate, patience, factor):
 
 
 def test_the_plateau_rule_watches_matching_and_weighted_calibration_together(start):
-    run = start(seed=2, loss_scale=3.0, schedule="plateau", plateau_factor=0.7, calibration=0.3, iterations=12)
-    rows = [run.step() for _ in range(12)]
-    expected, *others = (
-        rates_by_the_plateau_rule([a * row["loss"] + b * row["calibration"] for row in rows], 0.05, 1, 0.7)
-        for a, b in ((1, 0.3), (1, 0), (0, 1), (1, 1))
-    )
-    assert [row["learning_rate"] for row in rows] == pytest.approx(expected)
-    assert expected[-1] < 0.05 and expected not in others
+    for seed in range(20):  # until one tells the rule from its neighbours, which see one loss or another weight
+        run = start(seed=seed, loss_scale=3.0, schedule="plateau", plateau_factor=0.7, calibration=0.3, iterations=12)
+        rows = [run.step() for _ in range(12)]
+        expected, *others = (
+            rates_by_the_plateau_rule([a * row["loss"] + b * row["calibration"] for row in rows], 0.05, 1, 0.7)
+            for a, b in ((1, 0.3), (1, 0), (0, 1), (1, 1))
+        )
+        assert [row["learning_rate"] for row in rows] == pytest.approx(expected)
+        if expected[-1] < 0.05 and expected not in others:
+            return
+    pytest.fail("no seed tells the rules apart")
 
 
 # --- the images' optimiser

@@ -147,7 +147,7 @@ def test_a_plan_counts_every_cell_once(monkeypatch, capsys):
 def test_curated_sets_are_evaluated_at_their_sources_factor(monkeypatch):
     monkeypatch.chdir(ROOT)
     chosen = campaign.load("protocols")
-    hours = {cell.method: seconds_of(cell, chosen)[0] for cell in chosen.of("evaluate") if cell.protocol == "dm"}
+    hours = {cell.method: seconds_of(cell, chosen)[0] for cell in chosen.cells_of("evaluate") if cell.protocol == "dm"}
     assert hours["paper-curated"] == hours["paper"] > hours["random"] == hours["random-curated"]
     assert hours["whole"] > 10 * hours["paper"]
     lines = {line.stage: line for line in plan(chosen)}

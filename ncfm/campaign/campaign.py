@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from ncfm.core.errors import ParamsError, one_of
 from ncfm.core.params import ReportParams, StageParams, parse
 from ncfm.core.store import is_text, json_text, storage_errors, write_text
 from ncfm.stages import cells, table
-from ncfm.stages.cells import Cell
+from ncfm.stages.cells import Cell, SetCell
 from ncfm.stages.table import MAKERS, STAGES, TESTERS
 
 RESERVED = ("base", "campaign", "dvc")  # names in params/ that are not campaigns
@@ -44,6 +45,11 @@ class Campaign:
     skipped: tuple[Skipped, ...] = ()
     artefacts: dict[str, tuple[Cell, ...]] = field(default_factory=dict)
     artefacts_skipped: dict[str, tuple[Skipped, ...]] = field(default_factory=dict)
+
+    @cached_property
+    def sets(self) -> dict[tuple[str, int, str, int], SetCell]:
+        """The cells that make sets, by the names of the set."""
+        return {cell.set_names: cell for cell in self.cells_of(*MAKERS) if isinstance(cell, SetCell)}
 
     def cells_of(self, *stages: str) -> list[Cell]:
         """Return the cells of the given stages."""

@@ -23,7 +23,6 @@ from ncfm.datasets.catalogue import DatasetFacts, facts_of
 from ncfm.method.coresets import RULES
 from ncfm.stages import cells as kinds
 from ncfm.stages.cells import Cell, DatasetCell, SetCell
-from ncfm.stages.table import MAKERS
 
 LABEL_BYTES, FLOAT_BYTES = 8, 4
 ROW_BYTES = 120  # of a history or of one look at the test set
@@ -145,9 +144,8 @@ def _images(cell: DatasetCell, campaign: Campaign) -> int:
     assert isinstance(cell, SetCell)
     params, made = campaign.params[cell], cell
     while not isinstance(params, DistillParams | SelectParams):
-        method = made.names.get("source", made.names["method"])
-        wanted = (*cell.set_names[:2], method, cell.seed)
-        made = next(one for one in campaign.cells_of(*MAKERS) if isinstance(one, SetCell) and one.set_names == wanted)
+        method = str(made.names.get("source", cell.method))
+        made = campaign.sets[cell.dataset, cell.ipc, method, cell.seed]
         params = campaign.params[made]
     return facts_of(cell.dataset).classes * _ipc(cell) * params.factor**2
 

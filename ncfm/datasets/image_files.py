@@ -18,8 +18,7 @@ from torch import Tensor
 
 from ncfm.core.errors import DataError
 from ncfm.core.progress import Progress
-from ncfm.datasets.catalogue import DatasetFacts
-from ncfm.datasets.sources import check_sizes, one_line
+from ncfm.datasets.catalogue import DatasetFacts, check_sizes, one_line
 
 SUFFIXES = (".jpeg", ".jpg", ".png")
 # What Pillow raises on a file that is no image, or not a whole one.

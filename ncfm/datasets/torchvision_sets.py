@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ncfm.core.errors import DataError
 from ncfm.core.store import storage_errors
-from ncfm.datasets.catalogue import DatasetFacts
-from ncfm.datasets.sources import Loaded, Source, one_line
+from ncfm.datasets.catalogue import DatasetFacts, Loaded, Source, one_line
 
 if TYPE_CHECKING:
     from torch import Tensor

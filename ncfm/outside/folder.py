@@ -18,8 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ncfm.core.errors import DataError
-from ncfm.datasets.catalogue import DatasetFacts
-from ncfm.datasets.sources import Loaded
+from ncfm.datasets.catalogue import DatasetFacts, Loaded
 from ncfm.stages.prepare import statistics
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")

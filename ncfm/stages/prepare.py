@@ -11,8 +11,7 @@ from torch import Tensor
 from ncfm.core.errors import DataError, ParamsError, one_of
 from ncfm.core.params import PrepareParams
 from ncfm.core.store import save_tensors, storage_errors, tensor_sha256, write_json
-from ncfm.datasets.catalogue import DatasetFacts, facts_of
-from ncfm.datasets.sources import Loaded, Source, check_sizes
+from ncfm.datasets.catalogue import DatasetFacts, Loaded, Source, check_sizes, facts_of
 from ncfm.run.record import Record
 
 

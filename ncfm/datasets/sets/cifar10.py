@@ -13,8 +13,7 @@ from typing import IO, TYPE_CHECKING
 
 from ncfm.core.errors import DataError, StorageError
 from ncfm.core.store import sha256, storage_errors
-from ncfm.datasets.catalogue import DatasetFacts, each
-from ncfm.datasets.sources import Loaded, one_line
+from ncfm.datasets.catalogue import DatasetFacts, Loaded, each, one_line
 from ncfm.datasets.torchvision_sets import CIFAR, sources_of
 
 if TYPE_CHECKING:

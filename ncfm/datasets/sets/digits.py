@@ -10,7 +10,7 @@ from ncfm.datasets.catalogue import DatasetFacts, exactly
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ncfm.datasets.sources import Loaded
+    from ncfm.datasets.catalogue import Loaded
 
 TEST_EVERY = 5
 
@@ -29,7 +29,7 @@ def _embedded(facts: DatasetFacts, root: Path) -> Loaded:
     from sklearn.datasets import load_digits
     from torch.nn.functional import interpolate
 
-    from ncfm.datasets.sources import Loaded
+    from ncfm.datasets.catalogue import Loaded
 
     pixels, targets = load_digits(return_X_y=True)
     small = torch.from_numpy(pixels.astype(np.float32)).view(-1, 1, 8, 8)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ncfm.datasets.catalogue import DatasetFacts
+from ncfm.datasets.catalogue import DatasetFacts, Loaded
 from ncfm.datasets.imagenet_classes import IMAGENET_CLASSES, IMAGENET_MEAN, IMAGENET_STD, PUBLIC_SPLIT
-from ncfm.datasets.sources import Loaded
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from ncfm.core.errors import DataError
 from ncfm.core.store import sha256
-from ncfm.datasets.catalogue import DatasetFacts, each
+from ncfm.datasets.catalogue import DatasetFacts, Loaded, each
 from ncfm.datasets.imagenet_classes import IMAGENET_MEAN, IMAGENET_STD
-from ncfm.datasets.sources import Loaded
 
 if TYPE_CHECKING:
     from PIL import Image
