@@ -95,7 +95,7 @@ def test_every_method_of_the_base_gives_a_set(data, pool, tmp_path):
         elif cell.stage == "select":
             select(params, data, pool if RULES[params.rule].reads_extractors else None, names, out, record)
         else:
-            curate(params, data, pool, tmp_path / cell.of / "distilled.safetensors", names, out, record)
+            curate(params, data, pool, tmp_path / cell.source / "distilled.safetensors", names, out, record)
         check_set(out / "distilled.safetensors", ipc=ipc, factor=2 if cell.stage == "curate" else params.factor)
         assert ncfm.load(out / "distilled.safetensors").names == names
         seen.add(cell.method)

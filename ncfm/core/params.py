@@ -99,7 +99,7 @@ class PretrainParams(NetworkParams):
 
 
 class DistillParams(ComputeParams):
-    """One distillation: NCFM or another discrepancy on the same loop (method.md sections 1 to 5)."""
+    """One distillation: NCFM or another discrepancy on the same loop (docs/method.md, sections 1 to 5)."""
 
     stage = "distill"
     factor: Count = Field(2, description="multi-formation: factor x factor tiles per stored image")
@@ -159,7 +159,7 @@ class SelectParams(StageParams):
 
 
 class CurateParams(ComputeParams):
-    """Curation of a finished set: labels from the pool, fine-tuning of the images (method.md section 6)."""
+    """Curation of a finished set: labels from the pool, fine-tuning of the images (docs/method.md, section 6)."""
 
     stage = "curate"
     labels: Literal["hard", "soft", "released"] = Field(
@@ -175,7 +175,7 @@ class CurateParams(ComputeParams):
 
 
 class EvaluateProtocol(NetworkParams):
-    """Training fresh networks on a distilled set (method.md section 6; defaults: released CIFAR protocol)."""
+    """Training fresh networks on a distilled set (docs/method.md, section 6; defaults: released CIFAR protocol)."""
 
     epochs: Count = 2000
     optimizer: Literal["sgd", "adamw"] = "adamw"

@@ -42,7 +42,7 @@ class Progress:
             desc=self.label,
             unit=self.unit,
             file=self.stream,
-            disable=not self._terminal,
+            disable=not (self._terminal and self.total),
             dynamic_ncols=True,
         )
         if not self._terminal and self.start:

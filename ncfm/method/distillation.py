@@ -31,7 +31,6 @@ from ncfm.models.base import Network
 from ncfm.run.compute import add_over_processes, shard
 
 Drawn = TypeVar("Drawn")
-LossesOf = Callable[[Sequence[int], Mapping[int, Tensor]], tuple[Tensor, Tensor]]
 
 
 class Distillation:
@@ -70,9 +69,10 @@ class Distillation:
             self.psi = build_sampling_network(dimension, generator(*self.names, "psi")).to(self.device)
         # `released`: the authors' program adds the ascent gradient to the descent gradient, whose sum is exactly zero,
         # so its psi never moves; here it is simply given no optimiser.
-        self.psi_optimiser = None
+        self.psi_optimiser, self.ascending = None, []
         if self.psi is not None and params.frequencies == "mixture":
-            self.psi_optimiser = torch.optim.Adam(self.psi.parameters(), params.sampler_learning_rate, maximize=True)
+            self.ascending = list(self.psi.parameters())
+            self.psi_optimiser = torch.optim.Adam(self.ascending, params.sampler_learning_rate, maximize=True)
         self.losses = Losses(params, split, pool)
 
     def step(self) -> dict[str, float]:
@@ -90,10 +90,9 @@ class Distillation:
         matching = calibration = 0.0
         if self.params.update == "joint":
             # Every process draws for all classes, so that the draws do not depend on the number of processes.
-            batches = self.draw_batches(classes, draws)
-            augmentations = self.draw_augmentations(calibrated_classes, draws)
-            batches, augmentations = self.share_of(batches), self.share_of(augmentations)
-            matching, calibration = self.match(batches, augmentations, extractor, trained, device_draws)
+            batches = self.share_of(self.draw_batches(classes, draws))
+            calibrating = self.share_of(self.draw_augmentations(calibrated_classes, draws))
+            matching, calibration = self.match(batches, calibrating, extractor, trained, device_draws)
         else:
             for label in classes:
                 matching += self.match(self.draw_batches([label], draws), {}, extractor, trained, device_draws)[0]
@@ -172,63 +171,61 @@ class Distillation:
         Returns:
             Matching loss and calibration, each summed over the classes of all processes.
         """
-        ascending = list(self.psi.parameters()) if self.psi is not None and self.psi_optimiser is not None else []
         drawn_FD = self.frequencies(extractor, device_draws) if batches else None
-        leaf_FD = None if drawn_FD is None else drawn_FD.detach().requires_grad_(bool(ascending))
+        leaf_FD = None if drawn_FD is None else drawn_FD.detach().requires_grad_(bool(self.ascending))
 
-        def losses_of(group: Sequence[int], stored: Mapping[int, Tensor]) -> tuple[Tensor, Tensor]:
-            matching = self.losses.matching({label: batches[label] for label in group}, stored, extractor, leaf_FD)
-            here = {label: calibrating[label] for label in group if label in calibrating}
-            return matching, self.losses.calibration(here, stored, trained)
+        def matching(group: Sequence[int], stored: Mapping[int, Tensor]) -> Tensor:
+            return self.losses.matching({label: batches[label] for label in group}, stored, extractor, leaf_FD)
 
-        losses, of_images = self.descent(list(batches), losses_of)
-        of_psi = [torch.zeros_like(parameter) for parameter in ascending]
-        if ascending and drawn_FD is not None and leaf_FD is not None:
-            of_psi = list(torch.autograd.grad(drawn_FD, ascending, leaf_FD.grad))
-        self.move(losses, of_images, ascending, of_psi)
+        losses, of_images = self.descent(list(batches), matching, calibrating, trained)
+        of_psi = [torch.zeros_like(parameter) for parameter in self.ascending]
+        if self.ascending and drawn_FD is not None and leaf_FD is not None:
+            of_psi = list(torch.autograd.grad(drawn_FD, self.ascending, leaf_FD.grad))
+        self.move(losses, of_images, of_psi)
         return losses[0].item(), losses[1].item()
 
     def calibrate(self, calibrating: Mapping[int, augmentation.Draw], trained: Network) -> float:
-        """Let the images of some classes descend on the calibration alone, one step; return its sum.
+        """Let the images of some classes, each with its augmentation, descend on the calibration by ``trained`` alone.
 
-        Args:
-            calibrating: the augmentation of each of these classes.
-            trained: the network that calibrates.
+        Returns:
+            The calibration, summed over these classes.
         """
-
-        def losses_of(group: Sequence[int], stored: Mapping[int, Tensor]) -> tuple[Tensor, Tensor]:
-            here = {label: calibrating[label] for label in group}
-            return torch.zeros((), device=self.device), self.losses.calibration(here, stored, trained)
-
-        losses, of_images = self.descent(list(calibrating), losses_of)
+        losses, of_images = self.descent(list(calibrating), lambda *_: self.losses.nothing(), calibrating, trained)
         self.move(losses, of_images)
         return losses[1].item()
 
-    def descent(self, labels: Sequence[int], losses_of: LossesOf) -> tuple[Tensor, Tensor]:
+    def descent(
+        self,
+        labels: Sequence[int],
+        matching: Callable[[Sequence[int], Mapping[int, Tensor]], Tensor],
+        calibrating: Mapping[int, augmentation.Draw],
+        trained: Network,
+    ) -> tuple[Tensor, Tensor]:
         """Return matching loss, calibration and weighted sum (3,), and the gradient of that sum for the images.
 
         Classes are taken a group at a time, so that the memory of one group is all that is held.
 
         Args:
             labels: the classes; the gradient of the others is zero.
-            losses_of: gives the two losses of a group of classes and their stored images, each (K, c, h, w).
+            matching: gives the matching loss of a group of classes and their stored images, each (K, c, h, w).
+            calibrating: the augmentations of those classes that are calibrated.
+            trained: the network that calibrates.
         """
         losses, gradient = torch.zeros(3, device=self.device), torch.zeros_like(self.images)
         for group in self.losses.groups(labels, self.images.shape[1]):
             stored = {label: self.images.detach()[label].requires_grad_() for label in group}
-            matching, calibration = losses_of(group, stored)
-            loss = matching + self.params.calibration * calibration
+            here = {label: calibrating[label] for label in group if label in calibrating}
+            parts = matching(group, stored), self.losses.calibration(here, stored, trained)
+            loss = parts[0] + self.params.calibration * parts[1]
             loss.backward()
             for label, images in stored.items():
                 assert images.grad is not None
                 gradient[label] = images.grad
-            losses += torch.stack([matching, calibration, loss]).detach()
+            losses += torch.stack([*parts, loss]).detach()
         return losses, gradient
 
-    def move(
-        self, losses: Tensor, of_images: Tensor, ascending: Sequence[nn.Parameter] = (), of_psi: Sequence[Tensor] = ()
-    ) -> None:
-        """Add losses and gradients up over the processes, in place, and step the images and the parameters of psi.
+    def move(self, losses: Tensor, of_images: Tensor, of_psi: Sequence[Tensor] = ()) -> None:
+        """Add losses and gradients up over the processes, in place, and step the images, and psi where it has any.
 
         Raises:
             DivergenceError: where a loss or a gradient is infinite or not a number; nothing has moved then.
@@ -246,9 +243,9 @@ class Distillation:
             )
         self.images.grad = of_images
         self.optimiser.step()
-        for parameter, gradient in zip(ascending, of_psi, strict=True):
-            parameter.grad = gradient
-        if ascending and self.psi_optimiser is not None:
+        if of_psi and self.psi_optimiser is not None:
+            for parameter, gradient in zip(self.ascending, of_psi, strict=True):
+                parameter.grad = gradient
             self.psi_optimiser.step()
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

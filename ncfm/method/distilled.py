@@ -11,9 +11,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ncfm.core.errors import DataError
+from ncfm.core.pictures import write_grid
 from ncfm.core.store import load_tensors, save_tensors
 from ncfm.datasets.split import Normalisation, Split, load_split
 from ncfm.method.multiformation import decode
+
+GRID_ROWS = 50  # images per class in the picture, at most
 
 
 def save_set(
@@ -48,6 +51,22 @@ def save_set(
     if soft_labels is not None:
         tensors["soft_labels"] = soft_labels
     save_tensors(path, tensors, facts)
+
+
+def write_set(
+    folder: Path,
+    images: Tensor | Sequence[Tensor],
+    split: Split,
+    factor: int,
+    names: Mapping[str, Any],
+    soft_labels: Tensor | None = None,
+) -> list[str | Path]:
+    """Write a set, as :func:`save_set`, and a picture of it; return `distilled.safetensors` and `grid.png`."""
+    stored, grid = folder / "distilled.safetensors", folder / "grid.png"
+    save_set(stored, images, split, factor, names, soft_labels)
+    rows = min(GRID_ROWS, *(len(one) for one in images))
+    write_grid(torch.cat([one[:rows] for one in images]), split.classes, grid)
+    return [stored, grid]
 
 
 class DistilledSet(Dataset[tuple[Tensor, int]]):

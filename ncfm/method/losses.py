@@ -72,14 +72,18 @@ class Losses:
         synthetic images; no gradient passes the real side.
         """
         if not batches:
-            return torch.zeros((), device=self.device)
+            return self.nothing()
         features = self.features[extractor]
-        synthetic = self.synthetic_features({label: batch.drawn for label, batch in batches.items()}, stored, features)
+        synthetic = self.pass_through({label: batch.drawn for label, batch in batches.items()}, stored, features)
         losses = []
         for label, batch in batches.items():
-            real_1BD = self.real_features(batch, features)[None]
-            losses.append(self.discrepancy(real_1BD, synthetic[label][None], frequencies_FD))
+            real_1BD, synthetic_1MD = self.real_features(batch, features)[None], self.compared(synthetic[label])[None]
+            losses.append(self.discrepancy(real_1BD, synthetic_1MD, frequencies_FD))
         return self.params.loss_scale * torch.cat(losses).sum()
+
+    def nothing(self) -> Tensor:
+        """Return the loss of no classes."""
+        return torch.zeros((), device=self.device)
 
     @torch.no_grad()
     def real_features(self, batch: Batch, features: Features) -> Tensor:
@@ -89,13 +93,6 @@ class Losses:
             images = self.split.normalisation(self.split.pixels(batch.real_rows[piece]))
             found.append(features(augmentation.apply(images, batch.drawn)))
         return self.compared(torch.cat(found))
-
-    def synthetic_features(
-        self, drawn: Mapping[int, augmentation.Draw], stored: Mapping[int, Tensor], features: Features
-    ) -> dict[int, Tensor]:
-        """Return the features to compare of each class's synthetic images, (M, D)."""
-        outputs = self.pass_through(drawn, stored, features)
-        return {label: self.compared(output) for label, output in outputs.items()}
 
     def compared(self, features_BD: Tensor) -> Tensor:
         """Return features as the discrepancy takes them: of length 1, unless ``normalise_features`` is off."""
@@ -135,7 +132,7 @@ class Losses:
         In the released program, not in the paper (docs/method.md, section 5); ``calibration: 0`` switches it off.
         """
         if not drawn:
-            return torch.zeros((), device=self.device)
+            return self.nothing()
         logits = self.pass_through(drawn, stored, self.features[trained])
         targets = {label: torch.full((len(one),), label, device=self.device) for label, one in logits.items()}
         return torch.stack([cross_entropy(logits[label], targets[label]) for label in drawn]).sum()

@@ -16,22 +16,19 @@ from ncfm.models.registry import build
 ENDS = ("initial", "trained")
 
 
-def load_pool(path: Path, data: Path, split: Split) -> Pool:
-    """Read a pool onto the device of ``split``, which was read from ``data``. Raises :class:`DataError` where the pool
-    was trained on another data set, is missing or torn.
+def load_pool(path: Path, data: Path, split: Split, device: torch.device | None = None) -> Pool:
+    """Read a pool onto ``device``, by default that of ``split``, which was read from ``data``.
+
+    Raises:
+        DataError: where the pool was trained on another data set, is missing, torn, or not a pool.
     """
-    pool = Pool(path, split.images.device)
-    check_pool(pool, path, split, data)
-    return pool
-
-
-def check_pool(pool: Pool, path: Path, split: Split, data: Path) -> None:
-    """Raise :class:`DataError` where the pool, read from ``path``, is not of the data set whose ``split`` is given."""
+    pool = Pool(path, device or split.images.device)
     if pool.facts["dataset"] != split.dataset:
         raise DataError(f"{path}: was trained on {pool.facts['dataset']}, but {data} holds {split.dataset}")
     for name in ("classes", "channels", "resolution"):  # a folder of images that was prepared anew has the same name
         if (wanted := getattr(split, name)) != pool.facts[name]:
             raise DataError(f"{path}: was trained on {name} {pool.facts[name]}, but {data} has {wanted}")
+    return pool
 
 
 class Pool:

@@ -26,6 +26,7 @@ from operator import itemgetter
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from ncfm.core.checkpoint import Checkpoint
 from ncfm.core.layout import record_file
 from ncfm.core.store import check_writable, json_text, sha256, write_json, write_text
 from ncfm.run.presentation import Run
@@ -45,6 +46,11 @@ class Record:
         params: the stage's params as a JSON-able mapping.
         names: dataset, ipc, method, seed, arch: those that the stage has.
         inputs: the files that the stage reads (params file excluded: its values are in ``params``).
+
+    Attributes:
+        path: where the record is written.
+        rows: the history, a row per step.
+        content: what is written; its ``key`` is a hash of what the run computes, so runs of one key compute the same.
     """
 
     def __init__(
@@ -55,9 +61,11 @@ class Record:
         names: Mapping[str, Any],
         inputs: list[str | Path],
     ) -> None:
+        self.stage = stage
         self.path = Path(record_file(PurePosixPath(Path(output).as_posix())))
         self._clock = time.perf_counter()
         self._run: Run | None = None
+        self._checkpoint: Checkpoint | None = None
         self.rows: list[dict[str, float]] = []
         self.content: dict[str, Any] = {
             "format": FORMAT,
@@ -76,19 +84,14 @@ class Record:
         identity = {key: self.content[key] for key in ("stage", "campaign", "names", "params", "inputs")}
         self.content["key"] = hashlib.sha256(json_text(identity).encode()).hexdigest()
 
-    @property
-    def stage(self) -> str:
-        """The stage's name."""
-        return str(self.content["stage"])
-
-    @property
-    def key(self) -> str:
-        """A hash of stage, campaign, names, params and inputs: runs of one key compute the same."""
-        return str(self.content["key"])
-
     def send_to(self, run: Run) -> None:
         """Pass everything from now on to ``run`` as well."""
         self._run = run
+
+    def checkpoint(self, path: Path) -> Checkpoint:
+        """Return the checkpoint of this run at ``path``, which :meth:`finish` will remove."""
+        self._checkpoint = Checkpoint(path, self.content["key"])
+        return self._checkpoint
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Add one row of history in the order of steps. A step that is there already is replaced."""
@@ -122,7 +125,7 @@ class Record:
         self.content["history"] = str(path)
 
     def finish(self, outputs: list[str | Path], metrics: Mapping[str, float]) -> None:
-        """Write the record, and send it where :meth:`send_to` said.
+        """Write the record, send it where :meth:`send_to` said, and remove the checkpoint.
 
         Args:
             outputs: the files that the stage wrote, the record excluded.
@@ -137,6 +140,8 @@ class Record:
         write_json(self.path, self.content)
         if self._run is not None:
             self._run.finish(self.content)
+        if self._checkpoint is not None:
+            self._checkpoint.remove()
 
     def fail(self, status: str) -> None:
         """Close the run as ``FAILED`` or ``KILLED``; no record file is written."""

@@ -35,18 +35,9 @@ def continual(
     """Learn the classes in ``params.steps`` groups, ``params.networks`` times, and write the accuracies of each step.
 
     Every repeat has its own order of the classes, drawn from the set's seed: methods with one seed have equal orders.
-    A finished repeat is kept in a checkpoint, so that a killed run continues with the next one.
-
-    Args:
-        params: the training at each step, and the number of steps.
-        data: folder of the prepared data set; only its test split is read.
-        distilled: the set.
-        names: dataset, ipc, method, seed, arch, steps, and the protocol where it is not the released one.
-        out: the JSON file.
-        record: takes the accuracy of every step.
+    Of the data set only the test split is read.
 
     Raises:
-        DataError: where the set and the data set do not belong together.
         ParamsError: where the classes do not divide into the steps.
     """
     device = chosen_device()
@@ -129,8 +120,13 @@ def _after_step(
     # Never compiled: every step has another network, each too short to pay for it.
     forward = accelerated(network, params.model_copy(update={"compile": False}), rows.device)
 
-    def normalised(index: Tensor) -> Tensor:
-        return images.images[rows[index]]
-
-    train(network, normalised, targets(images, rows, seen), params, all_names, forward=forward, check=check)
+    train(
+        network,
+        lambda index: images.images[rows[index]],
+        targets(images, rows, seen),
+        params,
+        all_names,
+        forward=forward,
+        check=check,
+    )
     return accuracy(network, test)

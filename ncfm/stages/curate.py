@@ -18,16 +18,15 @@ from torch.nn.functional import cross_entropy, one_hot
 from ncfm.core.checkpoint import optimiser_tensors, restore_optimiser
 from ncfm.core.errors import DivergenceError
 from ncfm.core.params import CurateParams, DistillParams
-from ncfm.core.pictures import write_grid
 from ncfm.core.seeding import generator
 from ncfm.datasets.split import load_split
 from ncfm.method import augmentation
-from ncfm.method.distilled import DistilledSet, check_fits, load, save_set
+from ncfm.method.distilled import DistilledSet, check_fits, load, write_set
 from ncfm.method.multiformation import decode
-from ncfm.method.pool import Pool, check_pool
+from ncfm.method.pool import Pool, load_pool
 from ncfm.run.compute import accelerated, chosen_device, images_at_once, pieces
 from ncfm.run.record import Record
-from ncfm.stages.repeats import checkpoint_in, iterate
+from ncfm.stages.repeats import iterate
 
 TRAINED = 0.0  # the share of the initial weights in a trained network
 
@@ -43,30 +42,18 @@ def curate(
 ) -> None:
     """Curate a set and write `distilled.safetensors`, with ``soft_labels`` where asked for, and `grid.png`.
 
-    Fine-tuning has a checkpoint in ``out``; the same command continues from it after a kill.
-
-    Args:
-        params: which labels, how many steps of fine-tuning.
-        data: folder of the prepared data set.
-        extractors: the pool whose trained networks judge.
-        source: the `distilled.safetensors` to start from.
-        names: dataset, ipc, method, seed of the new set.
-        out: folder for the outputs.
-        record: takes the history of fine-tuning and how many images were relabelled.
+    The networks of the pool, as they were after training, judge the images of ``source``.
 
     Raises:
-        DataError: data set, extractors and set do not belong together.
         DivergenceError: a loss that is infinite or not a number.
     """
     device = chosen_device()
-    split, pool, start = load_split(data, "train"), Pool(extractors, device), load(source, device)
-    check_pool(pool, extractors, split, data)
+    split, start = load_split(data, "train"), load(source, device)
+    pool = load_pool(extractors, data, split, device)
     check_fits(start, source, split, data)
-    images, checkpoint = start.stored, checkpoint_in(out, record)
-    if params.finetune:
-        run = FineTuning(params, start, pool, (split.dataset, names["ipc"], "curate", names["seed"]))
-        iterate(run, params.finetune, params.checkpoint_every, checkpoint, record, device)
-        images = run.images.detach()
+    run = FineTuning(params, start, pool, (split.dataset, names["ipc"], "curate", names["seed"]))
+    iterate(run, params.finetune, params.checkpoint_every, out, record, device)
+    images = run.images.detach()
     logits = teachers_logits(params, start.normalisation(decode(images, start.factor)), pool)
     wrong = float((logits.softmax(2).mean(0).argmax(1) != start.labels).float().mean())
     labels = {
@@ -74,12 +61,9 @@ def curate(
         "soft": lambda: soft_labels(logits, start.labels),
         "released": lambda: released_labels(logits[0], start.labels),
     }[params.labels]()
-    stored, grid = out / "distilled.safetensors", out / "grid.png"
-    write_grid(images, split.classes, grid)
-    save_set(stored, images.unflatten(0, (split.classes, -1)).cpu(), split, start.factor, names, labels)
+    files = write_set(out, images.unflatten(0, (split.classes, -1)), split, start.factor, names, labels)
     loss = {"loss": record.rows[-1]["loss"]} if record.rows else {}
-    record.finish([stored, grid], {**loss, "misclassified_share": wrong})
-    checkpoint.remove()
+    record.finish(files, {**loss, "misclassified_share": wrong})
 
 
 def soft_labels(logits_TNC: Tensor, labels: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ncfm.core.params import EvaluateParams
 from ncfm.core.progress import Progress
@@ -33,18 +32,7 @@ def evaluate(
 ) -> None:
     """Train ``params.networks`` fresh networks on a distilled set and write their test accuracies.
 
-    A finished network is kept in a checkpoint, so that a killed run continues with the next one.
-
-    Args:
-        params: the protocol.
-        data: folder of the prepared data set; only its test split is read.
-        distilled: the set.
-        names: dataset, ipc, method, seed, arch, and the protocol where it is not the released one.
-        out: the JSON file.
-        record: takes the curves and the summary.
-
-    Raises:
-        DataError: where the set and the data set do not belong together.
+    ``params`` is the protocol. Of the data set only the test split is read.
     """
     device = chosen_device()
     test, images = load_with_test(distilled, data, device)
@@ -87,10 +75,7 @@ def _train_one(
             curve.append((epoch, accuracy(network, test), loss))
         progress.step(network=repeat, loss=loss, **({"accuracy": curve[-1][1]} if curve else {}))
 
-    def normalised(index: Tensor) -> Tensor:
-        return images.images[index]
-
-    train(network, normalised, images.targets, params, names, after_epoch, forward_of(network), check)
+    train(network, images.images.__getitem__, images.targets, params, names, after_epoch, forward_of(network), check)
     best = max(curve, key=lambda look: look[1])
     return {"network": repeat, "last": curve[-1][1], "best": best[1], "best_epoch": best[0], "curve": curve}, {}
 

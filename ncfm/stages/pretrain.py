@@ -17,7 +17,7 @@ from ncfm.method.training import Forward, accuracy, forwards, new_network, train
 from ncfm.models.base import Network
 from ncfm.run.compute import Check, chosen_device
 from ncfm.run.record import Record
-from ncfm.stages.repeats import Rows, checkpoint_beside, train_networks
+from ncfm.stages.repeats import Rows, train_networks
 
 History = list[dict[str, float]]  # of one network, a row per epoch
 
@@ -26,13 +26,7 @@ def pretrain(params: PretrainParams, data: Path, out: Path, record: Record) -> N
     """Train the pool on the full training set (docs/method.md, section 3) and write it.
 
     Nothing is selected: every network is kept as it is after its last epoch, and its test accuracy is only noted.
-    A finished network is kept in a checkpoint beside ``out``, so that a killed run continues with the next one.
-
-    Args:
-        params: architecture, pool size, training.
-        data: folder of the prepared data set.
-        out: the pool's file; `.history.csv` is written beside it.
-        record: takes the history (one row per epoch) and the accuracies.
+    The history, a row per epoch, is written beside ``out`` as `.history.csv`.
     """
     device = chosen_device()
     splits = load_split(data, "train", device), load_split(data, "test", device)
@@ -50,7 +44,6 @@ def pretrain(params: PretrainParams, data: Path, out: Path, record: Record) -> N
     save_tensors(out, dict(sorted(tensors.items())), facts)
     accuracies = [history[-1]["test_accuracy"] for history in histories]
     record.finish([out, history_file], {"test_accuracy": sum(accuracies) / len(accuracies)})
-    checkpoint_beside(out, record).remove()
 
 
 def _train_one(

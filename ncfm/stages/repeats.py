@@ -15,7 +15,6 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from ncfm.core.checkpoint import Checkpoint
 from ncfm.core.params import StageParams
 from ncfm.core.progress import Progress
 from ncfm.core.store import write_json
@@ -41,16 +40,6 @@ class Iterated(Protocol):
 
     def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         """Continue from what :meth:`state` returned."""
-
-
-def checkpoint_beside(out: Path, record: Record) -> Checkpoint:
-    """Return the checkpoint of a stage whose main output is the file ``out``."""
-    return Checkpoint(out.with_name(f"{out.stem}.checkpoint.safetensors"), record.key)
-
-
-def checkpoint_in(folder: Path, record: Record) -> Checkpoint:
-    """Return the checkpoint of a stage that writes into ``folder``."""
-    return Checkpoint(folder / "checkpoint.safetensors", record.key)
 
 
 def train_networks(
@@ -79,7 +68,7 @@ def train_networks(
     Returns:
         The values of each network, in the order of the indices, and the tensors of all.
     """
-    checkpoint = checkpoint_beside(out, record)
+    checkpoint = record.checkpoint(out.with_name(f"{out.stem}.checkpoint.safetensors"))
     tensors, saved = checkpoint.load() or ({}, {})
     finished: dict[int, Values] = dict(saved.get("finished", []))
     for index, values in finished.items():
@@ -107,17 +96,16 @@ def write_tests(
     metrics: Mapping[str, float],
     record: Record,
 ) -> None:
-    """Write what a stage tested as the JSON file ``out``, finish the record and remove the checkpoint."""
+    """Write what a stage tested as the JSON file ``out``, and finish the record."""
     write_json(out, {"format": FORMAT, "names": dict(names), "params": params.model_dump(mode="json"), **content})
     record.finish([out], metrics)
-    checkpoint_beside(out, record).remove()
 
 
 def iterate(
     run: Iterated,
     iterations: int,
     every: int,
-    checkpoint: Checkpoint,
+    out: Path,
     record: Record,
     device: torch.device,
     leads: bool = True,
@@ -128,11 +116,12 @@ def iterate(
         run: what is iterated.
         iterations: how many in all.
         every: iterations from one checkpoint to the next; the last iteration needs none.
-        checkpoint: where to continue from, and what to write.
+        out: the folder that the stage writes to, in which the checkpoint lies.
         record: takes a row of history for each iteration.
         device: where the checkpoint's tensors shall be.
         leads: whether this process, of several, shows the progress and writes.
     """
+    checkpoint = record.checkpoint(out / "checkpoint.safetensors")
     if saved := checkpoint.load(device):
         run.restore(*saved)
         record.log_all(saved[1]["history"])

@@ -11,8 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from ncfm.core.params import SearchParams
 from ncfm.core.progress import Progress
 from ncfm.core.seeding import generator
@@ -29,18 +27,7 @@ def search(
 ) -> None:
     """Train each network of the grid ``params.networks`` times and write the accuracies after the last epoch.
 
-    A finished network is kept in a checkpoint, so that a killed run continues with the next one.
-
-    Args:
-        params: the training, and the grid.
-        data: folder of the prepared data set; only its test split is read.
-        distilled: the set.
-        names: dataset, ipc, method, seed, and the protocol where it is not the released one.
-        out: the JSON file.
-        record: takes every accuracy.
-
-    Raises:
-        DataError: where the set and the data set do not belong together.
+    Of the data set only the test split is read.
     """
     device = chosen_device()
     test, images = load_with_test(distilled, data, device)
@@ -76,11 +63,8 @@ def _train_one(
     network = new_network(arch, training, test, generator(*names, "weights"))
     forward = accelerated(network, training, test.labels.device)
 
-    def normalised(index: Tensor) -> Tensor:
-        return images.images[index]
-
     def after_epoch(epoch: int, loss: float) -> None:
         progress.step(width=width, repeat=repeat, loss=loss)
 
-    train(network, normalised, images.targets, params, names, after_epoch, forward, check)
+    train(network, images.images.__getitem__, images.targets, params, names, after_epoch, forward, check)
     return accuracy(network, test), {}

@@ -6,21 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ncfm.core.errors import ParamsError
 from ncfm.core.params import SelectParams
-from ncfm.core.pictures import write_grid
 from ncfm.core.seeding import generator
 from ncfm.datasets.split import Split, load_split
 from ncfm.method.coresets import RULES, Request, Rule
-from ncfm.method.distilled import save_set
+from ncfm.method.distilled import write_set
 from ncfm.method.multiformation import tile
 from ncfm.method.pool import load_pool
 from ncfm.run.compute import chosen_device
 from ncfm.run.record import Record
 
-GRID_ROWS = 50  # images per class in the picture
 
 
 def select(
@@ -53,11 +49,8 @@ def select(
         images = [split.images[rows] for rows in index]
     else:
         images = [tile(split.pixels(rows), params.factor) for rows in index]
-    stored, grid = out / "distilled.safetensors", out / "grid.png"
-    save_set(stored, images, split, params.factor, names)
-    rows = min(GRID_ROWS, *(len(one) for one in images))
-    write_grid(torch.cat([one[:rows] for one in images]), split.classes, grid)
-    record.finish([stored, grid], {"images": sum(len(rows) for rows in index)})
+    files = write_set(out, images, split, params.factor, names)
+    record.finish(files, {"images": sum(len(rows) for rows in index)})
 
 
 def check_extractors(params: SelectParams, extractors: Path | None) -> None:
