@@ -102,7 +102,7 @@ def test_every_method_of_the_base_gives_a_set(data, pool, tmp_path):
     assert seen == set(methods)
 
 
-@pytest.mark.parametrize("discrepancy", ["ncfd", "mmd", "mse"])
+@pytest.mark.parametrize("discrepancy", ["ncfd", "mmd", "mse", "energy"])
 def test_distillation_lowers_what_it_measures(discrepancy, start):
     run = start(
         discrepancy=discrepancy,

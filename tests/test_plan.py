@@ -21,7 +21,7 @@ from ncfm.datasets.split import load_split
 from ncfm.method.distillation import Distillation
 from ncfm.method.pool import Pool
 from ncfm.method.training import train
-from ncfm.models.registry import build
+from ncfm.models.registry import ARCHITECTURES, build
 
 ROOT = Path(__file__).parent.parent
 MEASURED = ROOT / "benchmarks/results/cpu-2"
@@ -61,9 +61,12 @@ def test_a_network_is_counted_as_torch_counts_it(arch, resolution, norm):
     assert counted(training) == costs.training(EvaluateParams(epochs=2, batch=3), work, 5).flop
 
 
-@pytest.mark.parametrize("arch", ["resnet-18", "alexnet"])
-@pytest.mark.parametrize(("classes", "resolution", "width", "tolerance"), [(10, 32, 128, 0), (200, 64, 64, 0.05)])
-def test_other_networks_are_counted_once_and_scaled(arch, classes, resolution, width, tolerance):
+SHAPES = [(arch, 10, 32, 128, 0) for arch in ARCHITECTURES]
+SHAPES += [(arch, 200, 64, 64, 0.05) for arch in ("resnet-18", "alexnet")]
+
+
+@pytest.mark.parametrize(("arch", "classes", "resolution", "width", "tolerance"), SHAPES)
+def test_every_network_says_what_it_costs_and_scales(arch, classes, resolution, width, tolerance):
     work = costs.network_work(arch, replace(CIFAR, classes=classes, resolution=resolution), width, "default")
     shape = {"channels": 3, "resolution": resolution, "classes": classes, "width": width, "norm": "default"}
     network, images = build(arch, **shape, generator=generator("weights")), torch.zeros(1, 3, resolution, resolution)

@@ -20,7 +20,7 @@ from ncfm.method.coresets.forgetting import forgetting_events, watched_training
 from ncfm.method.coresets.herding import herd
 from ncfm.method.coresets.k_center import farthest_first
 from ncfm.method.pool import Pool
-from ncfm.stages.select import select
+from ncfm.stages.select import check_extractors, select
 
 CORESETS = [name for name, rule in RULES.items() if not rule.whole]
 
@@ -150,6 +150,13 @@ def test_extractors_that_are_missing_or_too_many(data, pool, tmp_path):
     other = helpers.write_dataset(tmp_path / "data", "other")
     with pytest.raises(DataError, match=r"was trained on made, but .* holds other"):
         helpers.run_select(other, tmp_path / "set", pool=pool, rule="k-center")
+
+
+def test_unknown_names_in_the_params_of_a_stage_that_is_run_directly(data, pool, tmp_path):
+    with pytest.raises(ParamsError, match=r"^rule: unknown rule 'herdin'; did you mean 'herding'"):
+        check_extractors(SelectParams(rule="herdin"), None)
+    with pytest.raises(ParamsError, match=r"^discrepancy: unknown discrepancy 'ncdf'; did you mean 'ncfd'"):
+        helpers.run_distill(data, pool, tmp_path, discrepancy="ncdf")
 
 
 def test_more_images_than_a_class_has(data, pool, tmp_path):

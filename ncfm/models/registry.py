@@ -104,17 +104,17 @@ class Architecture:
     Attributes:
         name: value of ``arch``.
         network: builds it; weights are initialised afterwards, by :func:`build`.
-        norms: the normalisations that it can take, its own first.
         smallest, multiple: it takes resolutions from ``smallest`` on that are multiples of ``multiple``.
+        norms: the normalisations that it can take, its own first.
         work: what one image costs in it, for `ncfm plan`; None where that is not known.
         order: place in lists.
     """
 
     name: str
     network: Callable[[Shape], Network]
-    norms: tuple[str, ...]
     smallest: int
     multiple: int
+    norms: tuple[str, ...] = NORMS
     work: Callable[[Shape], NetworkWork] | None = None
     order: int = 100
 

@@ -23,11 +23,6 @@ Measure = Callable[["Tensor", "Tensor", "Tensor | None", DistillParams], "Tensor
 Cost = Callable[[DistillParams, int, int, int, int], float]
 
 
-def no_cost(params: DistillParams, classes: int, real: int, synthetic: int, dimension: int) -> float:
-    """Return 0: the cost of a discrepancy that is small beside the networks."""
-    return 0.0
-
-
 @dataclass(frozen=True)
 class Discrepancy:
     """A discrepancy, as params files name it.
@@ -35,7 +30,8 @@ class Discrepancy:
     Attributes:
         name: value of ``distill.discrepancy``.
         measure: the function itself.
-        flop: its floating point operations in one iteration, forward and backward, for `ncfm plan`.
+        flop: its floating point operations in one iteration, forward and backward, for `ncfm plan`; 0 where they are
+            few beside the networks'.
         uses_frequencies: whether it compares at frequencies, which distillation then draws.
         reads: the fields of :class:`~ncfm.core.params.DistillParams` that nothing but this discrepancy reads: they
             make no difference to the others.
@@ -44,7 +40,7 @@ class Discrepancy:
 
     name: str
     measure: Measure
-    flop: Cost = no_cost
+    flop: Cost = lambda *_: 0.0
     uses_frequencies: bool = False
     reads: tuple[str, ...] = ()
     order: int = 100

@@ -34,14 +34,5 @@ def network(shape: Shape) -> Network:
     return Network(nn.Sequential(*blocks), channels * (shape.resolution // 8) ** 2, shape.classes)
 
 
-ENTRIES = (
-    Architecture(
-        "alexnet",
-        network,
-        norms=("none", *NORMS[:-1]),
-        smallest=8,
-        multiple=8,
-        work=Counted(19660800, 470286336, 221184, 3072, 1841472, flattened=True),
-        order=2,
-    ),
-)
+WORK = Counted(19660800, 470286336, 221184, 3072, 1841472, flattened=True)
+ENTRIES = (Architecture("alexnet", network, norms=("none", *NORMS[:-1]), smallest=8, multiple=8, work=WORK, order=2),)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ncfm.models.registry import NORMS, Architecture, NetworkWork, Shape
+from ncfm.models.registry import Architecture, NetworkWork, Shape
 
 if TYPE_CHECKING:
     from ncfm.models.base import Network
@@ -52,6 +52,6 @@ def work(depth: int, shape: Shape) -> NetworkWork:
 
 
 ENTRIES = tuple(
-    Architecture(f"convnet-{depth}", partial(network, depth), NORMS, 2**depth, 2**depth, partial(work, depth), order=1)
-    for depth in (3, 4, 5)
+    Architecture(f"convnet-{d}", partial(network, d), smallest=2**d, multiple=2**d, work=partial(work, d), order=1)
+    for d in (3, 4, 5)
 )

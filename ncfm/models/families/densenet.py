@@ -29,14 +29,5 @@ def network(shape: Shape) -> Network:
     return Network(nn.Sequential(*dense, nn.ReLU()), made.classifier.in_features, shape.classes, pooled=True)
 
 
-ENTRIES = (
-    Architecture(
-        "densenet-121",
-        network,
-        norms=("batch",),
-        smallest=16,
-        multiple=8,
-        work=Counted(3538944, 1773142016, 2056192, 1024, 6946048),
-        order=5,
-    ),
-)
+WORK = Counted(3538944, 1773142016, 2056192, 1024, 6946048)
+ENTRIES = (Architecture("densenet-121", network, norms=("batch",), smallest=16, multiple=8, work=WORK, order=5),)

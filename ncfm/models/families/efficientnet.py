@@ -51,14 +51,5 @@ def network(shape: Shape) -> Network:
     return Network(built.features, built.classifier[1].in_features, shape.classes, pooled=True)
 
 
-ENTRIES = (
-    Architecture(
-        "efficientnet-b0",
-        network,
-        norms=("batch",),
-        smallest=16,
-        multiple=16,
-        work=Counted(1769472, 62163712, 559356, 1280, 4007548),
-        order=6,
-    ),
-)
+WORK = Counted(1769472, 62163712, 559356, 1280, 4007548)
+ENTRIES = (Architecture("efficientnet-b0", network, norms=("batch",), smallest=16, multiple=16, work=WORK, order=6),)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ncfm.models.registry import NORMS, Architecture, Counted, Shape
+from ncfm.models.registry import Architecture, Counted, Shape
 
 if TYPE_CHECKING:
     from ncfm.models.base import Network
@@ -35,14 +35,5 @@ def network(shape: Shape) -> Network:
     return Network(nn.Sequential(*blocks), channels * (shape.resolution // 2**halvings) ** 2, shape.classes)
 
 
-ENTRIES = (
-    Architecture(
-        "vgg-11",
-        network,
-        norms=NORMS,
-        smallest=16,
-        multiple=16,
-        work=Counted(3538944, 301989888, 151552, 512, 9225984, flattened=True),
-        order=3,
-    ),
-)
+WORK = Counted(3538944, 301989888, 151552, 512, 9225984, flattened=True)
+ENTRIES = (Architecture("vgg-11", network, smallest=16, multiple=16, work=WORK, order=3),)

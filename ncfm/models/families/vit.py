@@ -31,14 +31,5 @@ def network(shape: Shape) -> Network:
     return Network(blocks, hidden, shape.classes)
 
 
-ENTRIES = (
-    Architecture(
-        "vit-tiny",
-        network,
-        norms=("layer",),
-        smallest=16,
-        multiple=16,
-        work=Counted(1179648, 690094080, 1347840, 192, 5360832),
-        order=7,
-    ),
-)
+WORK = Counted(1179648, 690094080, 1347840, 192, 5360832)
+ENTRIES = (Architecture("vit-tiny", network, norms=("layer",), smallest=16, multiple=16, work=WORK, order=7),)
