@@ -11,7 +11,7 @@ PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3 python; d
 .PHONY: help setup demo test bench lint format publish ui unlock clean clean-results clean-all
 
 help:  ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -E '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: $(READY)  ## make the virtual environment .venv
 
@@ -51,6 +51,9 @@ format: $(READY)  ## format the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 	@$(BIN)/snakefmt Snakefile workflow
+
+dvc.yaml: $(READY) ncfm/stages/table.py ncfm/stages/cells.py ncfm/campaign/engines.py  ## write dvc.yaml from the table of stages
+	@$(BIN)/python -m ncfm.campaign.engines > .dvc.yaml.new && mv .dvc.yaml.new dvc.yaml
 
 # Small files only: the page, tables, figures, curves, records, params, the pictures of seed 0; no tensors.
 publish: $(READY)  ## copy a campaign's small files to results/published/ (CAMPAIGN=NAME)

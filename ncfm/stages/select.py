@@ -18,7 +18,6 @@ from ncfm.run.compute import chosen_device
 from ncfm.run.record import Record
 
 
-
 def select(
     params: SelectParams, data: Path, extractors: Path | None, names: Mapping[str, Any], out: Path, record: Record
 ) -> None:
