@@ -296,7 +296,7 @@ def test_the_committed_active_campaign_is_in_step():
 
 
 def test_defaults_are_those_of_the_paper_and_the_released_program():
-    """The numbers of method.md sections 1 to 6."""
+    """The numbers of docs/method.md, sections 1 to 6."""
     training = {"batch": 128, "width": 128, "norm": "default", "cutmix_probability": 0.5}
     pretrain = {
         **training,
@@ -341,7 +341,7 @@ def test_defaults_are_those_of_the_paper_and_the_released_program():
 
 
 def test_protocols_of_the_base(here):
-    """The numbers of facts/baselines.md section 2, row DSA, DM."""
+    """The protocol of DSA and DM (docs/evaluation.md; docs/method.md, section 8)."""
     write_text("params/base.yaml", (COMMITTED / "base.yaml").read_text(encoding="utf-8"))
     write_text("params/trial.yaml", yaml.safe_dump({**OWN, "protocols": ["released", "last", "dm", "plain"]}))
     chosen = campaign.load("trial")
