@@ -37,8 +37,8 @@ def run_report(params_file: Path, folder: Path, threads: int) -> None:
         NcfmError: one line: a fault in the params, in a result, or in writing.
     """
     for contents in read_contents(params_file):
-        own = {key: value for key, value in contents.items() if key in ReportParams.model_fields}
-        params = parse(ReportParams, own, str(params_file))
+        values = {key: value for key, value in contents.items() if key in ReportParams.model_fields}
+        params = parse(ReportParams, values, str(params_file))
         files = open_results(contents["campaign"], folder)
         artefact = contents.get("artefact")
         cell = cells.Artefact(artefact) if artefact else cells.Report()
@@ -137,10 +137,10 @@ def artefact_report(contents: dict[str, Any], files: ResultsFolder, record: Reco
     if len(learnt):
         md.append(continual.continual_markdown(learnt, title))
         caption = f"Continual learning: {title}. {continual.NOTE}"
-        tex.append(paper.latex_table(continual.shown_courses(learnt), caption) + "\n")
+        tex.append(results.latex_table(continual.readable(learnt), caption))
     if len(searched):
         md.append(search.search_markdown(searched, title))
-        tex.append(paper.latex_table(searched, f"Architecture search: {title}.") + "\n")
+        tex.append(results.latex_table(searched, f"Architecture search: {title}."))
     picture = files.root / f"figures/{name}"
     if artefact in paper.touched_artefacts(verdicts):
         write_paper(verdicts, collected, [artefact], picture)

@@ -38,9 +38,9 @@ def write_sets(collected: Collected, columns: int, path: Path) -> bool:
     ]
     if not panels and path.is_file():
         return False
-    shown = panels or [_blank("no set has been made yet")]
-    width = max(panel.shape[1] for panel in shown)
-    padded = [np.pad(p, ((0, 0), (0, width - p.shape[1]), (0, 0)), constant_values=255) for p in shown]
+    pictures = panels or [_blank("no set has been made yet")]
+    width = max(panel.shape[1] for panel in pictures)
+    padded = [np.pad(p, ((0, 0), (0, width - p.shape[1]), (0, 0)), constant_values=255) for p in pictures]
     picture = Image.fromarray(np.concatenate(padded))
     write_with(path, lambda stream: picture.save(stream, format="PNG"))
     return bool(panels)

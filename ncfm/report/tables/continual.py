@@ -70,9 +70,9 @@ def continual_table(courses: Sequence[Course]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
 
-def shown_courses(table: pd.DataFrame) -> pd.DataFrame:
+def readable(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table as text for people."""
-    shown = [
+    lines = [
         {
             "data set": line["dataset"],
             "IPC": str(line["ipc"]),
@@ -87,10 +87,10 @@ def shown_courses(table: pd.DataFrame) -> pd.DataFrame:
         }
         for line in table.to_dict("records")
     ]
-    return pd.DataFrame(shown)
+    return pd.DataFrame(lines)
 
 
 def continual_markdown(table: pd.DataFrame, title: str) -> str:
     """Return the table as Markdown, or one line where the campaign has no continual learning."""
-    body = markdown(shown_courses(table)) if len(table) else "This campaign has no continual learning."
+    body = markdown(readable(table)) if len(table) else "This campaign has no continual learning."
     return "\n".join([f"# Continual learning: {title}", "", NOTE, "", body, ""])

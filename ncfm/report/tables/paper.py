@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from ncfm.report.tables.results import Values, csv_text, latex_escape, markdown
+from ncfm.report.tables.results import Values, csv_text, latex_table, markdown
 from ncfm.report.verdicts.text import QUANTITIES, is_answered, reported, row_name
 
 PARTS = ("reported", "ours", "verdict")
@@ -118,17 +118,8 @@ def artefacts_markdown(table: pd.DataFrame, title: str, names: Iterable[str] | N
 
 def artefacts_latex(table: pd.DataFrame, title: str, names: Iterable[str] | None = None) -> str:
     """Return artefacts, by default all that the campaign touches, as LaTeX; the document needs ``booktabs``."""
-    lines = [f"% The paper's tables and figures: {title}"]
-    for name in touched_artefacts(table) if names is None else names:
-        caption = f"{name_of(name)}: {title}. {NOTE}"
-        lines.append(latex_table(side_by_side(pivot(table, name), "; ours "), caption))
-    return "\n".join(lines) + "\n"
-
-
-def latex_table(shown: pd.DataFrame, caption: str) -> str:
-    """Return a table of texts as LaTeX, small enough for many columns."""
-    lines = [r"\begin{table}", r"\centering\tiny", rf"\caption{{{latex_escape(caption)}}}"]
-    lines += [rf"\begin{{tabular}}{{{'l' * len(shown.columns)}}}", r"\toprule"]
-    lines += [" & ".join(map(latex_escape, shown.columns)) + r" \\", r"\midrule"]
-    lines += [" & ".join(map(latex_escape, line)) + r" \\" for line in shown.to_numpy().tolist()]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"])
+    chosen = touched_artefacts(table) if names is None else names
+    tables = [
+        latex_table(side_by_side(pivot(table, name), "; ours "), f"{name_of(name)}: {title}. {NOTE}") for name in chosen
+    ]
+    return "".join([f"% The paper's tables and figures: {title}\n", *tables])

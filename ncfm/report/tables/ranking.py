@@ -143,7 +143,7 @@ def ranking_markdown(table: pd.DataFrame, title: str) -> str:
         "Scores of DD-Ranking in [0, 1], from mean accuracies of the last epoch (in percent). LRS: label-robust; ARS: "
         f"augmentation-robust; a set no better than random images has ARS {normalised(0):.3f}. docs/evaluation.md."
     )
-    shown = [
+    lines = [
         {
             "data set": line["dataset"],
             "IPC": str(line["ipc"]),
@@ -156,7 +156,7 @@ def ranking_markdown(table: pd.DataFrame, title: str) -> str:
         }
         for line in table.to_dict("records")
     ]
-    body = markdown(pd.DataFrame(shown)) if shown else "There is no method to rank."
+    body = markdown(pd.DataFrame(lines)) if lines else "There is no method to rank."
     return "\n".join([f"# DD-Ranking scores: {title}", "", text, "", body, ""])
 
 

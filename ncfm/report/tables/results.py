@@ -138,21 +138,34 @@ def results_latex(table: pd.DataFrame, title: str) -> str:
     """Return the results as a LaTeX table; the document needs ``\\usepackage{booktabs}``."""
     display, below = rounded(table)
     columns = "".join("r" if name in ("IPC", "n") or "(s)" in name else "l" for name in display.columns)
-    body = [" & ".join(latex_escape(str(cell)) for cell in line) + r" \\" for line in display.to_numpy().tolist()]
     remarks = " ".join(f"{mark}: {text}." for mark, text in below)
+    return latex_table(display, f"Results: {title}. {NOTE}", columns, "small", remarks)
+
+
+def latex_table(texts: pd.DataFrame, caption: str, columns: str = "", size: str = "tiny", below: str = "") -> str:
+    """Return a table of texts as LaTeX; the document needs ``booktabs``.
+
+    Args:
+        texts: the table.
+        caption: above it.
+        columns: a letter for each, ``l`` or ``r``; by default all to the left.
+        size: of the letters: small enough for many columns.
+        below: remarks.
+    """
+    rows = [" & ".join(latex_escape(str(cell)) for cell in line) + r" \\" for line in texts.to_numpy().tolist()]
     return "\n".join(
         [
             r"\begin{table}",
-            r"\centering\small",
-            rf"\caption{{Results: {latex_escape(title)}. {latex_escape(NOTE)}}}",
-            rf"\begin{{tabular}}{{{columns}}}",
+            rf"\centering\{size}",
+            rf"\caption{{{latex_escape(caption)}}}",
+            rf"\begin{{tabular}}{{{columns or 'l' * len(texts.columns)}}}",
             r"\toprule",
-            " & ".join(latex_escape(str(name)) for name in display.columns) + r" \\",
+            " & ".join(latex_escape(str(name)) for name in texts.columns) + r" \\",
             r"\midrule",
-            *body,
+            *rows,
             r"\bottomrule",
             r"\end{tabular}",
-            *([rf"\par\footnotesize {latex_escape(remarks)}"] if remarks else []),
+            *([rf"\par\footnotesize {latex_escape(below)}"] if below else []),
             r"\end{table}",
             "",
         ]
@@ -169,16 +182,16 @@ def rounded(table: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
     lines = []
     for line in table.to_dict("records"):
         names = ("dataset", "ipc", "label", "curation", "arch", "protocol")
-        shown = {name: "" if pd.isna(line[name]) else str(line[name]) for name in names}
+        texts = {name: "" if pd.isna(line[name]) else str(line[name]) for name in names}
         if pd.isna(line["last"]):
-            shown |= {"last": line["note"]}
+            texts |= {"last": line["note"]}
         else:
             place = f"{line['hardware']}; torch {line['torch']}; commit {line['commit']}" if line["hardware"] else ""
             letter = places.setdefault(place, _letter(len(places))) if place else ""
             if line["note"]:
                 place = f"{line['dataset']}, IPC {line['ipc']}, {line['label']}, {line['arch']}, {line['protocol']}"
                 notes.append(f"{place}: {line['note']}")
-            shown |= {
+            texts |= {
                 "last": plus_minus(line["last"], line["last_std"]) + (" *" if line["note"] else ""),
                 "best": plus_minus(line["best"], line["best_std"]),
                 "n": _counts(line),
@@ -188,7 +201,7 @@ def rounded(table: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
                 "evaluate_seconds": number(line["evaluate_seconds"], 1),
                 "place": letter,
             }
-        lines.append({head: shown.get(name) or "-" for name, head in HEADS.items()})
+        lines.append({head: texts.get(name) or "-" for name, head in HEADS.items()})
     below = [(letter, place) for place, letter in places.items()] + [("*", note) for note in notes]
     return pd.DataFrame(lines, columns=list(HEADS.values())), below
 

@@ -110,7 +110,7 @@ def _text(network: Network) -> str:
 
 def search_markdown(table: pd.DataFrame, title: str) -> str:
     """Return the table as Markdown, or one line where the campaign has no architecture search."""
-    shown = [
+    lines = [
         {
             "data set": line["dataset"],
             "IPC": str(line["ipc"]),
@@ -127,5 +127,5 @@ def search_markdown(table: pd.DataFrame, title: str) -> str:
         }
         for line in table.to_dict("records")
     ]
-    body = markdown(pd.DataFrame(shown)) if shown else "This campaign has no architecture search."
+    body = markdown(pd.DataFrame(lines)) if lines else "This campaign has no architecture search."
     return "\n".join([f"# Architecture search: {title}", "", NOTE, "", body, ""])

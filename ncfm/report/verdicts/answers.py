@@ -123,10 +123,12 @@ def _accuracy(reported: ReportedNumber, rows: Sequence[ResultRow]) -> Answer | N
         missing = not_run(Reason.MISSING, row.missing_text)
         return replace(missing, method=name, compared=comparison.accuracy)
     public = [Obstacle(Reason.PUBLIC_IMAGES)] if row.split == PUBLIC_SPLIT else []
-    held = hold(reported, row.accuracies(comparison.accuracy), [*comparison.obstacles, *public], found[0].differences)
+    answered = hold(
+        reported, row.accuracies(comparison.accuracy), [*comparison.obstacles, *public], found[0].differences
+    )
     remarks = (comparison.remark, f"ours: {row.curation}" if row.curation else "", row.reason)
     return replace(
-        held,
+        answered,
         method=name,
         compared=comparison.accuracy,
         last=mean_of(row.accuracies("last")),
@@ -159,8 +161,8 @@ def _measured(reported: ReportedNumber, rows: Sequence[ResultRow]) -> Answer | N
         values = [[record["seconds"] / iterations] for record, iterations in records]
     if not values:
         return None
-    held = hold(reported, values, obstacles, params, "set")
-    return replace(held, method=row.label, compared=MEASURED[reported.metric])
+    answered = hold(reported, values, obstacles, params, "set")
+    return replace(answered, method=row.label, compared=MEASURED[reported.metric])
 
 
 def _loss(reported: ReportedNumber, rows: Sequence[ResultRow]) -> Answer | None:
@@ -171,8 +173,8 @@ def _loss(reported: ReportedNumber, rows: Sequence[ResultRow]) -> Answer | None:
         values = [history["loss"][history["step"] == step].tolist() for history in histories]
         values = [value for value in values if value]
         if values:
-            held = hold(reported, values, [Obstacle(Reason.LOSS_SCALE)], (), "set")
-            return replace(held, method=row.label, compared="loss")
+            answered = hold(reported, values, [Obstacle(Reason.LOSS_SCALE)], (), "set")
+            return replace(answered, method=row.label, compared="loss")
     return None
 
 
