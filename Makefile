@@ -55,11 +55,8 @@ format: $(READY)  ## format the code
 dvc.yaml: $(READY) ncfm/stages/table.py ncfm/stages/cells.py ncfm/campaign/engines.py  ## write dvc.yaml from the table of stages
 	@$(BIN)/python -m ncfm.campaign.engines > .dvc.yaml.new && mv .dvc.yaml.new dvc.yaml
 
-# Small files only: the page, tables, figures, curves, records, params, the pictures of seed 0; no tensors.
-publish: $(READY)  ## copy a campaign's small files to results/published/ (CAMPAIGN=NAME)
-	@rm -rf results/published/$(CAMPAIGN) && mkdir -p results/published/$(CAMPAIGN)
-	@cd results/$(CAMPAIGN) && find . -type f \( -size -3000k -o -name report.html \) ! -name '*.safetensors' ! -path './logs/*' ! -path '*/seed[1-9]*/grid.png' ! -path '*/whole/*/grid.png' -print0 \
-	| tar --null -cf - -T - | tar -xf - -C ../published/$(CAMPAIGN)
+publish: $(READY)  ## write a campaign's page, tables and small results to results/published/ (CAMPAIGN=NAME)
+	@$(BIN)/python -m ncfm.report.publish $(CAMPAIGN)
 
 ui: $(READY)  ## open MLflow on the runs
 	@MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --backend-store-uri \

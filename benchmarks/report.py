@@ -16,8 +16,8 @@ from common import RESULTS
 from matplotlib.figure import Figure
 
 from ncfm.core.store import read_json, write_text, write_with
-from ncfm.report.figures.figures import COLOURS, STYLE
-from ncfm.report.verdicts.verdicts import REPORTED
+from ncfm.report.figures.panels import COLOURS, STYLE
+from ncfm.report.verdicts.reported import REPORTED
 
 MEASURES = {"speed_s_per_iter": "seconds", "gpu_mem_gb": "gigabytes"}
 NAMES = {"cifar100": "CIFAR-100", "tinyimagenet": "Tiny ImageNet"}

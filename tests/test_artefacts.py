@@ -9,17 +9,18 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from test_report import evaluate, make
+from report_helpers import evaluate, make
 
 from ncfm import cli
-from ncfm.campaign import campaign
-from ncfm.core import layout
+from ncfm.campaign import campaign, engines
 from ncfm.core.errors import ParamsError
-from ncfm.core.layout import Cell
 from ncfm.core.store import write_text
-from ncfm.report.tables.paper import artefact_of
-from ncfm.report.verdicts.comparison import OWN_LISTS, RECIPES, Comparison, differences
-from ncfm.report.verdicts.verdicts import read_reported
+from ncfm.report.verdicts.candidates import OWN_LISTS
+from ncfm.report.verdicts.differences import differences
+from ncfm.report.verdicts.protocol import full_protocol
+from ncfm.report.verdicts.reported import ReportedNumber, read_reported
+from ncfm.stages import table
+from ncfm.stages.cells import Artefact, Cell, Distill, Evaluate, Pretrain
 
 COMMITTED = Path(__file__).resolve().parent.parent / "params"
 OWN = """
@@ -65,12 +66,12 @@ def test_the_cells_are_the_union_each_once(tmp_path):
     ]
     # What a curation starts from is made, though not evaluated; herding is declared, but nothing selects it.
     assert "digits-ipc2-paper-seed1" in keys(chosen.artefacts["table4"], "distill")
-    assert not [cell for cell in chosen.cells if cell.method == "herding"]
+    assert not [cell for cell in chosen.cells if cell.names.get("method") == "herding"]
     assert keys(chosen.cells, "pretrain") == ["digits-convnet-3"]  # nothing of CIFAR-10 reads a pool
     members = {cell for cells in chosen.artefacts.values() for cell in cells}
-    assert members == {cell for cell in chosen.cells if cell.stage != "report"}
-    assert keys(chosen.cells, "report") == ["", *chosen.artefacts]
-    shared = Cell("evaluate", "digits", 1, "random", 0, "convnet-3")
+    assert members == {cell for cell in chosen.cells if cell.stage not in ("report", "artefact")}
+    assert keys(chosen.cells, "artefact", "report") == [*chosen.artefacts, ""]
+    shared = Evaluate("digits", 1, "random", 0, "convnet-3")
     assert [name for name, cells in chosen.artefacts.items() if shared in cells] == ["table1", "own"]
 
 
@@ -83,10 +84,10 @@ def test_an_artefact_that_names_everything_has_the_cells_of_the_cross(tmp_path):
     del learning["protocols"]
     named = load(yaml.safe_dump(cross | {"artefacts": {"all-of-it": whole, "learning": learning}}), tmp_path)
     expected = load(yaml.safe_dump(cross), tmp_path)
-    assert [cell for cell in named.cells if not cell.artefact] == list(expected.cells)
-    assert {cell: params for cell, params in named.params.items() if not cell.artefact} == expected.params
-    assert campaign.active_text(named) == campaign.active_text(expected)
-    assert not campaign.artefacts_text(expected)
+    assert [cell for cell in named.cells if not isinstance(cell, Artefact)] == list(expected.cells)
+    assert {cell: params for cell, params in named.params.items() if not isinstance(cell, Artefact)} == expected.params
+    assert engines.active_text(named) == engines.active_text(expected)
+    assert not engines.artefacts_text(expected)
 
 
 @pytest.mark.parametrize(
@@ -132,10 +133,10 @@ artefacts:
 def test_the_report_of_an_artefact_needs_its_own_cells_only(tmp_path, monkeypatch):
     chosen = make(tmp_path, monkeypatch, SIX)
     tables = Path("results/made-up/tables")
-    wanted = next(cell for cell in chosen.of("evaluate") if cell.method == "paper")
+    wanted = next(cell for cell in chosen.cells_of("evaluate") if cell.method == "paper")
     evaluate(chosen, wanted, [66.0] * 10, [68.9] * 10)
     for name in chosen.artefacts:
-        params = str(layout.params_file("made-up", Cell("report", artefact=name)))
+        params = str(table.params_file("made-up", Artefact(name)))
         assert cli.main(["report", "--params", params, "--results", "results/made-up"]) == 0
         files = {f"{name}.{end}" for end in ("csv", "md", "tex", "record.json")}
         assert files == {path.name for path in tables.iterdir() if path.name.startswith(name)}
@@ -163,28 +164,26 @@ def test_the_paper_has_a_cell_for_every_accuracy_that_ncfm_reports(paper):
     names = {"NCFM": ("paper", "released"), "Whole Dataset": ("whole",)}
     names |= {one: (one.lower(),) for one in ("Random", "Herding", "Forgetting", "DM")}
     checked = Counter[str]()
-    for line in read_reported().to_dict("records"):
-        if line["metric"] not in ("accuracy", "loss") or line["method"] not in names:
+    for number in read_reported():
+        if number.metric not in ("accuracy", "loss") or number.method not in names or number.artefact == "text":
             continue
-        name = artefact_of(line["source"]).replace("fig", "figure")
-        if name == "text":
-            continue
-        methods = set(names[line["method"]])
-        if found_value := re.fullmatch(r"(alpha|num_freqs)=([\d.]+)", line["variant"]):
-            kind, value = found_value.groups()
-            ours = {"alpha": f"alpha-{value.replace('.', '')}", "num_freqs": f"frequencies-{value}"}[kind]
-            methods = {{"alpha-05": "released", "frequencies-1024": "paper"}.get(ours, ours)}
-        dataset = line["dataset"]
-        if line["method"] == "NCFM" and dataset in OWN_LISTS.values():
+        name, methods = number.artefact.replace("fig", "figure"), set(names[number.method])
+        if number.alpha is not None:
+            ours = f"alpha-{f'{number.alpha:g}'.replace('.', '')}"
+            methods = {"released" if number.alpha == 0.5 else ours}
+        if number.num_frequencies is not None:
+            methods = {"paper" if number.num_frequencies == 1024 else f"frequencies-{number.num_frequencies}"}
+        dataset = number.dataset
+        if number.method == "NCFM" and dataset in OWN_LISTS.values():
             dataset += "-released"  # of the classes of its program
         found = [
             cell
             for cell in paper.artefacts[name]
-            if (cell.stage, cell.dataset, cell.arch) == ("evaluate", dataset, line["arch"].lower())
-            and cell.method in methods
-            and line["ipc"] in (str(cell.ipc), "full")
+            if (cell.stage, cell.names["dataset"], cell.names.get("arch")) == ("evaluate", dataset, number.network)
+            and cell.names["method"] in methods
+            and number.ipc in (str(cell.names["ipc"]), "full")
         ]
-        assert found, line
+        assert found, number
         checked[name] += 1
     assert set(checked) == {*(f"table{n}" for n in (1, 2, 4, 5)), *(f"figure{n}" for n in (3, 5, 6, 7))}
     assert sum(checked.values()) == 196
@@ -192,29 +191,34 @@ def test_the_paper_has_a_cell_for_every_accuracy_that_ncfm_reports(paper):
 
 def test_the_paper_runs_at_the_full_protocol(paper):
     """No param of NCFM's own cells differs from what a verdict asks of them."""
-    recipes = {"paper": RECIPES["with psi"], "released": RECIPES["w/o psi"]}
-    checked = 0
-    for cell in paper.of("evaluate"):
+    recipes, checked = {"paper": "with", "released": "without"}, 0
+    for cell in paper.cells_of("evaluate"):
         if cell.method not in recipes or cell.seed:
             continue
-        made = Cell("distill", cell.dataset, cell.ipc, cell.method, 0, extractor=extractor_of(paper, cell.dataset))
-        pool = paper.params[Cell("pretrain", cell.dataset, arch=made.extractor)].model_dump(mode="json")
-        params = paper.params[made].model_dump(mode="json")
-        stored = SimpleNamespace(cell=made, params=params, pool=pool, source=None)
+        extractor = extractor_of(paper, cell.dataset)
+        made = Distill(cell.dataset, cell.ipc, cell.method, 0, extractor)
+        pool = paper.params[Pretrain(cell.dataset, extractor)].model_dump(mode="json")
+        stored = SimpleNamespace(cell=made, params=paper.params[made].model_dump(mode="json"), pool=pool, source=None)
         evaluation = SimpleNamespace(params=paper.params[cell].model_dump(mode="json"))
-        named = {"dataset": cell.dataset, "ipc": cell.ipc, "arch": cell.arch}
-        row = SimpleNamespace(**named, evaluations=[evaluation], sets=[stored])
-        comparison = Comparison("best", recipes[cell.method])
-        assert differences(row, comparison, f"condensed on {made.extractor}") == [], cell
+        row = SimpleNamespace(evaluations=[evaluation], sets=[stored])
+        place = {
+            "dataset": cell.dataset,
+            "ipc": str(cell.ipc),
+            "arch": cell.arch,
+            "extractor": extractor,
+            "psi": recipes[cell.method],
+        }
+        number = ReportedNumber(number=1, source="", artefact="", method="NCFM", metric="accuracy", value="", **place)
+        assert differences(row, full_protocol(number), "best") == (), cell
         checked += 1
     assert checked == 2 * (3 * 3 + 2 * 8 + 2 * 3 + 1 + 2)  # tables 1, 2 and 4, figure 3, lossless
 
 
 def extractor_of(paper: campaign.Campaign, dataset: str) -> str:
-    return next(cell.arch for cell in paper.of("pretrain") if cell.dataset == dataset)
+    return next(cell.arch for cell in paper.cells_of("pretrain") if cell.dataset == dataset)
 
 
 def test_each_network_fits_its_resolution(paper):
-    depths = {cell.dataset: int(cell.arch[-1]) for cell in paper.of("pretrain")}
+    depths = {cell.dataset: int(cell.arch[-1]) for cell in paper.cells_of("pretrain")}
     assert Counter(depths.values()) == {3: 2, 4: 1, 5: 8}
     assert depths["tinyimagenet"] == 4

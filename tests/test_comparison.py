@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
-from test_report import evaluate, make
-from test_verdicts import RESULTS, collected, fill, reported
+from report_helpers import RESULTS, collected, evaluate, fill, make, reported
 
 from ncfm.core.params import DistillParams
 from ncfm.core.store import write_json
 from ncfm.datasets.imagenet_classes import PUBLIC_SPLIT
-from ncfm.report.verdicts.comparison import full_protocol
-from ncfm.report.verdicts.verdicts import read_reported, touches, verdict_table
+from ncfm.report.verdicts.candidates import candidates
+from ncfm.report.verdicts.differences import Difference
+from ncfm.report.verdicts.protocol import full_protocol
+from ncfm.report.verdicts.reported import ReportedNumber, read_reported
+from ncfm.report.verdicts.table import touches, verdict_table
 
 MERGED = """
 architectures: [convnet-3, resnet-18]
@@ -34,8 +38,15 @@ methods:
 """
 
 
-def line_of(**changes: str) -> pd.Series:
-    return verdict_table(collected().rows, reported(**({"ipc": "50"} | changes))).iloc[0]
+def line_of(**changes: Any) -> pd.Series:
+    return verdict_table(collected().rows, [number_of(**changes)]).iloc[0]
+
+
+def number_of(**changes: Any) -> ReportedNumber:
+    """Return a reported number at IPC 50; of a table with curated sets, where the source is one."""
+    artefact = str(changes.get("source", "NCFM Table 5")).split("(")[0].removeprefix("NCFM ").replace(" ", "").lower()
+    curated = artefact in ("table1", "table2", "table4") and changes.get("method", "NCFM") == "NCFM"
+    return reported(**({"ipc": "50", "artefact": artefact, "curated": curated} | changes))
 
 
 def remove(method: str) -> None:
@@ -53,7 +64,7 @@ def test_curated_sets_answer_the_curated_tables(tmp_path, monkeypatch):
     assert (line["method"], line["compared"], line["verdict"]) == ("NCFM (paper), curated", "best", "reproduced")
     assert line["reason"] == unsaid + "soft labels"
     assert line_of(**table1, arch="ResNet-18")["verdict"] == "protocol differs"  # its pool is not of that network
-    table4 = {**table1, "source": "NCFM Table 4", "arch": "ResNet-18", "note": "condensed on ConvNet-3"}
+    table4 = {**table1, "source": "NCFM Table 4", "arch": "ResNet-18", "extractor": "ConvNet-3"}
     line = line_of(**table4)
     assert (line["verdict"], line["params_that_differ"]) == ("reproduced", "")
     assert "nor which normalisation that network has" in line["reason"]
@@ -87,8 +98,8 @@ def test_a_curated_set_is_held_to_the_params_of_its_source(tmp_path, monkeypatch
 
 def test_prior_work_is_held_to_its_own_protocol(tmp_path, monkeypatch):
     chosen = make(tmp_path, monkeypatch, MERGED)
-    for cell in chosen.of("evaluate"):
-        last = list(40 + {None: 20.0, "dm": 10.0, "dc": 0.0}[cell.protocol] + np.linspace(-0.5, 0.5, 10))
+    for cell in chosen.cells_of("evaluate"):
+        last = list(40 + {None: 20.0, "dm": 10.0, "dc": 0.0}[cell.names.get("protocol")] + np.linspace(-0.5, 0.5, 10))
         evaluate(chosen, cell, last, [value + 5 for value in last])
     for method, name in (("Random", "random"), ("Herding", "herding"), ("Forgetting", "forgetting")):
         line = line_of(source="NCFM Table 1", method=method, variant="", value="40.0")
@@ -99,7 +110,7 @@ def test_prior_work_is_held_to_its_own_protocol(tmp_path, monkeypatch):
         line = line_of(source=source, **dm)
         told = (line["method"], line["compared"], line["verdict"], line["params_that_differ"])
         assert told == ("DM (dm)", "last", "reproduced", "")
-    line = line_of(source="NCFM Table 4", **dm, arch="ResNet-18", note="condensed on ConvNet-3")
+    line = line_of(source="NCFM Table 4", **dm, arch="ResNet-18", extractor="ConvNet-3")
     assert (line["method"], line["verdict"], line["params_that_differ"]) == ("DM (dm)", "protocol differs", "")
     assert "batch-norm" in line["reason"]
     whole = {"method": "Whole Dataset", "ipc": "full", "variant": "", "value": "60.0"}
@@ -132,6 +143,30 @@ def test_prior_work_on_a_cut_budget_says_what_is_cut(tmp_path, monkeypatch):
         assert line["verdict"] == ("protocol differs" if differs else "reproduced")
 
 
+LISTS = """
+architectures: [convnet-3]
+datasets: {cifar10: {ipcs: [10]}}
+methods: {paper: {}}
+protocols:
+  three-fields: {evaluate: {epochs: 300, learning_rate: 0.01, decay: 0.2}}
+  one-list: {evaluate: {milestones: [0.1, 0.3, 0.5, 0.7, 0.9]}}
+"""
+
+
+def test_the_nearest_protocol_differs_in_the_fewest_fields(tmp_path, monkeypatch):
+    """A list of five values is one field, however many commas its text has."""
+    chosen = make(tmp_path, monkeypatch, LISTS)
+    for cell in chosen.cells_of("evaluate"):
+        evaluate(chosen, cell, [60.0] * 10, [60.0] * 10)
+    line = line_of(ipc="10")
+    assert line["method"] == "NCFM (paper) (one-list)"
+    assert line["params_that_differ"] == "evaluation: milestones [0.1, 0.3, 0.5, 0.7, 0.9] ([0.2, 0.4, 0.6, 0.8])"
+    [nearest, other] = candidates(number_of(ipc="10"), collected().rows)
+    assert [one.field for one in nearest.differences] == ["milestones"]
+    assert [one.field for one in other.differences] == ["epochs", "learning_rate", "decay"]
+    assert other.differences[0] == Difference("evaluation", "epochs", 300, 2000)
+
+
 SWEEP = """
 architectures: [convnet-3]
 datasets: {cifar10: {ipcs: [10]}}
@@ -147,7 +182,7 @@ methods:
 
 def test_sweeps_are_matched_by_params(tmp_path, monkeypatch):
     chosen = make(tmp_path, monkeypatch, SWEEP)
-    fill(chosen, {cell.method: 65.5 for cell in chosen.of("evaluate")})
+    fill(chosen, {cell.names["method"]: 65.5 for cell in chosen.cells_of("evaluate")})
     table = verdict_table(collected().rows, read_reported())
     held = table[table["method"].notna() & (table["metric"] == "accuracy")].set_index(["source", "variant"])
     figure5 = held.loc["NCFM Fig 5 (digitised)"]
@@ -183,24 +218,22 @@ def test_ncfms_rows_are_of_its_programs_classes_and_prior_works_of_mtts(tmp_path
     assert line["reason"].startswith("one class differs: NCFM's program has imagefruit-released, another list of this")
     (RESULTS / "evaluations/imagefruit/ipc10/random/seed0/convnet-5.json").unlink()
     assert line_of(**random)["reason"].startswith("one class differs: prior work has MTT's list of this subset; not of")
-    assert set(reported(**told).loc[touches(reported(**told), collected().rows), "dataset"]) == {"imagefruit"}
+    table = verdict_table(collected().rows, [reported(**told)])
+    assert list(touches(table, collected().rows)) == [True]
 
 
 def test_the_hours_of_a_number_are_of_its_own_protocol():
-    def told(**changes: str):
-        return full_protocol(reported(**changes).iloc[0])
-
-    pool, distill, evaluation = told(arch="ResNet-18", source="NCFM Table 4", note="condensed on ConvNet-3")
-    assert (pool.arch, evaluation.arch, distill) == ("convnet-3", "resnet-18", DistillParams())
-    _, sgd, _ = told(dataset="cifar100", variant="alpha=0.3")
+    full = full_protocol(reported(arch="ResNet-18", artefact="table4", extractor="ConvNet-3"))
+    assert (full.extractors.arch, full.evaluation.arch, full.making) == ("convnet-3", "resnet-18", DistillParams())
+    sgd = full_protocol(reported(dataset="cifar100", psi="without", alpha=0.3)).making
     assert (sgd.optimizer, sgd.frequencies, sgd.alpha) == ("sgd", "gaussian", 0.3)
-    assert told(dataset="tinyimagenet", ipc="50", arch="ConvNet-4")[2].epochs == 40
-    pool, _, evaluation = told(dataset="imagemeow", arch="ConvNet-5")
-    assert (pool.epochs, evaluation.networks, evaluation.epochs) == (80, 3, 2000)
-    _, dm, evaluation = told(dataset="cifar100", method="DM", variant="")
-    assert (dm.extractor, dm.learning_rate, evaluation.epochs) == ("random", 0.04, 1000)
-    _, none, evaluation = told(dataset="tinyimagenet", method="Random", variant="", arch="ConvNet-4")
-    assert (none, evaluation.epochs, evaluation.cutmix_probability) == (None, 300, 0)
+    assert full_protocol(reported(dataset="tinyimagenet", ipc="50", arch="ConvNet-4")).evaluation.epochs == 40
+    full = full_protocol(reported(dataset="imagemeow", arch="ConvNet-5"))
+    assert (full.extractors.epochs, full.evaluation.networks, full.evaluation.epochs) == (80, 3, 2000)
+    full = full_protocol(reported(dataset="cifar100", method="DM", psi=None))
+    assert (full.making.extractor, full.making.learning_rate, full.evaluation.epochs) == ("random", 0.04, 1000)
+    full = full_protocol(reported(dataset="tinyimagenet", method="Random", psi=None, arch="ConvNet-4"))
+    assert (full.making.rule, full.evaluation.epochs, full.evaluation.cutmix_probability) == ("random", 300, 0)
 
 
 def test_no_verdict_on_the_public_archives_test_images(tmp_path, monkeypatch):

@@ -8,13 +8,13 @@ from pathlib import Path
 import helpers
 import pytest
 import torch
-from test_report import make, read, run
+from report_helpers import make, read, run
 
-from ncfm.core import layout
 from ncfm.core.errors import DataError, ParamsError
 from ncfm.core.store import read_json, write_json
 from ncfm.datasets.split import load_split
 from ncfm.method.distilled import load, save_set
+from ncfm.stages import table
 from ncfm.stages.continual import class_order, only, targets
 
 
@@ -81,20 +81,20 @@ continual: {steps: [2], methods: [paper, random], protocol: dm}
 
 def test_table_and_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     chosen = make(tmp_path, monkeypatch, CAMPAIGN)
-    first, second, missing = chosen.of("continual")
+    first, second, missing = chosen.cells_of("continual")
     for cell, values in ((first, [[90, 60], [80, 70]]), (second, [[100, 80]])):
         networks = [{"network": index, "order": [], "accuracies": one} for index, one in enumerate(values)]
         content = {"names": cell.names, "classes": [5, 10], "networks": networks}
-        write_json(layout.evaluation_file("made-up", cell), content)
+        write_json(table.output("made-up", cell), content)
     assert run() == 0
     paper, random = csv.DictReader(read("tables/continual.csv").splitlines())
     # final 60, 70, 80: mean 70, deviation 10; means of the steps 75, 75, 90: mean 80, deviation 15 / sqrt(3)
     expected = {"steps": "2", "protocol": "dm", "final": "70.0000", "final_std": "10.0000", "mean": "80.0000", "n": "3"}
     assert {key: paper[key] for key in expected} == expected
     assert float(paper["mean_std"]) == pytest.approx(15 / 3**0.5, abs=1e-4)
-    assert random["final"] == "" and random["missing"] == str(layout.evaluation_file("made-up", missing))
+    assert random["final"] == "" and random["missing"] == str(table.output("made-up", missing))
     assert "70.0 ± 10.0" in read("tables/continual.md")
     assert "classes seen" in read("figures/continual.svg")
-    write_json(layout.evaluation_file("made-up", first), {"names": first.names})
+    write_json(table.output("made-up", first), {"names": first.names})
     assert run() == 2
     assert "not continual learning (KeyError: 'networks')" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 import pytest
-from test_report import evaluate, make, read, run
+from report_helpers import evaluate, make, read, run
 
 from ncfm.report.tables.ranking import augmentation_robust_score, label_robust_score, normalised
 
@@ -58,8 +58,8 @@ def table() -> dict[str, dict[str, str]]:
 
 def test_scores_from_a_campaigns_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = make(tmp_path, monkeypatch, CAMPAIGN)
-    for cell in chosen.of("evaluate"):
-        value = ACCURACIES[str(cell.method)][cell.protocol] + (2 * cell.seed - 1 if cell.method == "paper" else 0)
+    for cell in chosen.cells_of("evaluate"):
+        value = ACCURACIES[cell.method][cell.protocol] + (2 * cell.seed - 1 if cell.method == "paper" else 0)
         evaluate(chosen, cell, [value], [99.0])
     assert run() == 0
     found = table()
@@ -84,7 +84,7 @@ def test_scores_from_a_campaigns_rows(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = make(tmp_path, monkeypatch, CAMPAIGN)
-    for cell in chosen.of("evaluate"):
+    for cell in chosen.cells_of("evaluate"):
         if cell.method in ("paper", "random") and cell.protocol is not None:
             evaluate(chosen, cell, [50.0], [50.0])
     assert run() == 0

@@ -7,92 +7,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import yaml
+from report_helpers import CIFAR, DIGITS, REPOSITORY, RESULTS, evaluate, make, read, reported, run, set_folder
 
-from ncfm import cli
-from ncfm.campaign import campaign
-from ncfm.core import layout
-from ncfm.core.layout import Cell
 from ncfm.core.params import DistillParams, EvaluateParams
-from ncfm.core.store import read_json, save_tensors, write_json, write_text
-from ncfm.report.build import OUTPUTS
+from ncfm.core.store import read_json, write_json
 from ncfm.report.tables.results import latex_escape
-from ncfm.report.verdicts.comparison import PROTOCOLS, RECIPES
-from ncfm.report.verdicts.intervals import interval, judge, margin
+from ncfm.report.verdicts.intervals import interval, judge
+from ncfm.report.verdicts.protocol import PROTOCOLS, RECIPES
+from ncfm.stages import table
+from ncfm.stages.table import STAGES
 
-REPOSITORY = Path(__file__).parent.parent
-HARDWARE = {"cpu": "Made_up & Co 100%", "cores": 2, "threads": 2, "memory_gib": 8.0, "gpu": None}
-
-
-def record_of(cell: Cell, seconds: float, params: dict) -> dict:
-    return {
-        "names": cell.names,
-        "params": params,
-        "command": f"ncfm {cell.stage} --method {cell.method} --seed {cell.seed} '<&>'",
-        "hardware": HARDWARE,
-        "versions": {"torch": "2.13.0"},
-        "seconds": seconds,
-        "commit": "0123456789abcdef",
-        "dirty": True,
-    }
-
-
-def make(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> campaign.Campaign:
-    """Write a campaign, its params and a set and history for each of its sets below ``folder``, and go there."""
-    write_text(folder / "params/made-up.yaml", text)
-    write_text(folder / "params/base.yaml", (REPOSITORY / "params/base.yaml").read_text())
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("NCFM_TRACKING", "off")
-    chosen = campaign.load("made-up")
-    campaign.write_params(chosen)
-    for cell in chosen.of(*campaign.MAKERS):
-        generator = torch.Generator().manual_seed(int(cell.seed or 0))
-        images = torch.rand(10 * int(cell.ipc or 0), 1, 16, 16, generator=generator)
-        labels = torch.arange(10).repeat_interleave(int(cell.ipc or 0))
-        place = Path(layout.set_folder("made-up", cell))
-        metadata = {"classes": 10, "label_names": [f"class {index}" for index in range(10)], "names": cell.names}
-        save_tensors(place / "distilled.safetensors", {"images": images, "labels": labels}, metadata)
-        params = chosen.params[cell].model_dump(mode="json")
-        write_json(place / "distilled.record.json", record_of(cell, 10.0, params))
-        if cell.stage == "distill":
-            rows = [f"{step},{300 / (step + 1)},0.5,0.01" for step in range(30)]
-            write_text(place / "history.csv", "\n".join(["step,loss,calibration,learning_rate", *rows, ""]))
-    return chosen
-
-
-def evaluate(chosen: campaign.Campaign, cell: Cell, last: list[float], best: list[float]) -> Path:
-    """Write the evaluation of a cell with the given accuracies."""
-    path = Path(layout.evaluation_file("made-up", cell))
-    networks = [
-        {"network": index, "last": a, "best": b, "best_epoch": 1, "curve": [[1, a, 0.1]]}
-        for index, (a, b) in enumerate(zip(last, best, strict=True))
-    ]
-    params = chosen.params[cell].model_dump(mode="json")
-    content = {"format": 1, "names": cell.names, "training_images": 40, "params": params, "networks": networks}
-    write_json(path, content)
-    write_json(Path(layout.record_file(layout.evaluation_file("made-up", cell))), record_of(cell, 4.0, params))
-    return path
-
-
-def run() -> int:
-    return cli.main(["report", "--params", "results/made-up/params/report.json", "--results", "results/made-up"])
-
-
-def read(name: str) -> str:
-    return Path("results/made-up", name).read_text(encoding="utf-8")
-
-
-DIGITS = """
-architectures: [convnet-3]
-datasets: {digits: {ipcs: [1]}}
-methods: {paper: {seeds: [0, 1]}, random: {}}
-"""
+OUTPUTS = STAGES["report"].writes
 
 
 def test_numbers_are_those_computed_by_hand(tmp_path, monkeypatch):
     chosen = make(tmp_path, monkeypatch, DIGITS)
-    first, second, missing = chosen.of("evaluate")
+    first, second, missing = chosen.cells_of("evaluate")
     evaluate(chosen, first, [60, 62], [63, 63])
     evaluate(chosen, second, [66, 68], [67, 71])
     assert run() == 0
@@ -116,7 +47,7 @@ def test_numbers_are_those_computed_by_hand(tmp_path, monkeypatch):
         "hardware": "hardware",
     }
     assert {key: row[key] for key in expected} == expected
-    reason = f"not run: {layout.evaluation_file('made-up', missing)} is missing"
+    reason = f"not run: {table.output('made-up', missing)} is missing"
     assert reason in absent and reason in read("tables/results.md")
     assert "64.0 ± 3.7" in read("tables/results.md")
     assert r"Made\_up \& Co 100\%" in read("tables/results.tex") and r"64.0 $\pm$ 3.7" in read("tables/results.tex")
@@ -128,8 +59,8 @@ def test_numbers_are_those_computed_by_hand(tmp_path, monkeypatch):
 
 def test_protocols_are_told_apart(tmp_path, monkeypatch):
     chosen = make(tmp_path, monkeypatch, DIGITS.replace("[0, 1]", "[0]") + "protocols: [released, dm]\n")
-    for cell in chosen.of("evaluate"):
-        value = {None: 60.0, "dm": 40.0}[cell.protocol]
+    for cell in chosen.cells_of("evaluate"):
+        value = {None: 60.0, "dm": 40.0}[cell.names.get("protocol")]
         evaluate(chosen, cell, [value], [value + 1])
     assert run() == 0
     rows = list(csv.DictReader(read("tables/results.csv").splitlines()))
@@ -139,11 +70,25 @@ def test_protocols_are_told_apart(tmp_path, monkeypatch):
     assert {name: leaf["best"] for name, leaf in leaves.items()} == {"convnet-3": 61, "convnet-3.dm": 41}
 
 
-CIFAR = """
-architectures: [convnet-3]
-datasets: {cifar10: {ipcs: [10, 50]}}
-methods: {paper: {}, released: {}, random: {}, mmd: {}}
-"""
+def test_cells_that_cannot_be_are_rows_with_their_reason(tmp_path, monkeypatch):
+    chosen = make(tmp_path, monkeypatch, DIGITS)
+    for cell in chosen.cells_of("evaluate"):
+        evaluate(chosen, cell, [60.0], [61.0])
+    names = {"stage": "evaluate", "dataset": "digits", "ipc": 1, "method": "random", "arch": "vit-tiny"}
+    coreset = {"stage": "select", "dataset": "digits", "ipc": 500, "method": "herding", "reason": "too few images"}
+    contents = read_json(RESULTS / "params/report.json")
+    contents["skipped"] = [{**names, "protocol": "dm", "seed": 0, "reason": "too small a picture"}, coreset]
+    write_json(RESULTS / "params/report.json", contents)
+    assert run() == 0
+    rows = list(csv.DictReader(read("tables/results.csv").splitlines()))
+    shown = [(row["label"], row["arch"], row["protocol"], row["last"], row["note"]) for row in rows[-2:]]
+    assert shown == [
+        ("random", "vit-tiny", "dm", "", "skipped: too small a picture"),
+        ("herding", "", "released", "", "skipped: too few images"),
+    ]
+    for name in ("tables/results.md", "tables/results.tex", "report.html"):
+        assert "skipped: too small a picture" in read(name) and "skipped: too few images" in read(name)
+    assert "herding" not in read("tables/metrics.json")
 
 
 def verdicts() -> dict[tuple[str, str, str, str], tuple[str, str, str]]:
@@ -162,7 +107,7 @@ def verdicts() -> dict[tuple[str, str, str, str], tuple[str, str, str]]:
 def test_every_verdict_is_reached(tmp_path, monkeypatch):
     chosen = make(tmp_path, monkeypatch, CIFAR)
     spread = np.linspace(-0.5, 0.5, 10)
-    for cell in chosen.of("evaluate"):
+    for cell in chosen.cells_of("evaluate"):
         # Table 5: 68.9 and 77.4 with psi, 65.6 and 74.2 without
         centre = {("paper", 10): 68.8, ("paper", 50): 80.0, ("released", 10): 60.0}.get((cell.method, cell.ipc), 40.0)
         if (cell.method, cell.ipc) != ("released", 50):
@@ -184,7 +129,7 @@ def test_every_verdict_is_reached(tmp_path, monkeypatch):
 def test_a_cut_budget_is_another_protocol_and_says_how(tmp_path, monkeypatch):
     text = CIFAR + "pretrain: {pool: 4}\ndistill: {iterations: 100, checkpoint_every: 7}\nevaluate: {width: 64}\n"
     chosen = make(tmp_path, monkeypatch, text)
-    for cell in chosen.of("evaluate"):
+    for cell in chosen.cells_of("evaluate"):
         evaluate(chosen, cell, [68.0, 69.0], [68.0, 70.0])
     assert run() == 0
     params = "extractors: pool 4 (20); distillation: iterations 100 (20000); evaluation: width 64 (128)"
@@ -195,14 +140,14 @@ def test_a_cut_budget_is_another_protocol_and_says_how(tmp_path, monkeypatch):
 
 def test_recipes_are_those_of_the_base_params():
     methods = yaml.safe_load((REPOSITORY / "params/base.yaml").read_text())["methods"]
-    for variant, method in (("with psi", "paper"), ("w/o psi", "released"), ("dm", "dm")):
+    for variant, method in (("with", "paper"), ("without", "released"), ("dm", "dm")):
         assert DistillParams(**methods[method]["distill"]) == DistillParams(**RECIPES[variant])
 
 
 def test_protocols_are_those_of_the_base_params():
-    told = yaml.safe_load((REPOSITORY / "params/base.yaml").read_text())["protocols"]
+    protocols = yaml.safe_load((REPOSITORY / "params/base.yaml").read_text())["protocols"]
     for name in ("dm", "dc"):
-        assert EvaluateParams(**told[name]["evaluate"]) == EvaluateParams(**PROTOCOLS[name])
+        assert EvaluateParams(**protocols[name]["evaluate"]) == EvaluateParams(**PROTOCOLS[name])
 
 
 def test_interval_covers_both_levels():
@@ -227,13 +172,13 @@ def test_interval_covers_both_levels():
     ],
 )
 def test_judge(low, high, std, digitised, verdict):
-    entry = {"value": "50.0", "std": "" if std is None else str(std), "source": "digitised" if digitised else "Table"}
-    assert judge(low, high, 50.0, margin(entry)) == verdict
+    number = reported(value="50.0", std=std, digitised=digitised)
+    assert judge(low, high, 50.0, number.margin) == verdict
 
 
 def test_equal_input_gives_equal_bytes(tmp_path, monkeypatch):
     chosen = make(tmp_path, monkeypatch, DIGITS)
-    for cell in chosen.of("evaluate"):
+    for cell in chosen.cells_of("evaluate"):
         evaluate(chosen, cell, [60.0, 61.0], [62.0, 63.0])
     assert run() == 0
     first = {name: Path("results/made-up", name).read_bytes() for name in OUTPUTS}
@@ -243,10 +188,10 @@ def test_equal_input_gives_equal_bytes(tmp_path, monkeypatch):
 
 def test_faults_are_one_line(tmp_path, monkeypatch, capsys):
     chosen = make(tmp_path, monkeypatch, DIGITS)
-    cells = chosen.of("evaluate")
+    cells = chosen.cells_of("evaluate")
     whole = {cell: evaluate(chosen, cell, [60.0], [61.0]) for cell in cells}
     text = whole[cells[0]].read_text()
-    history = Path(layout.set_folder("made-up", chosen.of("distill")[0]), "history.csv")
+    history = set_folder(chosen.cells_of("distill")[0]) / "history.csv"
     other = json.loads(text) | {"networks": []}
     for path, content, words in (
         (whole[cells[0]], text[:50], "not a readable JSON file"),

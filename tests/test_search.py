@@ -10,14 +10,15 @@ from typing import Any
 import helpers
 import numpy as np
 import pytest
-from test_report import REPOSITORY, make, read, run
+from report_helpers import REPOSITORY, make, read, run
 
 from ncfm.campaign import campaign
 from ncfm.campaign.plan import seconds_of
-from ncfm.core import layout
 from ncfm.core.errors import DataError, ParamsError
 from ncfm.core.store import read_json, write_json, write_text
 from ncfm.report.tables.search import rank_correlation
+from ncfm.stages import table
+from ncfm.stages.cells import Cell
 
 
 def test_it_trains_every_network_of_the_grid_and_they_learn(data, coreset, tmp_path):
@@ -90,7 +91,7 @@ def test_networks_that_cannot_be(change, expected, tmp_path):
 
 def test_a_plan_adds_up_the_networks(tmp_path, monkeypatch):
     chosen = make(tmp_path, monkeypatch, CAMPAIGN)
-    cell = chosen.of("search")[0]
+    cell = chosen.cells_of("search")[0]
     alone = []
     for arch, width, norm in chosen.params[cell].candidates:
         one = chosen.params[cell].model_copy(update={"depths": (3,), "widths": (width,), "norms": (norm,)})
@@ -100,17 +101,17 @@ def test_a_plan_adds_up_the_networks(tmp_path, monkeypatch):
     assert seconds_of(cell, chosen) == pytest.approx(tuple(map(sum, zip(*alone, strict=True))))
 
 
-def answers(cell: layout.Cell, values: list[list[float]], params: Any) -> None:
+def answers(cell: Cell, values: list[list[float]], params: Any) -> None:
     networks = [
         {"arch": arch, "width": width, "norm": norm, "accuracies": repeats}
         for (arch, width, norm), repeats in zip(params.candidates, values, strict=True)
     ]
-    write_json(layout.evaluation_file("made-up", cell), {"names": cell.names, "networks": networks})
+    write_json(table.output("made-up", cell), {"names": cell.names, "networks": networks})
 
 
 def test_table_and_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     chosen = make(tmp_path, monkeypatch, CAMPAIGN)
-    cells = chosen.of("search")
+    cells = chosen.cells_of("search")
     assert [(cell.ipc, cell.method, cell.seed) for cell in cells] == [
         *((1, "paper", 0), (1, "paper", 1), (139, "whole", 0), (2, "paper", 0), (2, "paper", 1)),
     ]
@@ -130,15 +131,15 @@ def test_table_and_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     assert {key: one[key] for key in expected} == expected
     assert float(one["spearman_std"]) == pytest.approx(0.8 / 2**0.5, abs=1e-4)
     assert (two["ipc"], two["spearman"]) == ("2", "")
-    assert two["missing"] == ", ".join(str(layout.evaluation_file("made-up", cell)) for cell in missing)
+    assert two["missing"] == ", ".join(str(table.output("made-up", cell)) for cell in missing)
     assert "0.60 ± 0.57" in read("tables/search.md") and "80.0 ± 14.1" in read("tables/search.md")
     assert "trained on the whole training set" in read("figures/search.svg")
-    layout_of_whole = Path(layout.evaluation_file("made-up", whole))
-    assert layout_of_whole.name == "search.dm.json"
-    layout_of_whole.unlink()
+    file_of_whole = Path(table.output("made-up", whole))
+    assert file_of_whole.name == "search.dm.json"
+    file_of_whole.unlink()
     assert run() == 0
     one, two = csv.DictReader(read("tables/search.csv").splitlines())
-    assert (one["spearman"], one["n"], one["missing"]) == ("", "2", str(layout_of_whole))
-    write_json(layout_of_whole, {"names": whole.names})
+    assert (one["spearman"], one["n"], one["missing"]) == ("", "2", str(file_of_whole))
+    write_json(file_of_whole, {"names": whole.names})
     assert run() == 2
     assert "not a search (KeyError: 'networks')" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,18 +12,19 @@ import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from test_report import CIFAR, DIGITS, HARDWARE, evaluate, make, read, run
+from report_helpers import CIFAR, DIGITS, HARDWARE, RESULTS, collected, fill, make, read, reported, run
 
-from ncfm.campaign import campaign
-from ncfm.core.layout import Cell
 from ncfm.core.store import read_json, write_json
-from ncfm.report.collect import Collected, collect, read_contents
+from ncfm.report.collect import ResultRow
 from ncfm.report.figures.paper import panels_of
 from ncfm.report.page import SECTIONS
 from ncfm.report.tables import paper as artefacts
-from ncfm.report.verdicts.verdicts import COSTS, QUOTED, VERDICTS, read_reported, touches, verdict_table
+from ncfm.report.verdicts.answers import VERDICTS
+from ncfm.report.verdicts.candidates import Reason
+from ncfm.report.verdicts.reported import ReportedNumber, read_reported
+from ncfm.report.verdicts.table import COSTS, touches, verdict_table
+from ncfm.stages.cells import Report
 
-RESULTS = Path("results/made-up")
 VOID = {"meta", "img"}
 TWO = """
 architectures: [convnet-3]
@@ -34,39 +36,25 @@ methods:
 """
 
 
-def collected() -> Collected:
-    return collect(read_contents(RESULTS / "params/report.json"), RESULTS)
-
-
-def fill(chosen: campaign.Campaign, centres: dict[str, float]) -> None:
-    """Write the evaluations of the methods named, ten networks around a centre."""
-    for cell in chosen.of("evaluate"):
-        if cell.method in centres:
-            values = list(centres[cell.method] + np.linspace(-0.5, 0.5, 10))
-            evaluate(chosen, cell, values, values)
-
-
-def reported(**changes: str) -> pd.DataFrame:
-    """Return one reported row on CIFAR-10 at IPC 10."""
-    row = {"source": "NCFM Table 5", "method": "NCFM", "dataset": "cifar10", "ipc": "10", "arch": "ConvNet-3"}
-    row |= {"metric": "accuracy", "variant": "with psi", "value": "68.9", "std": "", "hardware": "", "note": ""}
-    return pd.DataFrame([row | changes])
+def line_of(number: ReportedNumber, rows: Sequence[ResultRow] | None = None) -> pd.Series:
+    """Return the verdict's line of a reported number, from the campaign's rows unless others are given."""
+    return verdict_table(collected().rows if rows is None else rows, [number]).iloc[0]
 
 
 @pytest.mark.parametrize("text", [DIGITS, CIFAR], ids=["no number touched", "many touched"])
 def test_every_reported_number_has_exactly_one_line(text, tmp_path, monkeypatch):
     fill(make(tmp_path, monkeypatch, text), {"paper": 60.0, "released": 55.0, "random": 30.0})
     assert run() == 0
-    table, told = pd.read_csv(RESULTS / "tables/verdicts.csv", dtype=str, keep_default_na=False), read_reported()
-    assert len(table) == len(told) == 455
+    table, numbers = pd.read_csv(RESULTS / "tables/verdicts.csv", dtype=str, keep_default_na=False), read_reported()
+    assert len(table) == len(numbers) == 455
     assert list(table["number"].astype(int)) == list(range(1, 456))
     for ours, theirs in (("source", "source"), ("reported_method", "method"), ("reported", "value"), ("ipc", "ipc")):
-        assert list(table[ours]) == list(told[theirs])
+        assert list(table[ours]) == [getattr(number, theirs) for number in numbers]
     assert set(table["verdict"]) <= set(VERDICTS)
     assert (table[table["verdict"] == "not run"]["reason"] != "").all()
     assert ((table["ours"] != "") == (table["verdict"] != "not run")).all()
-    others = told["method"].isin(("MTT", "TESLA", "FTD", "DATM", "FrePo", "KIP"))
-    assert others.sum() > 80 and set(table[others]["reason"]) == {QUOTED}
+    others = table["reported_method"].isin(("MTT", "TESLA", "FTD", "DATM", "FrePo", "KIP"))
+    assert others.sum() > 80 and set(table[others]["reason"]) == {Reason.QUOTED.value}
     priced = table[COSTS[0]] != ""
     assert (table[priced]["verdict"] == "not run").all() and not (priced & others).any()
     assert priced.sum() > 40 and (table[priced][list(COSTS)].astype(float) > 0).all(axis=None)
@@ -90,22 +78,24 @@ def test_the_markdown_shows_only_what_the_campaign_touches(tmp_path, monkeypatch
 
 def test_the_nearest_protocol_answers_whatever_its_accuracy(tmp_path, monkeypatch):
     fill(make(tmp_path, monkeypatch, TWO), {"short": 68.9, "full": 60.0, "cut": 68.9})
-    line = verdict_table(collected().rows, reported()).iloc[0]
+    line = line_of(reported())
     assert (line["method"], line["verdict"], line["params_that_differ"]) == ("full", "below", "")
     Path("results/made-up/evaluations/cifar10/ipc10/full/seed0/convnet-3.json").unlink()
-    line = verdict_table(collected().rows, reported()).iloc[0]
+    line = line_of(reported())
     differs = "distillation: iterations 10 (20000)"
     assert (line["method"], line["verdict"], line["params_that_differ"]) == ("short", "protocol differs", differs)
 
 
 def test_a_gain_is_the_difference_of_two_of_ours(tmp_path, monkeypatch):
     chosen = make(tmp_path, monkeypatch, CIFAR)
-    gain = reported(source="NCFM Sec 5.3.1 text", metric="accuracy_gain_pp", value="3.2", arch="", note="psi vs no psi")
+    gain = reported(
+        source="NCFM Sec 5.3.1 text", artefact="text", metric="accuracy_gain_pp", value="3.2", arch="", gain="psi"
+    )
     fill(chosen, {"paper": 68.0})
-    assert verdict_table(collected().rows, gain).iloc[0]["verdict"] == "not run"
+    assert line_of(gain)["verdict"] == "not run"
     for centre, verdict in ((64.9, "reproduced"), (60.0, "above"), (68.0, "below")):
         fill(chosen, {"released": centre})
-        line = verdict_table(collected().rows, gain).iloc[0]
+        line = line_of(gain)
         assert line["ours"] == pytest.approx(68.0 - centre) and line["verdict"] == verdict
         assert line["interval_low"] < line["ours"] < line["interval_high"]
 
@@ -115,11 +105,11 @@ def test_speed_memory_and_loss_are_read_from_records_and_histories(tmp_path, mon
     chosen = make(tmp_path, monkeypatch, CIFAR.replace("paper: {}", f"{few}, paper: {{seeds: [0, 1]}}"))
     fill(chosen, {"paper": 60.0})
     speed = reported(metric="speed_s_per_iter", value="1.33", hardware="1x A100 80GB")
-    line = verdict_table(collected().rows, speed).iloc[0]
+    line = line_of(speed)
     assert line["ours"] == pytest.approx(10.0 / 20000) and line["n_seeds"] == 2  # seconds of the made-up records
     assert line["verdict"] == "protocol differs" and "reported on 1x A100 80GB" in line["reason"]
-    memory = speed.assign(metric="gpu_mem_gb", value="1.6")
-    assert verdict_table(collected().rows, memory).iloc[0]["verdict"] == "not run"  # records without it
+    memory = speed.model_copy(update={"metric": "gpu_mem_gb", "value": "1.6"})
+    assert line_of(memory)["verdict"] == "not run"  # records without it
     card = {"hardware": {**HARDWARE, "gpu": "NVIDIA A100 80GB"}}
     for peak, more, ours, verdict in (
         ({"process": 3.0}, {}, 3.0, "protocol differs"),
@@ -127,14 +117,14 @@ def test_speed_memory_and_loss_are_read_from_records_and_histories(tmp_path, mon
     ):
         for path in RESULTS.glob("sets/cifar10/ipc10/paper/*/distilled.record.json"):
             write_json(path, {**read_json(path), "peak_gb": peak, **more})
-        line = verdict_table(collected().rows, memory).iloc[0]
+        line = line_of(memory)
         assert (line["ours"], line["verdict"], line["compared"]) == (ours, verdict, "peak memory")
         assert ("memory of the whole process on the host" in line["reason"]) == ("gpu" not in peak)
-    loss = reported(source="NCFM Fig 7 (digitised)", metric="loss", variant="iteration 0", value="1.484")
-    line = verdict_table(collected().rows, loss).iloc[0]
+    loss = reported(source="NCFM Fig 7 (digitised)", artefact="fig7", metric="loss", step=0, value="1.484")
+    line = line_of(loss)
     assert (line["ours"], line["verdict"]) == (150.0, "protocol differs")  # 300 / (step + 1) at the first step
     assert line["method"] == "NCFM (paper)"  # the nearest, though another stands first
-    later = verdict_table(collected().rows, loss.assign(variant="iteration 10000")).iloc[0]
+    later = line_of(loss.model_copy(update={"step": 10000}))
     assert (later["verdict"], later["reason"]) == ("not run", "not in this campaign") and later[COSTS[0]] > 0
 
 
@@ -142,15 +132,15 @@ def test_speed_memory_and_loss_are_read_from_records_and_histories(tmp_path, mon
     ("value", "verdict"), [("0.2", "reproduced"), ("0.20", "reproduced"), ("0.25", "below"), ("0.190", "above")]
 )
 def test_ratios_are_checked_by_arithmetic(value, verdict):
-    line = verdict_table([], reported(metric="ratio_percent", method="(all)", value=value)).iloc[0]
+    line = line_of(reported(metric="ratio_percent", method="(all)", value=value), [])
     assert (line["ours"], line["verdict"]) == (0.2, verdict)  # 10 x 10 of 50,000
 
 
 def test_absence_is_explained_by_what_this_project_lacks():
     def why(**changes: str) -> str:
-        return str(verdict_table([], reported(**changes)).iloc[0]["reason"])
+        return str(line_of(reported(**changes), [])["reason"])
 
-    assert why(method="MTT") == why(method="MTT", metric="gpu_mem_gb", value="OOM") == QUOTED
+    assert why(method="MTT") == why(method="MTT", metric="gpu_mem_gb", value="OOM") == Reason.QUOTED.value
     assert why(dataset="imagined") == "the data set imagined is not part of this project"
     assert why(arch="Imagined-9") == "the network Imagined-9 is not part of this project"
     assert why(metric="gpu_mem_gb").startswith("not in this campaign; needs a GPU; measured by benchmarks/table3.py")
@@ -161,7 +151,8 @@ def test_absence_is_explained_by_what_this_project_lacks():
 def test_the_papers_tables_are_laid_out_as_in_the_paper(tmp_path, monkeypatch):
     fill(make(tmp_path, monkeypatch, CIFAR), {"paper": 68.8, "random": 30.0})
     assert run() == 0
-    table, told = verdict_table(collected().rows, read_reported()), read_reported()
+    numbers = read_reported()
+    table = verdict_table(collected().rows, numbers)
     names = artefacts.touched_artefacts(table)
     assert names == ["table1", "table4", "table5", "fig5", "fig6", "fig7", "text"]
     wide = artefacts.pivot(table, "table5")
@@ -173,7 +164,7 @@ def test_the_papers_tables_are_laid_out_as_in_the_paper(tmp_path, monkeypatch):
     assert "cifar10 IPC 10 VGG-11 reported" in artefacts.pivot(table, "table4").columns
     cells = pd.read_csv(RESULTS / "tables/paper.csv", dtype=str, keep_default_na=False)
     assert sorted(cells["reported"].str.split(" ").str[0]) == sorted(
-        entry["value"] for entry in told.to_dict("records") if artefacts.artefact_of(entry["source"]) in names
+        number.value for number in numbers if number.artefact in names
     )
     assert read("tables/paper.md").count("\n## ") == read("tables/paper.tex").count(r"\toprule") == len(names)
     assert f"68.9<br>{cell['cifar10 IPC 10 ours']}: reproduced" in read("tables/paper.md")
@@ -182,11 +173,11 @@ def test_the_papers_tables_are_laid_out_as_in_the_paper(tmp_path, monkeypatch):
 def test_pictures_of_the_paper_show_reported_and_ours(tmp_path, monkeypatch):
     fill(make(tmp_path, monkeypatch, CIFAR), {"paper": 66.9, "random": 30.0})
     assert run() == 0
-    told, svg = read_reported(), read("figures/paper.svg")
+    numbers, svg = read_reported(), read("figures/paper.svg")
     for head in ("Table 1: cifar10, IPC 10", "Table 5: cifar10, IPC 10", "Fig 6: cifar10, IPC 10", "ours: reproduced"):
         assert f"<!-- {head} -->" in svg
     assert "Table 2" not in svg and "cifar100" not in svg  # nothing of this campaign is held against them
-    table = verdict_table(collected().rows, told)
+    table = verdict_table(collected().rows, numbers)
 
     def drawn(name: str) -> Axes:
         axis = Figure().subplots()
@@ -194,9 +185,9 @@ def test_pictures_of_the_paper_show_reported_and_ours(tmp_path, monkeypatch):
         return axis
 
     curve = drawn("fig6")
-    rows = told[told["source"].str.startswith("NCFM Fig 6")]
-    assert list(curve.lines[0].get_ydata()) == [float(value) for value in rows["value"]]
-    assert [text.get_text() for text in curve.get_xticklabels()] == [v.split("=")[1] for v in rows["variant"]]
+    sweep = [number for number in numbers if number.artefact == "fig6"]
+    assert list(curve.lines[0].get_ydata()) == [number.quantity for number in sweep]
+    assert [text.get_text() for text in curve.get_xticklabels()] == [str(number.num_frequencies) for number in sweep]
     [ours] = curve.containers
     assert np.allclose(ours[0].get_xydata(), [[6, 66.9]])  # at the place of 1024
     assert list(drawn("fig7").lines[0].get_data()[1]) == [1.0, pytest.approx(0.966 / 1.484)]
@@ -246,9 +237,11 @@ def test_the_page_stands_alone_and_is_well_formed(tmp_path, monkeypatch):
     assert set(SECTIONS) <= set(reader.ids)
     text = "".join(reader.text)
     for cell in chosen.cells:
-        if cell.stage in ("distill", "select") or (cell.stage == "evaluate" and cell.method in ("paper", "random")):
-            assert f"ncfm {cell.stage} --method {cell.method} --seed {cell.seed} '<&>'" in text
+        if cell.stage in ("distill", "select") or (
+            cell.stage == "evaluate" and cell.names["method"] in ("paper", "random")
+        ):
+            assert f"ncfm {cell.stage} --method {cell.names['method']} --seed {cell.names['seed']} '<&>'" in text
     assert "Made_up & Co 100%, 2 threads" in text and "0123456+" in text and "torch 2.13.0" in text
     record = read_json("results/made-up/tables/metrics.record.json")
     assert "results/made-up/report.html" in record["outputs"]
-    assert Cell("report") in chosen.params
+    assert Report() in chosen.params

@@ -1,97 +1,110 @@
-"""The report stage: read a campaign's results, write its tables and figures."""
+"""The report stage: read a campaign's results, write its tables, figures and page, or one artefact's."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from ncfm.core.params import ReportParams
+from ncfm.core.params import ReportParams, parse
 from ncfm.core.store import write_json, write_text
-from ncfm.report.collect import collect
-from ncfm.report.figures import figures
+from ncfm.report.collect import collect, result_files
+from ncfm.report.figures.accuracy import write_accuracies
+from ncfm.report.figures.continual import write_courses
+from ncfm.report.figures.history import write_histories
 from ncfm.report.figures.paper import write_paper
-from ncfm.report.page import page
-from ncfm.report.tables import paper as artefacts
-from ncfm.report.tables import results as tables
-from ncfm.report.tables.continual import NOTE as CONTINUAL_NOTE
-from ncfm.report.tables.continual import (
-    collect_courses,
-    continual_markdown,
-    continual_table,
-    shown_courses,
-    write_courses,
-)
-from ncfm.report.tables.ranking import ranking_markdown, ranking_table
-from ncfm.report.tables.search import collect_searches, search_markdown, search_table, write_searches
+from ncfm.report.figures.search import write_searches
+from ncfm.report.figures.sets import write_sets
+from ncfm.report.files import ResultsFolder, open_results, read_contents
+from ncfm.report.page import image, image_of, page
+from ncfm.report.tables import continual, paper, ranking, results, search
+from ncfm.report.verdicts.reported import read_reported
+from ncfm.report.verdicts.table import COLUMNS, touches, verdict_table
 from ncfm.report.verdicts.text import verdicts_markdown
-from ncfm.report.verdicts.verdicts import read_reported, touches, verdict_table
-from ncfm.run.record import Record
-
-OUTPUTS = (
-    *("tables/results.csv", "tables/results.md", "tables/results.tex"),
-    *("tables/verdicts.csv", "tables/verdicts.md", "tables/ranking.csv", "tables/ranking.md", "tables/metrics.json"),
-    *("tables/paper.csv", "tables/paper.md", "tables/paper.tex", "figures/paper.png", "figures/paper.svg"),
-    *("tables/continual.csv", "tables/continual.md", "figures/continual.png", "figures/continual.svg"),
-    *("tables/search.csv", "tables/search.md", "figures/search.png", "figures/search.svg"),
-    "report.html",
-    *("figures/grid.png", "figures/accuracy.png", "figures/accuracy.svg", "figures/history.png", "figures/history.svg"),
-)
+from ncfm.run.record import Record, recorded
+from ncfm.stages import cells, table
+from ncfm.stages.table import STAGES
 
 
-def report(params: ReportParams, contents: dict[str, Any], results: Path, record: Record) -> None:
-    """Write :data:`OUTPUTS` below ``results``.
+def run_report(params_file: Path, folder: Path, threads: int) -> None:
+    """Write the report of a campaign or of one artefact, and its record; of a published campaign, all its reports.
+
+    Args:
+        params_file: the report's params, or the ``params.json`` of a published campaign.
+        folder: the campaign's results, or the published ones; the report is written there.
+        threads: that the report may use.
+
+    Raises:
+        NcfmError: one line: a fault in the params, in a result, or in writing.
+    """
+    for contents in read_contents(params_file):
+        values = {key: value for key, value in contents.items() if key in ReportParams.model_fields}
+        params = parse(ReportParams, values, str(params_file))
+        files = open_results(contents["campaign"], folder)
+        artefact = contents.get("artefact")
+        cell = cells.Artefact(artefact) if artefact else cells.Report()
+        main = files.place(table.output(contents["campaign"], cell))
+        with recorded(params, main, cell.names, result_files(contents, files), threads) as record:
+            if artefact:
+                artefact_report(contents, files, record)
+            else:
+                report(params, contents, files, record)
+
+
+def report(params: ReportParams, contents: dict[str, Any], files: ResultsFolder, record: Record) -> None:
+    """Write the report of a campaign: the files that the table of stages names.
 
     Args:
         params: what the tables show.
         contents: what there is to show: ``report_contents`` in ncfm/campaign/campaign.py.
-        results: the campaign's folder.
+        files: the campaign's results; the report is written below the same folder.
         record: the stage's record.
 
     Raises:
         DataError: where a file is torn or is not what its place says.
         StorageError: where an output cannot be written.
     """
-    collected = collect(contents, results)
-    table = tables.results_table(collected.rows)
-    verdicts = verdict_table(collected.rows, read_reported())
-    touched = touches(verdicts, collected.rows)
-    metrics = tables.metrics(table)
-    figures.write_sets(collected, params.grid_columns, results / "figures/grid.png")
-    figures.write_accuracies(collected, results / "figures/accuracy")
-    figures.write_histories(collected, results / "figures/history")
-    write_text(results / "tables/results.csv", tables.csv_text(table))
-    write_text(results / "tables/results.md", tables.results_markdown(table, collected.title))
-    write_text(results / "tables/results.tex", tables.results_latex(table, collected.title))
-    write_text(results / "tables/verdicts.csv", tables.csv_text(verdicts))
-    write_text(results / "tables/verdicts.md", verdicts_markdown(verdicts, touched, collected.title))
-    write_text(results / "tables/paper.csv", artefacts.artefacts_csv(verdicts))
-    write_text(results / "tables/paper.md", artefacts.artefacts_markdown(verdicts, collected.title))
-    write_text(results / "tables/paper.tex", artefacts.artefacts_latex(verdicts, collected.title))
-    held = write_paper(verdicts, collected, artefacts.touched_artefacts(verdicts), results / "figures/paper")
-    ranking = ranking_table(collected.rows)
-    write_text(results / "tables/ranking.csv", tables.csv_text(ranking))
-    write_text(results / "tables/ranking.md", ranking_markdown(ranking, collected.title))
-    courses = collect_courses(contents, results)
-    learnt = continual_table(courses)
-    write_courses(courses, results / "figures/continual")
-    write_text(results / "tables/continual.csv", tables.csv_text(learnt))
-    write_text(results / "tables/continual.md", continual_markdown(learnt, collected.title))
-    searches = collect_searches(contents, results)
-    searched = search_table(searches)
-    write_searches(searches, results / "figures/search")
-    write_text(results / "tables/search.csv", tables.csv_text(searched))
-    write_text(results / "tables/search.md", search_markdown(searched, collected.title))
-    write_json(results / "tables/metrics.json", metrics)
-    drawn = {"grid.png": True, "accuracy.svg": True, "history.svg": True, "paper.svg": held}
-    drawn |= {"continual.svg": bool(courses), "search.svg": bool(searches)}
-    pictures = [results / "figures" / name for name, any_ in drawn.items() if any_]
-    write_text(results / "report.html", page(collected, table, verdicts, touched, pictures))
-    outputs: list[str | Path] = [results / name for name in OUTPUTS]
-    record.finish(outputs, _flat(metrics))
+    collected, tables, figures = collect(contents, files), files.root / "tables", files.root / "figures"
+    title, known = collected.title, results.results_table(collected)
+    verdicts, scores = verdict_table(collected.rows, read_reported()), ranking.ranking_table(collected.rows)
+    touched, metrics = touches(verdicts, collected.rows), results.metrics(known)
+    courses, searches = continual.collect_courses(contents, files), search.collect_searches(contents, files)
+    learnt, searched = continual.continual_table(courses), search.search_table(searches)
+    texts = {
+        "results.csv": results.csv_text(known),
+        "results.md": results.results_markdown(known, title),
+        "results.tex": results.results_latex(known, title),
+        "verdicts.csv": results.csv_text(verdicts[list(COLUMNS)]),
+        "verdicts.md": verdicts_markdown(verdicts, touched, title),
+        "paper.csv": paper.artefacts_csv(verdicts),
+        "paper.md": paper.artefacts_markdown(verdicts, title),
+        "paper.tex": paper.artefacts_latex(verdicts, title),
+        "ranking.csv": results.csv_text(scores),
+        "ranking.md": ranking.ranking_markdown(scores, title),
+        "continual.csv": results.csv_text(learnt),
+        "continual.md": continual.continual_markdown(learnt, title),
+        "search.csv": results.csv_text(searched),
+        "search.md": search.search_markdown(searched, title),
+    }
+    for name, text in texts.items():
+        write_text(tables / name, text)
+    write_json(tables / "metrics.json", metrics)
+    drawn = {
+        "paper": write_paper(verdicts, collected, paper.touched_artefacts(verdicts), figures / "paper"),
+        "accuracy": write_accuracies(collected, figures / "accuracy"),
+        "history": write_histories(collected, figures / "history"),
+        "continual": write_courses(courses, figures / "continual"),
+        "search": write_searches(searches, figures / "search"),
+        "grid": write_sets(collected, params.grid_columns, figures / "grid.png"),
+    }
+    pictures = {name: image(figures / f"{name}.png", name) for name, any_ in drawn.items() if any_}
+    if not drawn["grid"] and (published := image_of(files.root / "report.html", "grid")):
+        pictures["grid"] = published
+    write_text(files.root / "report.html", page(collected, known, verdicts, touched, pictures))
+    record.finish([files.root / name for name in STAGES["report"].writes], _flat(metrics))
 
 
-def artefact_report(contents: dict[str, Any], results: Path, record: Record) -> None:
-    """Write one table or figure of the campaign below ``results``: ``tables/<artefact>.csv``, ``.md`` and ``.tex``, and
+def artefact_report(contents: dict[str, Any], files: ResultsFolder, record: Record) -> None:
+    """Write one table or figure of the campaign: ``tables/<artefact>.csv``, ``.md`` and ``.tex``, and
     ``figures/<artefact>.png`` and ``.svg``.
 
     Where the paper has it, the CSV and the picture hold the paper's cells, reported beside ours with the verdict, else
@@ -99,48 +112,48 @@ def artefact_report(contents: dict[str, Any], results: Path, record: Record) -> 
 
     Args:
         contents: what the artefact has: ``report_contents`` in ncfm/campaign/campaign.py.
-        results: the campaign's folder.
+        files: the campaign's results; the artefact is written below the same folder.
         record: the stage's record.
 
     Raises:
         DataError: where a file is torn or is not what its place says.
         StorageError: where an output cannot be written.
     """
-    collected, name = collect(contents, results), contents["artefact"]
+    collected, name = collect(contents, files), contents["artefact"]
     title = f"{name}, {collected.title}"
     verdicts = verdict_table(collected.rows, read_reported())
-    courses, searches = collect_courses(contents, results), collect_searches(contents, results)
-    table, learnt, found = tables.results_table(collected.rows), continual_table(courses), search_table(searches)
-    known, picture = artefacts.paper_name(name, verdicts), results / f"figures/{name}"
-    csv = tables.csv_text(next((one for one in (table, learnt) if len(one)), found))
+    courses, searches = continual.collect_courses(contents, files), search.collect_searches(contents, files)
+    known, learnt = results.results_table(collected), continual.continual_table(courses)
+    searched, artefact = search.search_table(searches), paper.paper_name(name, verdicts)
+    csv = results.csv_text(next((one for one in (known, learnt) if len(one)), searched))
     md, tex = [], []
-    if known:
-        csv = artefacts.artefacts_csv(verdicts, [known])
-        md.append(artefacts.artefacts_markdown(verdicts, title, [known]))
-        tex.append(artefacts.artefacts_latex(verdicts, title, [known]))
-    if len(table):
-        md.append(tables.results_markdown(table, title))
-        tex.append(tables.results_latex(table, title))
+    if artefact:
+        csv = paper.artefacts_csv(verdicts, [artefact])
+        md.append(paper.artefacts_markdown(verdicts, title, [artefact]))
+        tex.append(paper.artefacts_latex(verdicts, title, [artefact]))
+    if len(known):
+        md.append(results.results_markdown(known, title))
+        tex.append(results.results_latex(known, title))
     if len(learnt):
-        md.append(continual_markdown(learnt, title))
-        tex.append(
-            artefacts.latex_table(shown_courses(learnt), f"Continual learning: {title}. {CONTINUAL_NOTE}") + "\n"
-        )
-    if len(found):
-        md.append(search_markdown(found, title))
-        tex.append(artefacts.latex_table(found, f"Architecture search: {title}.") + "\n")
-    if known in artefacts.touched_artefacts(verdicts):
-        write_paper(verdicts, collected, [known], picture)
+        md.append(continual.continual_markdown(learnt, title))
+        caption = f"Continual learning: {title}. {continual.NOTE}"
+        tex.append(results.latex_table(continual.readable(learnt), caption))
+    if len(searched):
+        md.append(search.search_markdown(searched, title))
+        tex.append(results.latex_table(searched, f"Architecture search: {title}."))
+    picture = files.root / f"figures/{name}"
+    if artefact in paper.touched_artefacts(verdicts):
+        write_paper(verdicts, collected, [artefact], picture)
     elif len(learnt):
         write_courses(courses, picture)
-    elif len(found):
+    elif len(searched):
         write_searches(searches, picture)
     else:
-        figures.write_accuracies(collected, picture)
-    files = [results / f"tables/{name}.{kind}" for kind in ("csv", "md", "tex")]
-    for file, text in zip(files, (csv, "\n".join(md), "\n".join(tex)), strict=True):
-        write_text(file, text)
-    record.finish([*files, *(picture.with_suffix(end) for end in (".png", ".svg"))], {})
+        write_accuracies(collected, picture)
+    for end, text in (("csv", csv), ("md", "\n".join(md)), ("tex", "\n".join(tex))):
+        write_text(files.root / f"tables/{name}.{end}", text)
+    writes = (template.format(artefact=name) for template in STAGES["artefact"].writes)
+    record.finish([files.root / path for path in writes], {})
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, float]:

@@ -1,40 +1,50 @@
-"""Read what the report shows: every cell that the params list, its evaluation, its set and their records."""
+"""Read what the report shows: every cell that its params list, its evaluation, its set and their records."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import pandas as pd
+
 from ncfm.core import layout
-from ncfm.core.errors import DataError, ParamsError
-from ncfm.core.layout import Cell
-from ncfm.core.store import read_json, read_metadata
+from ncfm.core.errors import DataError
+from ncfm.report.files import ResultsFolder
+from ncfm.stages import cells, table
+from ncfm.stages.cells import SetCell
+from ncfm.stages.table import DATA, MAKERS, SET_FOLDER, STAGES, TESTERS
 
 Values = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class StoredSet:
-    """A set, however made. ``params`` are those it was made with; ``metadata`` is None where it is missing.
+    """A set, however made.
 
-    ``source`` is the set that a curated one was made from, None for others.
+    Attributes:
+        cell: its names.
+        params: those that it was made with; ``pool`` those of the extractors that were read, if any.
+        record: of its making; None where it is missing.
+        history: its loss by step; empty where there is none.
+        tensors: the file with its images; None where it is missing.
+        source: the set that a curated one was made from, None for others.
     """
 
-    cell: Cell
-    folder: Path
+    cell: SetCell
     params: Values
     pool: Values | None
-    metadata: Values | None
     record: Values | None
+    history: pd.DataFrame = field(default_factory=pd.DataFrame, compare=False)
+    tensors: Path | None = None
     source: StoredSet | None = None
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One evaluation file: the accuracies (percent) of the networks trained on one set."""
+    """One evaluation: the accuracies (percent) of the networks trained on one set."""
 
     seed: int
     last: tuple[float, ...]
@@ -45,7 +55,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Row:
+class ResultRow:
     """One line of the tables: a method on a data set at an IPC, tested with an architecture under a protocol.
 
     Its evaluations are those of all its seeds. ``split`` is what the data set's card says of its division into training
@@ -63,13 +73,20 @@ class Row:
     protocol: str = layout.RELEASED
     split: str = ""
 
+    def accuracies(self, which: str) -> list[tuple[float, ...]]:
+        """Return the accuracies by seed, then by network; ``which`` is ``last`` or ``best``."""
+        return [getattr(evaluation, which) for evaluation in self.evaluations]
+
+    @property
+    def missing_text(self) -> str:
+        """Say which evaluations are not there; empty where all are."""
+        more = f" (and {len(self.missing) - 1} more)" if len(self.missing) > 1 else ""
+        return f"{self.missing[0]} is missing{more}" if self.missing else ""
+
     @property
     def reason(self) -> str:
-        """Say which evaluations are not there; empty where all are."""
-        if not self.missing:
-            return ""
-        more = f" (and {len(self.missing) - 1} more)" if len(self.missing) > 1 else ""
-        return f"not run: {self.missing[0]} is missing{more}"
+        """Say that and which evaluations were not run; empty where all were."""
+        return f"not run: {self.missing_text}" if self.missing else ""
 
     @property
     def whole(self) -> bool:
@@ -88,166 +105,164 @@ class Row:
 
 @dataclass(frozen=True)
 class Collected:
-    """All that the report shows, in the order of the campaign."""
+    """All that the report shows, in the order of the campaign; ``skipped`` are cells that cannot be, and why."""
 
     title: str
-    rows: tuple[Row, ...]
+    rows: tuple[ResultRow, ...]
     sets: tuple[StoredSet, ...]
     labels: Mapping[str, str]
+    skipped: tuple[Values, ...] = ()
 
 
-def collect(contents: Values, results: Path) -> Collected:
+def collect(contents: Values, results: ResultsFolder) -> Collected:
     """Read the results that ``contents`` lists.
 
     Args:
         contents: what there is to show: ``report_contents`` in ncfm/campaign/campaign.py.
-        results: the campaign's folder.
+        results: the reader of the campaign's results.
 
     Raises:
         DataError: where a file is torn or is not what its place says. A missing evaluation is no error.
     """
-    files = _Files(contents["campaign"], results)
-    sets = _with_sources([files.stored_set(names) for names in contents["sets"]])
+    campaign = contents["campaign"]
+    makers = [STAGES[stage].cell(**names) for stage in MAKERS for names in contents["cells"].get(stage, [])]
+    sets = _with_sources([_stored_set(campaign, cell, results) for cell in makers if isinstance(cell, SetCell)])
     rows = []
     for group in seeds_together(contents, results, "evaluate"):
-        dataset, ipc, method = (group.names[name] for name in ("dataset", "ipc", "method"))
+        cell = group.cells[0]
+        assert isinstance(cell, cells.Evaluate)
         rows.append(
-            Row(
-                dataset,
-                ipc,
-                method,
+            ResultRow(
+                cell.dataset,
+                cell.ipc,
+                cell.method,
                 group.label,
-                group.names["arch"],
-                tuple(files.evaluation(path, names) for path, names in group.files.items()),
+                cell.arch,
+                tuple(_evaluation(campaign, one, results) for one in group.found),
                 group.missing,
-                tuple(s for s in sets if (s.cell.dataset, s.cell.ipc, s.cell.method) == (dataset, ipc, method)),
-                group.names.get("protocol", layout.RELEASED),
-                files.split(dataset),
+                tuple(s for s in sets if s.cell.set_names[:3] == cell.set_names[:3]),
+                cell.protocol or layout.RELEASED,
+                _split(campaign, cell, results),
             )
         )
-    return Collected(contents["title"], tuple(rows), sets, contents["labels"])
+    return Collected(contents["title"], tuple(rows), sets, contents["labels"], tuple(contents.get("skipped", ())))
 
 
 def _with_sources(sets: Sequence[StoredSet]) -> tuple[StoredSet, ...]:
     """Return the sets, the curated ones with the sets that they were made from."""
-    by_name = {(s.cell.dataset, s.cell.ipc, s.cell.method, s.cell.seed): s for s in sets}
+    by_name = {stored.cell.set_names: stored for stored in sets}
     return tuple(
-        replace(s, source=by_name.get((s.cell.dataset, s.cell.ipc, s.cell.of, s.cell.seed))) if s.cell.of else s
-        for s in sets
+        replace(stored, source=by_name.get((cell.dataset, cell.ipc, str(cell.source), cell.seed)))
+        if isinstance(cell := stored.cell, cells.Curate)
+        else stored
+        for stored in sets
     )
 
 
-def read_contents(path: Path) -> Values:
-    """Read the report's params file. Raises :class:`ParamsError` where it lists no campaign, :class:`DataError`."""
-    contents = read_json(path)
-    for key in ("campaign", "title", "labels", "evaluations", "sets"):
-        if not isinstance(contents, dict) or key not in contents:
-            raise ParamsError(f"{path}: {key}: is missing; run `ncfm params NAME` to write the file anew")
-    return contents
+def _stored_set(campaign: str, cell: SetCell, results: ResultsFolder) -> StoredSet:
+    output = table.output(campaign, cell)
+    record = results.read(layout.record_file(output))
+    pool = None
+    if extractor := cell.values.get("extractor"):
+        pretraining = cells.Pretrain(cell.dataset, str(extractor))
+        made = results.read(layout.record_file(table.output(campaign, pretraining)))
+        pool = _params(results, table.params_file(campaign, pretraining), made)
+    history = results.history(PurePosixPath(table.place(campaign, cell, f"{SET_FOLDER}/history.csv")))
+    params = _params(results, table.params_file(campaign, cell), record)
+    tensors = results.place(output)
+    return StoredSet(cell, params, pool, record, history, tensors if tensors.is_file() else None)
 
 
-def evaluation_files(contents: Values, results: Path) -> list[str | Path]:
-    """Return the evaluation files that are there, of those that ``contents`` lists."""
-    files = _Files(contents["campaign"], results)
-    cells = [Cell(stage, **names) for stage in layout.TESTS for names in _listed(contents, stage)]
-    paths = [files.place(layout.evaluation_file(files.campaign, cell)) for cell in cells]
-    return [path for path in paths if path.is_file()]
+def _params(results: ResultsFolder, path: PurePosixPath, record: Values | None) -> Values:
+    """Return the params of a stage: from its params file or, in a folder without these, from its record."""
+    found = results.read(path)
+    if found is None and record is None:
+        raise DataError(f"{results.place(path)}: no such file; run `ncfm params NAME` to write it")
+    return dict(found if record is None or found is not None else record["params"])
 
 
-def _listed(contents: Values, stage: str) -> list[Values]:
-    return contents["evaluations"] if stage == "evaluate" else contents.get(stage, [])
+def _split(campaign: str, cell: SetCell, results: ResultsFolder) -> str:
+    """Return what the data set's card says of its division; empty without a card or division."""
+    card = results.read(PurePosixPath(table.place(campaign, cell, f"{DATA}/card.json")))
+    return str(card["source"].get("split", "")) if card else ""
+
+
+def _evaluation(campaign: str, cell: SetCell, results: ResultsFolder) -> Evaluation:
+    path = table.output(campaign, cell)
+    with opened(results, path, cell, "an evaluation", "evaluation") as content:
+        networks = content["networks"]
+        if not networks:
+            raise ValueError("no networks")
+        return Evaluation(
+            cell.seed,
+            tuple(float(network["last"]) for network in networks),
+            tuple(float(network["best"]) for network in networks),
+            int(content["training_images"]),
+            dict(content["params"]),
+            results.read(layout.record_file(path)),
+        )
+
+
+def result_files(contents: Values, results: ResultsFolder) -> list[str | Path]:
+    """Return the files with the results of tests that are there, of those that ``contents`` lists."""
+    listed = [STAGES[stage].cell(**names) for stage in TESTERS for names in contents["cells"].get(stage, [])]
+    return results.files(table.output(contents["campaign"], cell) for cell in listed)
 
 
 @dataclass(frozen=True)
 class Seeds:
-    """A test with all its seeds: the files that are there with the names of each, and the files that are missing.
+    """A test with all its seeds: its cells, those whose result is there, and the files that are missing."""
 
-    ``names`` are those of the first seed.
-    """
-
-    names: Values
+    campaign: str
     label: str
-    files: Mapping[Path, Values]
+    cells: tuple[SetCell, ...]
+    found: tuple[SetCell, ...]
     missing: tuple[str, ...]
 
+    @property
+    def names(self) -> Values:
+        """The names of the first seed."""
+        return self.cells[0].names
 
-def seeds_together(contents: Values, results: Path, stage: str) -> list[Seeds]:
+
+def seeds_together(contents: Values, results: ResultsFolder, stage: str) -> list[Seeds]:
     """Return the tests that ``contents`` lists for one of the stages that test sets, seeds together."""
-    files = _Files(contents["campaign"], results)
-    groups: dict[tuple[Any, ...], list[Values]] = {}
-    for names in _listed(contents, stage):
-        groups.setdefault(tuple(value for key, value in names.items() if key != "seed"), []).append(names)
-    found = []
+    campaign = contents["campaign"]
+    groups: dict[tuple[Any, ...], list[SetCell]] = {}
+    for names in contents["cells"].get(stage, []):
+        cell = STAGES[stage].cell(**names)
+        assert isinstance(cell, SetCell)
+        groups.setdefault(tuple(value for key, value in names.items() if key != "seed"), []).append(cell)
+    tests = []
     for group in groups.values():
-        places = {files.place(layout.evaluation_file(files.campaign, Cell(stage, **names))): names for names in group}
-        there = {path: names for path, names in places.items() if path.is_file()}
-        label = contents["labels"].get(group[0]["method"], group[0]["method"])
-        found.append(Seeds(group[0], label, there, tuple(path.as_posix() for path in places if path not in there)))
-    return found
+        paths = {cell: table.output(campaign, cell) for cell in group}
+        found = [cell for cell, path in paths.items() if results.has(path)]
+        missing = tuple(str(path) for cell, path in paths.items() if cell not in found)
+        label = contents["labels"].get(group[0].method, group[0].method)
+        tests.append(Seeds(campaign, label, tuple(group), tuple(found), missing))
+    return tests
 
 
 @contextmanager
-def opened(path: Path, names: Values, what: str, holds: str = "results") -> Iterator[Values]:
-    """Give the content of a test's file, which must be of the ``names`` of its place.
+def opened(
+    results: ResultsFolder, path: PurePosixPath, cell: SetCell, what: str, holds: str = "results"
+) -> Iterator[Values]:
+    """Give the content of a test's file, which must be of the names of its cell.
 
     A fault in it, found here or by the reader, is one line that names the file and ``what`` it should be.
     """
-    content = read_json(path)
+    content = results.read(path)
+    place = results.place(path)
     try:
-        if content["names"] != names:
-            raise DataError(f"{path}: holds the {holds} of {content['names']}, but its place is for {names}")
+        if content["names"] != cell.names:
+            raise DataError(f"{place}: holds the {holds} of {content['names']}, but its place is for {cell.names}")
         yield content
     except (KeyError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}"
-        raise DataError(f"{path}: not {what} ({reason}); delete it and run its stage again") from error
+        raise DataError(f"{place}: not {what} ({reason}); delete it and run its stage again") from error
 
 
-class _Files:
-    """Finds a campaign's files by ncfm/core/layout.py below any folder, and checks what it reads."""
-
-    def __init__(self, campaign: str, results: Path) -> None:
-        self.campaign, self.results = campaign, results
-
-    def place(self, path: PurePosixPath) -> Path:
-        return self.results / path.relative_to(layout.campaign_folder(self.campaign))
-
-    def record(self, output: PurePosixPath) -> Values | None:
-        path = self.place(layout.record_file(output))
-        return read_json(path) if path.is_file() else None
-
-    def split(self, dataset: str) -> str:
-        """Return what the data set's card says of its division; empty without a card or division."""
-        path = self.place(layout.dataset_folder(self.campaign, dataset) / "card.json")
-        return str(read_json(path)["source"].get("split", "")) if path.is_file() else ""
-
-    def params(self, cell: Cell, record: Values | None) -> Values:
-        """Return the params of a stage: from its params file or, in a folder without these, from its record."""
-        path = self.place(layout.params_file(self.campaign, cell))
-        return record["params"] if record is not None and not path.is_file() else read_json(path)
-
-    def stored_set(self, names: Values) -> StoredSet:
-        # Params files named no stage while every set with extractors was a distilled one.
-        cell = Cell(**{"stage": "distill" if "extractor" in names else "select", **names})
-        folder = layout.set_folder(self.campaign, cell)
-        path = self.place(folder / "distilled.safetensors")
-        record = self.record(folder / "distilled.safetensors")
-        pool = None
-        if cell.extractor is not None:
-            output = layout.extractor_file(self.campaign, str(cell.dataset), cell.extractor)
-            pool = self.params(Cell("pretrain", cell.dataset, arch=cell.extractor), self.record(output))
-        metadata = read_metadata(path) if path.is_file() else None
-        return StoredSet(cell, self.place(folder), self.params(cell, record), pool, metadata, record)
-
-    def evaluation(self, path: Path, names: Values) -> Evaluation:
-        with opened(path, names, "an evaluation", "evaluation") as content:
-            networks = content["networks"]
-            if not networks:
-                raise ValueError("no networks")
-            return Evaluation(
-                int(names["seed"]),
-                tuple(float(network["last"]) for network in networks),
-                tuple(float(network["best"]) for network in networks),
-                int(content["training_images"]),
-                dict(content["params"]),
-                self.record(layout.evaluation_file(self.campaign, Cell("evaluate", **names))),
-            )
+def hardware_text(record: Values) -> str:
+    """Return the hardware of a record, e.g. ``NVIDIA H200`` or ``Intel Xeon, 2 threads``."""
+    hardware = record["hardware"]
+    return str(hardware["gpu"] or f"{hardware['cpu']}, {hardware['threads']} threads")

@@ -6,28 +6,32 @@ It stands alone: no script, no other file; the style and the pictures are inside
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
 import pandas as pd
+from PIL import Image
 
 from ncfm.core.layout import RELEASED
-from ncfm.report.collect import Collected, Row, Values
+from ncfm.report.collect import Collected, ResultRow, Values, hardware_text
+from ncfm.report.figures.panels import DPI
 from ncfm.report.tables import results as tables
 from ncfm.report.verdicts import text as verdict_text
-from ncfm.report.verdicts.verdicts import VERDICTS
+from ncfm.report.verdicts.answers import VERDICTS
 
 STYLE = Path(__file__).with_name("page.css")
 NUMBERS = ("IPC", "difference", "make set (s)", "evaluate (s)", "between seeds", *VERDICTS, "all")
 WIDE = ("why",)
 FIGURES = (
-    ("paper.svg", "The paper's tables and figures", "Reported, and ours in the colour of the verdict.", "verdicts"),
-    ("grid.png", "Distilled images", "Images of each method's first seed, a column per class.", "images"),
-    ("accuracy.svg", "Accuracies", "Last accuracy of every method, each network a dot, and the mean best.", "curves"),
-    ("history.svg", "Losses", "Loss over the iterations of every distillation.", "curves"),
-    ("continual.svg", "Continual learning", "Accuracy on the classes seen so far, at each step.", "curves"),
-    ("search.svg", "Architecture search", "Networks trained on each set and on the whole training set.", "curves"),
+    ("paper", "The paper's tables and figures", "Reported, and ours in the colour of the verdict.", "verdicts"),
+    ("grid", "Distilled images", "Images of each method's first seed, a column per class.", "images"),
+    ("accuracy", "Accuracies", "Last accuracy of every method, each network a dot, and the mean best.", "curves"),
+    ("history", "Losses", "Loss over the iterations of every distillation.", "curves"),
+    ("continual", "Continual learning", "Accuracy on the classes seen so far, at each step.", "curves"),
+    ("search", "Architecture search", "Networks trained on each set and on the whole training set.", "curves"),
 )
 SECTIONS = {
     "verdicts": "Verdicts",
@@ -36,27 +40,32 @@ SECTIONS = {
     "curves": "Curves",
     "commands": "Where each number comes from",
 }
-KINDS = {".png": "image/png", ".svg": "image/svg+xml"}
+LOSSY = 40  # quality of a picture of images as WebP: a page with 42 sets of CIFAR-10 stays below a megabyte
+CSS_DPI = 96
 
 
 def page(
-    collected: Collected, results: pd.DataFrame, verdicts: pd.DataFrame, touched: pd.Series, figures: Sequence[Path]
+    collected: Collected,
+    results: pd.DataFrame,
+    verdicts: pd.DataFrame,
+    touched: pd.Series,
+    pictures: Mapping[str, str],
 ) -> str:
     """Return the page as HTML.
 
     Args:
         collected: what the campaign has.
         results: of :func:`~ncfm.report.tables.results.results_table`.
-        verdicts: of :func:`~ncfm.report.verdicts.verdicts.verdict_table`.
+        verdicts: of :func:`~ncfm.report.verdicts.table.verdict_table`.
         touched: marks the verdicts about the campaign's data sets.
-        figures: those of :data:`FIGURES` that have something to show.
+        pictures: the ``img`` elements, of :func:`image`, of those of :data:`FIGURES` that have something to show.
     """
     title = f"NCFM, reproduced: {escape(collected.title)}"
     body = {
-        "verdicts": _verdicts(verdicts, touched, _figures(figures, "verdicts")),
+        "verdicts": _verdicts(verdicts, touched, _figures(pictures, "verdicts")),
         "results": _results(results),
-        "images": _figures(figures, "images"),
-        "curves": _figures(figures, "curves"),
+        "images": _figures(pictures, "images"),
+        "curves": _figures(pictures, "curves"),
         "commands": "\n".join(_commands(collected.rows)),
     }
     links = "".join(f'<li><a href="#{name}">{head}</a></li>' for name, head in SECTIONS.items())
@@ -93,8 +102,8 @@ def _verdicts(table: pd.DataFrame, touched: pd.Series, picture: str) -> str:
         here = table["verdict"] == verdict
         text = f"{int((here & touched).sum())}<small>of all {len(table)}: {int(here.sum())}</small>"
         tiles.append(f'<div><dt class="{_class(verdict)}">{verdict}</dt><dd>{text}</dd></div>')
-    held = verdict_text.is_held(table) & touched
-    near, far = touched & ~held, ~touched
+    answered = verdict_text.is_answered(table) & touched
+    near, far = touched & ~answered, ~touched
     parts = [
         f"<p>{escape(verdict_text.NOTE)}</p>",
         f'<p class="soft">Numbers on the data sets of this campaign: {int(touched.sum())} of {len(table)}.</p>',
@@ -104,13 +113,13 @@ def _verdicts(table: pd.DataFrame, touched: pd.Series, picture: str) -> str:
         picture,
     ]
     for mask, head, opened in (
-        (held, "Held against this campaign", True),
+        (answered, "Held against this campaign", True),
         (near, "On the same data sets, not run", False),
         (far, "On other data sets", False),
     ):
         if not mask.any():
             continue
-        body, params = verdict_text.shown(table[mask])
+        body, params = verdict_text.readable(table[mask])
         body = body.loc[:, (body != "").any()]
         text = _table(body, head, [f"n{number}" for number in table[mask]["number"]])
         if params:
@@ -132,19 +141,43 @@ def _results(table: pd.DataFrame) -> str:
     return f"<p>{escape(tables.NOTE)}</p>\n{_table(body, 'Results')}{remarks}"
 
 
-def _figures(paths: Sequence[Path], section: str) -> str:
-    parts, written = [], {path.name: path for path in paths}
-    for name, head, text, where in FIGURES:
-        path = written.get(name)
-        if where == section and path is not None:
-            data = base64.b64encode(path.read_bytes()).decode("ascii")
-            image = f'<img alt="{escape(text)}" src="data:{KINDS[path.suffix]};base64,{data}">'
-            box = f'<div class="scroll" role="region" tabindex="0" aria-label="{head}">{image}</div>'
+def image(path: Path, name: str) -> str:
+    """Return the ``img`` element of a figure that is inside the page: its PNG as the smaller of two kinds of WebP.
+
+    Args:
+        path: the PNG file.
+        name: of the figure, in :data:`FIGURES`.
+    """
+    picture, encoded = Image.open(path).convert("RGB"), []
+    for kind in ({"lossless": True}, {"quality": LOSSY}):
+        stream = io.BytesIO()
+        picture.save(stream, format="WEBP", **kind)
+        encoded.append(stream.getvalue())
+    data = base64.b64encode(min(encoded, key=len)).decode("ascii")
+    width = picture.width if name == "grid" else round(picture.width * CSS_DPI / DPI)
+    return f'<img alt="{_alt(name)}" width="{width}" src="data:image/webp;base64,{data}">'
+
+
+def image_of(page: Path, name: str) -> str | None:
+    """Return the ``img`` element of a figure in a page that is there, or None."""
+    found = re.search(f'<img alt="{re.escape(_alt(name))}"[^>]*>', page.read_text("utf-8")) if page.is_file() else None
+    return found[0] if found else None
+
+
+def _alt(name: str) -> str:
+    return escape(next(text for figure, _, text, _ in FIGURES if figure == name))
+
+
+def _figures(pictures: Mapping[str, str], section: str) -> str:
+    parts = []
+    for name, head, text, place in FIGURES:
+        if place == section and name in pictures:
+            box = f'<div class="scroll" role="region" tabindex="0" aria-label="{head}">{pictures[name]}</div>'
             parts.append(f"<figure>{box}<figcaption>{escape(text)}</figcaption></figure>")
     return "\n".join(parts)
 
 
-def _commands(rows: Sequence[Row]) -> Iterator[str]:
+def _commands(rows: Sequence[ResultRow]) -> Iterator[str]:
     """Yield, for each row of the results, the records of its sets and its evaluations."""
     for row in rows:
         records = [(f"set, seed {one.cell.seed}", one.record) for one in row.sets]
@@ -162,7 +195,7 @@ def _record(what: str, record: Values) -> dict[str, str]:
     return {
         "what": what,
         "command": str(record.get("command", "")),
-        "hardware": tables.hardware_text(record),
+        "hardware": hardware_text(record),
         "versions": versions,
         "commit": tables.commit_text(record),
         "seconds": tables.number(record["seconds"], 1),

@@ -19,22 +19,22 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ncfm.report.collect import Collected
-from ncfm.report.figures.figures import COLOURS, STYLE, draw_loss, read_history, save
-from ncfm.report.tables.paper import artefact_of, name_of
+from ncfm.report.figures.history import draw_loss
+from ncfm.report.figures.panels import COLOURS, STYLE, save
+from ncfm.report.tables.paper import name_of
 from ncfm.report.tables.results import Values
-from ncfm.report.verdicts.intervals import number_of
-from ncfm.report.verdicts.text import QUANTITIES, is_held, row_name
-from ncfm.report.verdicts.verdicts import VERDICTS
+from ncfm.report.verdicts.answers import VERDICTS
+from ncfm.report.verdicts.text import QUANTITIES, is_answered, row_name
 
 # The colour of ours by its verdict.
 VERDICT_COLOURS = dict(zip(VERDICTS, (COLOURS[2], COLOURS[0], COLOURS[1], COLOURS[6], COLOURS[6]), strict=True))
 REPORTED: Any = {"marker": "D", "markersize": 5, "markerfacecolor": "white", "markeredgecolor": "black"}
 OTHERS = "#AAAAAA"  # of reported curves by other methods
-# What a figure's curve runs over: the name of the axis, and what its variants begin with; IPC is a column of its own.
+# What a figure's curve runs over: the column of the verdict table, and the name of the axis.
 CURVES = {
-    "fig3": ("IPC", ""),
-    "fig5": ("alpha: weight of the amplitude", "alpha="),
-    "fig6": ("frequencies", "num_freqs="),
+    "fig3": ("ipc", "IPC"),
+    "fig5": ("alpha", "alpha: weight of the amplitude"),
+    "fig6": ("num_frequencies", "frequencies"),
 }
 LOSSES, STARTS = "fig7", 10  # iterations over which the start of our loss is averaged, since each draws other images
 COLUMNS = 3
@@ -54,16 +54,13 @@ def write_paper(verdicts: pd.DataFrame, collected: Collected, names: Sequence[st
     """Write ``stem``.png and .svg: the panels of the named tables and figures that hold a number of the campaign.
 
     Args:
-        verdicts: of :func:`~ncfm.report.verdicts.verdicts.verdict_table`.
+        verdicts: of :func:`~ncfm.report.verdicts.table.verdict_table`.
         collected: what the campaign has; Figure 7 shows the loss curves of its sets.
-        names: of :func:`~ncfm.report.tables.paper.artefact_of`; claims in running text have no panel.
+        names: artefacts of reported.csv; claims in running text have no panel.
         stem: the file without its ending.
 
     Returns:
         Whether there is any panel.
-
-    Raises:
-        DataError: where a loss curve is torn.
     """
     panels = [panel for name in names for panel in panels_of(verdicts, collected, name)]
     with matplotlib.rc_context({**STYLE, "axes.grid.axis": "both"}):
@@ -96,13 +93,13 @@ def _legend() -> list[Line2D]:
 
 def panels_of(verdicts: pd.DataFrame, collected: Collected, name: str) -> list[Panel]:
     """Return the panels of one table or figure: those with a number that is held against the campaign."""
-    own = verdicts[[artefact_of(source) == name for source in verdicts["source"]]]
-    own = own.assign(held=is_held(own), value=[number_of(text) for text in own["reported"]])
-    own = own[own["value"].notna() & (own["metric"] != "ratio_percent")]
+    here = verdicts[verdicts["artefact"] == name]
+    here = here.assign(answered=is_answered(here))
+    here = here[here["value"].notna() & (here["metric"] != "ratio_percent")]
     by = ["metric", "dataset"] if name == "fig3" else ["metric", "dataset", "ipc"]
     panels = []
-    for key, table in own.groupby(by, sort=False):
-        if not table["held"].any() or name == "text":
+    for key, table in here.groupby(by, sort=False):
+        if not table["answered"].any() or name == "text":
             continue
         metric, *place = map(str, key)
         title = f"{name_of(name)}: " + ", IPC ".join(place)
@@ -112,9 +109,9 @@ def panels_of(verdicts: pd.DataFrame, collected: Collected, name: str) -> list[P
         elif name in CURVES:
             panels.append(Panel(title, 8, partial(_curve, lines=lines, name=name, quantity=QUANTITIES[metric])))
         else:
-            held = [line for line in lines if line["held"]]
-            draw = partial(_dots, lines=held, several=several, quantity=QUANTITIES[metric])
-            panels.append(Panel(title, len(held), draw))
+            answered = [line for line in lines if line["answered"]]
+            draw = partial(_dots, lines=answered, several=several, quantity=QUANTITIES[metric])
+            panels.append(Panel(title, len(answered), draw))
     return panels
 
 
@@ -154,13 +151,8 @@ def _dots(axis: Axes, lines: Sequence[Values], several: bool, quantity: str) -> 
 
 def _curve(axis: Axes, lines: Sequence[Values], name: str, quantity: str) -> None:
     """Draw a figure's curves: NCFM's and, where the paper has them, other methods'; a row without a place is level."""
-    head, variant = CURVES[name]
-    at: dict[int, float] = {}
-    for index, line in enumerate(lines):
-        text = line["variant"].removeprefix(variant) if variant and line["variant"].startswith(variant) else ""
-        found = number_of(line["ipc"] if not variant else text)
-        if found is not None:
-            at[index] = found
+    column, head = CURVES[name]
+    at = pd.to_numeric(pd.Series([line[column] for line in lines]), errors="coerce").dropna().to_dict()
     ticks = sorted(set(at.values()))
     for method in dict.fromkeys(line["reported_method"] for line in lines):
         chosen = [
@@ -168,9 +160,9 @@ def _curve(axis: Axes, lines: Sequence[Values], name: str, quantity: str) -> Non
         ]
         if chosen:
             places, values = [place for place, _ in chosen], [line["value"] for _, line in chosen]
-            held = any(line["held"] for _, line in chosen)
-            axis.plot(places, values, color="black" if held else OTHERS, linewidth=1, zorder=3, **REPORTED)
-            if not held:
+            answered = any(line["answered"] for _, line in chosen)
+            axis.plot(places, values, color="black" if answered else OTHERS, linewidth=1, zorder=3, **REPORTED)
+            if not answered:
                 axis.annotate(
                     method, (places[-1], values[-1]), (-6, -12), textcoords="offset points", fontsize=8, ha="right"
                 )
@@ -197,16 +189,15 @@ def _losses(axis: Axes, lines: Sequence[Values], collected: Collected) -> None:
 
     Both relative to their start, since the paper's scale is not the one that its program logs.
     """
-    told = [(max(int(line["variant"].removeprefix("iteration ")), 1), line["value"]) for line in lines]
-    steps, values = zip(*sorted(told), strict=True)
+    steps, values = zip(*sorted((max(line["step"], 1), line["value"]) for line in lines), strict=True)
     axis.plot(
         steps, [one / values[0] for one in values], color="black", linewidth=1, linestyle=":", zorder=3, **REPORTED
     )
     places = {(line["dataset"], line["ipc"], line["method"]) for line in lines}
     for stored in collected.sets:
         cell = stored.cell
-        if (cell.dataset, str(cell.ipc), collected.labels.get(str(cell.method), str(cell.method))) in places:
-            history = read_history(stored.folder / "history.csv")
+        if (cell.dataset, str(cell.ipc), collected.labels.get(cell.method, cell.method)) in places:
+            history = stored.history
             if not history.empty:
                 start = history["loss"].head(STARTS).mean()
                 draw_loss(axis, history.assign(loss=history["loss"] / start), VERDICT_COLOURS["protocol differs"])

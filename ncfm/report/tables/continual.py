@@ -1,20 +1,19 @@
-"""What continual learning showed: a table of final and mean accuracies, and a figure of accuracy over classes seen."""
+"""The table of continual learning: final and mean accuracies."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 
 from ncfm.core import layout
 from ncfm.report.collect import Seeds, opened, seeds_together
-from ncfm.report.figures.figures import STYLE, colour, panel_grid, save
+from ncfm.report.files import ResultsFolder
 from ncfm.report.tables.results import deviation, markdown, plus_minus
+from ncfm.stages import table
 
 COLUMNS = (
     *("dataset", "ipc", "method", "label", "arch", "protocol", "steps", "final", "final_std", "mean", "mean_std", "n"),
@@ -38,20 +37,20 @@ class Course:
     missing: str
 
 
-def collect_courses(contents: dict[str, Any], results: Path) -> list[Course]:
+def collect_courses(contents: dict[str, Any], results: ResultsFolder) -> list[Course]:
     """Read the results of continual learning that ``contents`` lists, seeds together.
 
     Raises:
         DataError: where a file is torn or is not what its place says. A missing file is no error.
     """
-    return [_course(seeds) for seeds in seeds_together(contents, results, "continual")]
+    return [_course(seeds, results) for seeds in seeds_together(contents, results, "continual")]
 
 
-def _course(seeds: Seeds) -> Course:
+def _course(seeds: Seeds, results: ResultsFolder) -> Course:
     found: list[list[float]] = []
     classes: tuple[int, ...] = ()
-    for path, names in seeds.files.items():
-        with opened(path, names, "continual learning") as content:
+    for cell in seeds.found:
+        with opened(results, table.output(seeds.campaign, cell), cell, "continual learning") as content:
             found += [[float(value) for value in network["accuracies"]] for network in content["networks"]]
             classes = tuple(int(count) for count in content["classes"])
     return Course(seeds.names, seeds.label, classes, np.array(found), ", ".join(seeds.missing))
@@ -71,9 +70,9 @@ def continual_table(courses: Sequence[Course]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
 
-def shown_courses(table: pd.DataFrame) -> pd.DataFrame:
+def readable(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table as text for people."""
-    shown = [
+    lines = [
         {
             "data set": line["dataset"],
             "IPC": str(line["ipc"]),
@@ -88,36 +87,10 @@ def shown_courses(table: pd.DataFrame) -> pd.DataFrame:
         }
         for line in table.to_dict("records")
     ]
-    return pd.DataFrame(shown)
+    return pd.DataFrame(lines)
 
 
 def continual_markdown(table: pd.DataFrame, title: str) -> str:
     """Return the table as Markdown, or one line where the campaign has no continual learning."""
-    body = markdown(shown_courses(table)) if len(table) else "This campaign has no continual learning."
+    body = markdown(readable(table)) if len(table) else "This campaign has no continual learning."
     return "\n".join([f"# Continual learning: {title}", "", NOTE, "", body, ""])
-
-
-def write_courses(courses: Sequence[Course], stem: Path) -> None:
-    """Write ``stem``.png and .svg: a panel per data set, IPC, architecture and number of steps, a line per method."""
-    shown = [course for course in courses if len(course.accuracies)]
-    with matplotlib.rc_context(STYLE):
-        panels: dict[tuple[Any, ...], list[Course]] = {}
-        for course in shown:
-            key = tuple(course.names[name] for name in ("dataset", "ipc", "arch", "steps"))
-            panels.setdefault(key, []).append(course)
-        methods = list(dict.fromkeys(course.names["method"] for course in shown))
-        figure, axes = panel_grid(len(panels), "no continual learning in this campaign", 3.4, 0.4, sharey=True)
-        for axis, ((dataset, ipc, arch, steps), group) in zip(axes, panels.items(), strict=False):
-            for course in group:
-                mean, spread = course.accuracies.mean(0), course.accuracies.std(0)
-                line: Any = {"color": colour(methods.index(course.names["method"])), "label": course.label}
-                axis.errorbar(course.classes, mean, yerr=spread, marker="o", markersize=4, capsize=2, **line)
-            axis.set_title(f"{dataset}, IPC {ipc}, {arch}, {steps} steps", loc="left", fontsize=11)
-            axis.set_xlabel("classes seen")
-            axis.set_ylabel("accuracy on them (%)")
-            axis.tick_params(labelleft=True)
-        shown_lines = [axis.get_legend_handles_labels() for axis in axes]
-        lines = {label: line for pair in shown_lines for line, label in zip(*pair, strict=True)}
-        where: Any = {"loc": "outside lower center", "ncols": 4, "frameon": False, "fontsize": 9}
-        figure.legend(list(lines.values()), list(lines), **where)
-        save(figure, stem)

@@ -7,42 +7,35 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from ncfm.report.tables.results import Values, csv_text, latex_escape, markdown
-from ncfm.report.verdicts.text import QUANTITIES, is_held, reported, row_name
+from ncfm.report.tables.results import Values, csv_text, latex_table, markdown
+from ncfm.report.verdicts.text import QUANTITIES, is_answered, reported, row_name
 
 PARTS = ("reported", "ours", "verdict")
 NOTE = "Reported, and where this campaign has a number, ours with its 95% interval and the verdict."
 
 
-def artefact_of(source: str) -> str:
-    """Return the table or figure that a source belongs to, e.g. ``table1``, ``fig3``; ``text`` for running text."""
-    found = re.match(r"NCFM (Table|Fig) (\d+)", source)
-    return f"{found[1].lower()}{found[2]}" if found else "text"
-
-
 def touched_artefacts(table: pd.DataFrame) -> list[str]:
     """Return the tables and figures that the campaign answers or would answer, in the paper's order, text last."""
-    held = {artefact_of(source) for source in table[is_held(table) & (table["compared"] != "ratio")]["source"]}
-    names = dict.fromkeys(artefact_of(source) for source in table["source"])
-    return [name for name in sorted(names, key="text".__eq__) if name in held]
+    answered = set(table[is_answered(table) & (table["compared"] != "ratio")]["artefact"])
+    return [name for name in sorted(dict.fromkeys(table["artefact"]), key="text".__eq__) if name in answered]
 
 
 def pivot(table: pd.DataFrame, artefact: str) -> pd.DataFrame:
     """Return an artefact's lines as the paper lays them out: a row per method, columns per data set, IPC and network.
 
     Args:
-        table: of :func:`~ncfm.report.verdicts.verdicts.verdict_table`.
-        artefact: a name of :func:`artefact_of`.
+        table: of :func:`~ncfm.report.verdicts.table.verdict_table`.
+        artefact: ``table1``, ``fig5`` or ``text``, as in reported.csv.
 
     Returns:
         ``row``, then for each column of the paper three: ``... reported``, ``... ours``, ``... verdict``, as text;
         empty where the paper has no cell.
     """
-    own = table[[artefact_of(source) == artefact for source in table["source"]]]
-    quantities, networks = own["metric"].nunique() > 1, _several_networks(own)
+    lines = table[table["artefact"] == artefact]
+    quantities, networks = lines["metric"].nunique() > 1, _several_networks(lines)
     rows: dict[str, dict[str, str]] = {}
     columns: dict[str, None] = {}
-    for line in own.to_dict("records"):
+    for line in lines.to_dict("records"):
         place = f"{line['dataset']} IPC {line['ipc']}" if line["ipc"] else str(line["dataset"])
         column = f"{place} {line['arch']}" if networks else place
         columns[column] = None
@@ -81,7 +74,7 @@ def side_by_side(wide: pd.DataFrame, break_: str) -> pd.DataFrame:
         if head.endswith(" reported"):
             column = head.removesuffix(" reported")
             parts = zip(wide[head], wide[f"{column} ours"], wide[f"{column} verdict"], strict=True)
-            cells[column] = [f"{told}{break_}{ours}: {verdict}" if ours else told for told, ours, verdict in parts]
+            cells[column] = [f"{value}{break_}{ours}: {verdict}" if ours else value for value, ours, verdict in parts]
     return pd.DataFrame(cells)
 
 
@@ -91,12 +84,12 @@ def name_of(artefact: str) -> str:
 
 
 def paper_name(artefact: str, table: pd.DataFrame) -> str | None:
-    """Return the name of :func:`artefact_of` that a campaign's artefact stands for, e.g. ``fig3`` for ``figure3``.
+    """Return the name in reported.csv that a campaign's artefact stands for, e.g. ``fig3`` for ``figure3``.
 
     None where the paper has no such table or figure among its reported numbers.
     """
     name = artefact.replace("figure", "fig")
-    return name if name in map(artefact_of, table["source"]) else None
+    return name if name in set(table["artefact"]) else None
 
 
 def artefacts_csv(table: pd.DataFrame, names: Iterable[str] | None = None) -> str:
@@ -125,17 +118,8 @@ def artefacts_markdown(table: pd.DataFrame, title: str, names: Iterable[str] | N
 
 def artefacts_latex(table: pd.DataFrame, title: str, names: Iterable[str] | None = None) -> str:
     """Return artefacts, by default all that the campaign touches, as LaTeX; the document needs ``booktabs``."""
-    lines = [f"% The paper's tables and figures: {title}"]
-    for name in touched_artefacts(table) if names is None else names:
-        caption = f"{name_of(name)}: {title}. {NOTE}"
-        lines.append(latex_table(side_by_side(pivot(table, name), "; ours "), caption))
-    return "\n".join(lines) + "\n"
-
-
-def latex_table(shown: pd.DataFrame, caption: str) -> str:
-    """Return a table of texts as LaTeX, small enough for many columns."""
-    lines = [r"\begin{table}", r"\centering\tiny", rf"\caption{{{latex_escape(caption)}}}"]
-    lines += [rf"\begin{{tabular}}{{{'l' * len(shown.columns)}}}", r"\toprule"]
-    lines += [" & ".join(map(latex_escape, shown.columns)) + r" \\", r"\midrule"]
-    lines += [" & ".join(map(latex_escape, line)) + r" \\" for line in shown.to_numpy().tolist()]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"])
+    chosen = touched_artefacts(table) if names is None else names
+    tables = [
+        latex_table(side_by_side(pivot(table, name), "; ours "), f"{name_of(name)}: {title}. {NOTE}") for name in chosen
+    ]
+    return "".join([f"% The paper's tables and figures: {title}\n", *tables])

@@ -1,8 +1,9 @@
 """DD-Ranking's scores from a campaign's own evaluations: how much a set owes to its labels and augmentations.
 
-Formulas of DD-Ranking 0.2 (facts/baselines.md section 3), accuracies as fractions: its program puts percentages into
-them, which pins the score to its floor. Here "hard" is the protocol `dm` on the set's images with their classes as
-labels, "own" is the protocol `released` on the set as it is, and "random" are real images, labelled and trained alike.
+Formulas of DD-Ranking 0.2 (github.com/NUS-HPC-AI-Lab/DD-Ranking), accuracies as fractions: its program puts
+percentages into them, which pins the score to its floor. Here "hard" is the protocol `dm` on the images with their
+classes as labels, "own" is the protocol `released` on the set as it is, and "random" are real images, labelled and
+trained alike.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ncfm.core.layout import RELEASED
-from ncfm.report.collect import Row
+from ncfm.report.collect import ResultRow
 from ncfm.report.tables.results import markdown, number
 
 WEIGHT = 0.5  # of both scores, as in DD-Ranking
@@ -57,7 +58,7 @@ def augmentation_robust_score(
     return normalised(weight * (set_augmented - random_augmented) + (1 - weight) * (set_plain - random_plain))
 
 
-def ranking_table(rows: Sequence[Row]) -> pd.DataFrame:
+def ranking_table(rows: Sequence[ResultRow]) -> pd.DataFrame:
     """Return the scores of every method but `random`, its curations, and `whole`, with the columns :data:`COLUMNS`.
 
     Accuracies are means of the last epoch over all seeds and networks. Where a needed row has no evaluation, its score
@@ -74,12 +75,12 @@ def ranking_table(rows: Sequence[Row]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
 
-def _source(row: Row) -> str | None:
+def _source(row: ResultRow) -> str | None:
     """Return the method whose sets were curated, or None."""
-    return row.sets[0].cell.of
+    return getattr(row.sets[0].cell, "source", None)
 
 
-def _hard(row: Row) -> str | None:
+def _hard(row: ResultRow) -> str | None:
     """Return the method with the same images and their classes as labels, or None where there cannot be one."""
     params = row.sets[0].params
     if _source(row) is None or params["labels"] == "hard":
@@ -87,7 +88,7 @@ def _hard(row: Row) -> str | None:
     return None if params["finetune"] else _source(row)
 
 
-def _random(row: Row, methods: Iterable[Row]) -> str | None:
+def _random(row: ResultRow, methods: Iterable[ResultRow]) -> str | None:
     """Return the method of random images labelled as ``row``'s are, or None where the campaign has none."""
     if _source(row) is None:
         return "random"
@@ -95,13 +96,15 @@ def _random(row: Row, methods: Iterable[Row]) -> str | None:
     return alike[0] if alike else None
 
 
-def _line(row: Row, hard: str | None, random: str | None, same: Sequence[Row], here: Sequence[Row]) -> dict[str, Any]:
+def _line(
+    row: ResultRow, hard: str | None, random: str | None, same: Sequence[ResultRow], here: Sequence[ResultRow]
+) -> dict[str, Any]:
     missing: list[str] = []
 
-    def accuracy(rows: Sequence[Row], method: str | None, protocol: str, what: str) -> float | None:
+    def accuracy(rows: Sequence[ResultRow], method: str | None, protocol: str, what: str) -> float | None:
         for one in rows:
             if (one.method, one.protocol) == (method, protocol) and one.evaluations:
-                return float(np.mean(np.concatenate([evaluation.last for evaluation in one.evaluations]))) / 100
+                return float(np.mean(np.concatenate(one.accuracies("last")))) / 100
         missing.append(f"{method or what} ({protocol})")
         return None
 
@@ -140,7 +143,7 @@ def ranking_markdown(table: pd.DataFrame, title: str) -> str:
         "Scores of DD-Ranking in [0, 1], from mean accuracies of the last epoch (in percent). LRS: label-robust; ARS: "
         f"augmentation-robust; a set no better than random images has ARS {normalised(0):.3f}. docs/evaluation.md."
     )
-    shown = [
+    lines = [
         {
             "data set": line["dataset"],
             "IPC": str(line["ipc"]),
@@ -153,7 +156,7 @@ def ranking_markdown(table: pd.DataFrame, title: str) -> str:
         }
         for line in table.to_dict("records")
     ]
-    body = markdown(pd.DataFrame(shown)) if shown else "There is no method to rank."
+    body = markdown(pd.DataFrame(lines)) if lines else "There is no method to rank."
     return "\n".join([f"# DD-Ranking scores: {title}", "", text, "", body, ""])
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ncfm.core.layout import RELEASED
-from ncfm.report.collect import Row, StoredSet, Values
+from ncfm.datasets.catalogue import facts_of
+from ncfm.report.collect import Collected, ResultRow, Values, hardware_text
 
 NOTE = (
     "Accuracy in percent. Last: test accuracy after the last epoch; the project's own claims rest on it. "
@@ -49,24 +50,34 @@ ESCAPES = {
 }
 
 
-def results_table(rows: Sequence[Row]) -> pd.DataFrame:
-    """Return one line per data set, IPC, method, architecture and protocol, with the columns :data:`COLUMNS`."""
-    return pd.DataFrame([_line(row) for row in rows], columns=list(COLUMNS))
+def results_table(collected: Collected) -> pd.DataFrame:
+    """Return one line per data set, IPC, method, architecture and protocol, with the columns :data:`COLUMNS`.
+
+    Cells that cannot be come last, each with its reason as the note.
+    """
+    lines = [_line(row) for row in collected.rows] + [_skipped(names, collected.labels) for names in collected.skipped]
+    return pd.DataFrame(lines, columns=list(COLUMNS))
 
 
-def _line(row: Row) -> Values:
+def _skipped(names: Values, labels: Mapping[str, str]) -> Values:
+    known = {name: names.get(name) for name in ("dataset", "ipc", "method", "arch")}
+    line = {**known, "label": labels.get(str(names.get("method")), names.get("method"))}
+    return {**line, "protocol": names.get("protocol") or RELEASED, "note": f"skipped: {names['reason']}"}
+
+
+def _line(row: ResultRow) -> Values:
     line: Values = {"dataset": row.dataset, "ipc": row.ipc, "method": row.method, "label": row.label, "arch": row.arch}
     line |= {"curation": row.curation, "protocol": row.protocol, "note": row.reason}
     if not row.evaluations:
         return line
     for name in ("last", "best"):
-        by_seed = [np.asarray(getattr(evaluation, name)) for evaluation in row.evaluations]
+        by_seed = [np.asarray(values) for values in row.accuracies(name)]
         everything = np.concatenate(by_seed)
         line[name], line[f"{name}_std"] = float(everything.mean()), deviation(everything)
         line[f"{name}_between_seeds"] = deviation(np.array([values.mean() for values in by_seed]))
     line["n"] = sum(len(evaluation.last) for evaluation in row.evaluations)
     line["n_seeds"] = len(row.evaluations)
-    line["training_images_per_class"] = _images_per_class(row)
+    line["training_images_per_class"] = row.evaluations[0].training_images / facts_of(row.dataset).classes
     evaluated = [evaluation.record for evaluation in row.evaluations]
     made = [stored.record for stored in row.sets]
     line["evaluate_seconds"], line["distill_seconds"] = _seconds(evaluated), _seconds(made)
@@ -81,24 +92,9 @@ def deviation(values: np.ndarray) -> float | None:
     return float(values.std(ddof=1)) if len(values) > 1 else None
 
 
-def _images_per_class(row: Row) -> float | None:
-    classes = next((_classes(stored) for stored in row.sets if stored.metadata), None)
-    return row.evaluations[0].training_images / classes if classes else None
-
-
-def _classes(stored: StoredSet) -> int:
-    return int((stored.metadata or {})["classes"])
-
-
 def _seconds(records: Sequence[Values | None]) -> float | None:
     seconds = [record["seconds"] for record in records if record is not None]
     return float(np.mean(seconds)) if seconds else None
-
-
-def hardware_text(record: Values) -> str:
-    """Return the hardware of a record, e.g. ``NVIDIA H200`` or ``Intel Xeon, 2 threads``."""
-    hardware = record["hardware"]
-    return str(hardware["gpu"] or f"{hardware['cpu']}, {hardware['threads']} threads")
 
 
 def _torch_text(record: Values) -> str:
@@ -142,21 +138,34 @@ def results_latex(table: pd.DataFrame, title: str) -> str:
     """Return the results as a LaTeX table; the document needs ``\\usepackage{booktabs}``."""
     display, below = rounded(table)
     columns = "".join("r" if name in ("IPC", "n") or "(s)" in name else "l" for name in display.columns)
-    body = [" & ".join(latex_escape(str(cell)) for cell in line) + r" \\" for line in display.to_numpy().tolist()]
     remarks = " ".join(f"{mark}: {text}." for mark, text in below)
+    return latex_table(display, f"Results: {title}. {NOTE}", columns, "small", remarks)
+
+
+def latex_table(texts: pd.DataFrame, caption: str, columns: str = "", size: str = "tiny", below: str = "") -> str:
+    """Return a table of texts as LaTeX; the document needs ``booktabs``.
+
+    Args:
+        texts: the table.
+        caption: above it.
+        columns: a letter for each, ``l`` or ``r``; by default all to the left.
+        size: of the letters: small enough for many columns.
+        below: remarks.
+    """
+    rows = [" & ".join(latex_escape(str(cell)) for cell in line) + r" \\" for line in texts.to_numpy().tolist()]
     return "\n".join(
         [
             r"\begin{table}",
-            r"\centering\small",
-            rf"\caption{{Results: {latex_escape(title)}. {latex_escape(NOTE)}}}",
-            rf"\begin{{tabular}}{{{columns}}}",
+            rf"\centering\{size}",
+            rf"\caption{{{latex_escape(caption)}}}",
+            rf"\begin{{tabular}}{{{columns or 'l' * len(texts.columns)}}}",
             r"\toprule",
-            " & ".join(latex_escape(str(name)) for name in display.columns) + r" \\",
+            " & ".join(latex_escape(str(name)) for name in texts.columns) + r" \\",
             r"\midrule",
-            *body,
+            *rows,
             r"\bottomrule",
             r"\end{tabular}",
-            *([rf"\par\footnotesize {latex_escape(remarks)}"] if remarks else []),
+            *([rf"\par\footnotesize {latex_escape(below)}"] if below else []),
             r"\end{table}",
             "",
         ]
@@ -172,18 +181,17 @@ def rounded(table: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
     notes: list[str] = []
     lines = []
     for line in table.to_dict("records"):
-        shown: dict[str, str] = {
-            name: str(line[name]) for name in ("dataset", "ipc", "label", "curation", "arch", "protocol")
-        }
+        names = ("dataset", "ipc", "label", "curation", "arch", "protocol")
+        texts = {name: "" if pd.isna(line[name]) else str(line[name]) for name in names}
         if pd.isna(line["last"]):
-            shown |= {"last": line["note"]}
+            texts |= {"last": line["note"]}
         else:
             place = f"{line['hardware']}; torch {line['torch']}; commit {line['commit']}" if line["hardware"] else ""
             letter = places.setdefault(place, _letter(len(places))) if place else ""
             if line["note"]:
                 place = f"{line['dataset']}, IPC {line['ipc']}, {line['label']}, {line['arch']}, {line['protocol']}"
                 notes.append(f"{place}: {line['note']}")
-            shown |= {
+            texts |= {
                 "last": plus_minus(line["last"], line["last_std"]) + (" *" if line["note"] else ""),
                 "best": plus_minus(line["best"], line["best_std"]),
                 "n": _counts(line),
@@ -193,7 +201,7 @@ def rounded(table: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
                 "evaluate_seconds": number(line["evaluate_seconds"], 1),
                 "place": letter,
             }
-        lines.append({head: shown.get(name) or "-" for name, head in HEADS.items()})
+        lines.append({head: texts.get(name) or "-" for name, head in HEADS.items()})
     below = [(letter, place) for place, letter in places.items()] + [("*", note) for note in notes]
     return pd.DataFrame(lines, columns=list(HEADS.values())), below
 

@@ -1,21 +1,20 @@
-"""What architecture searches showed: whether a set puts networks in the order that the whole training set does."""
+"""The table of architecture searches: whether a set puts networks in the order that the whole training set does."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 
 from ncfm.core import layout
 from ncfm.core.layout import WHOLE
 from ncfm.report.collect import Seeds, opened, seeds_together
-from ncfm.report.figures.figures import STYLE, colour, panel_grid, save
+from ncfm.report.files import ResultsFolder
 from ncfm.report.tables.results import deviation, markdown, plus_minus
+from ncfm.stages import table
 
 COLUMNS = (
     *("dataset", "ipc", "method", "label", "protocol", "networks", "spearman", "spearman_std", "n"),
@@ -47,24 +46,24 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
     return float(pd.DataFrame({"first": first, "second": second}).corr(method="spearman").iloc[0, 1])
 
 
-def collect_searches(contents: dict[str, Any], results: Path) -> list[Search]:
+def collect_searches(contents: dict[str, Any], results: ResultsFolder) -> list[Search]:
     """Read the searches that ``contents`` lists, seeds together, those on the whole training set included.
 
     Raises:
         DataError: where a file is torn or is not what its place says. A missing file is no error.
     """
-    return [_search(seeds) for seeds in seeds_together(contents, results, "search")]
+    return [_search(seeds, results) for seeds in seeds_together(contents, results, "search")]
 
 
-def _search(seeds: Seeds) -> Search:
+def _search(seeds: Seeds, results: ResultsFolder) -> Search:
     found: list[list[float]] = []
     networks: tuple[Network, ...] = ()
-    for path, names in seeds.files.items():
-        with opened(path, names, "a search") as content:
-            own = tuple((str(n["arch"]), int(n["width"]), str(n["norm"])) for n in content["networks"])
-            if networks and own != networks:
+    for cell in seeds.found:
+        with opened(results, table.output(seeds.campaign, cell), cell, "a search") as content:
+            trained = tuple((str(n["arch"]), int(n["width"]), str(n["norm"])) for n in content["networks"])
+            if networks and trained != networks:
                 raise ValueError("other networks than those of another seed")
-            networks = own
+            networks = trained
             found.append([float(np.mean([float(one) for one in n["accuracies"]])) for n in content["networks"]])
     return Search(seeds.names, seeds.label, networks, np.array(found), seeds.missing)
 
@@ -83,7 +82,7 @@ def search_table(searches: Sequence[Search]) -> pd.DataFrame:
         line |= {"label": search.label, "protocol": search.names.get("protocol", layout.RELEASED)}
         line |= {"networks": len(search.networks), "n": len(search.accuracies)}
         line |= {"missing": ", ".join((*search.missing, *whole.missing))}
-        if _comparable(search, whole):
+        if comparable(search, whole):
             truth = whole.accuracies.mean(0)
             correlations = np.array([rank_correlation(row, truth) for row in search.accuracies])
             chosen = search.accuracies.argmax(1)
@@ -100,7 +99,8 @@ def search_table(searches: Sequence[Search]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
 
-def _comparable(search: Search, whole: Search) -> bool:
+def comparable(search: Search, whole: Search) -> bool:
+    """Say whether both trained the same networks."""
     return len(search.networks) > 0 and search.networks == whole.networks
 
 
@@ -110,7 +110,7 @@ def _text(network: Network) -> str:
 
 def search_markdown(table: pd.DataFrame, title: str) -> str:
     """Return the table as Markdown, or one line where the campaign has no architecture search."""
-    shown = [
+    lines = [
         {
             "data set": line["dataset"],
             "IPC": str(line["ipc"]),
@@ -127,25 +127,5 @@ def search_markdown(table: pd.DataFrame, title: str) -> str:
         }
         for line in table.to_dict("records")
     ]
-    body = markdown(pd.DataFrame(shown)) if shown else "This campaign has no architecture search."
+    body = markdown(pd.DataFrame(lines)) if lines else "This campaign has no architecture search."
     return "\n".join([f"# Architecture search: {title}", "", NOTE, "", body, ""])
-
-
-def write_searches(searches: Sequence[Search], stem: Path) -> None:
-    """Write ``stem``.png and .svg: a panel per data set and IPC, a point per network and method (mean over seeds)."""
-    pairs = [(search, whole) for search, whole in compared(searches) if _comparable(search, whole)]
-    panels: dict[tuple[Any, ...], list[tuple[Search, Search]]] = {}
-    for search, whole in pairs:
-        panels.setdefault((search.names["dataset"], search.names["ipc"]), []).append((search, whole))
-    methods = list(dict.fromkeys(search.names["method"] for search, _ in pairs))
-    with matplotlib.rc_context(STYLE):
-        figure, axes = panel_grid(len(panels), "no architecture search here", 3.6, 0.4)
-        for axis, ((dataset, ipc), group) in zip(axes, panels.items(), strict=False):
-            for search, whole in group:
-                shown: Any = {"color": colour(methods.index(search.names["method"])), "label": search.label}
-                axis.scatter(whole.accuracies.mean(0), search.accuracies.mean(0), s=20, **shown)
-            axis.set_title(f"{dataset}, IPC {ipc}, {len(group[0][0].networks)} networks", loc="left", fontsize=11)
-            axis.set_xlabel("accuracy, trained on the whole training set (%)")
-            axis.set_ylabel("accuracy, trained on the set (%)")
-            axis.legend(frameon=False, fontsize=9)
-        save(figure, stem)

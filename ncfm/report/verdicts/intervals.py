@@ -1,59 +1,13 @@
-"""From our values and a reported one to a verdict: bootstrap intervals, margins, and the judgement."""
+"""From our values to a 95% interval of their mean, and from that and a reported value to a verdict."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 DRAWS = 10_000
 BOOTSTRAP_SEED = 0
-NETWORKS_REPORTED = 10  # networks behind a deviation that the paper prints
-Line = dict[str, Any]
-
-
-def held(
-    entry: Mapping[str, str],
-    ours: Sequence[Sequence[float]],
-    reasons: Sequence[str],
-    params: Sequence[str],
-    single: str = "one network",
-) -> Line:
-    """Return mean, interval, difference and verdict of our values against a reported row.
-
-    Args:
-        entry: the row of reported.csv.
-        ours: values by distillation seed, then by network.
-        reasons: why no verdict is possible; empty where one is.
-        params: the params that differ from the full protocol.
-        single: what a single value is, in words.
-    """
-    n, mean, reported = sum(map(len, ours)), mean_of(ours), number_of(entry["value"])
-    bounds = interval(ours) if n > 1 else None
-    reasons = [*reasons, *([] if bounds else [f"{single} gives no interval"])]
-    verdict = "protocol differs"
-    if bounds and reported is not None and not reasons and not params:
-        verdict = judge(*bounds, reported, margin(entry))
-    return {
-        "ours": mean,
-        "n_seeds": len(ours),
-        "n": n,
-        "difference": None if reported is None else mean - reported,
-        "interval_low": bounds[0] if bounds else None,
-        "interval_high": bounds[1] if bounds else None,
-        "verdict": verdict,
-        "reason": "; ".join(reasons),
-        "params_that_differ": "; ".join(params),
-    }
-
-
-def number_of(text: str) -> float | None:
-    """Return the number that a text is, or None."""
-    try:
-        return float(text)
-    except ValueError:
-        return None
 
 
 def mean_of(values: Sequence[Sequence[float]]) -> float:
@@ -79,18 +33,13 @@ def interval(values: Sequence[Sequence[float]], draws: int = DRAWS) -> tuple[flo
         values: accuracies by distillation seed, then by network; every seed has at least one.
         draws: number of resamples. The generator is seeded, so equal values give equal intervals.
     """
-    low, high = np.percentile(bootstrap(values, draws=draws), [2.5, 97.5])
+    return middle(bootstrap(values, draws=draws))
+
+
+def middle(drawn: np.ndarray) -> tuple[float, float]:
+    """Return the 2.5th and the 97.5th percentile of resampled values."""
+    low, high = np.percentile(drawn, [2.5, 97.5])
     return float(low), float(high)
-
-
-def margin(entry: Mapping[str, str]) -> float:
-    """Return how far a reported value may be off: half its last digit, or twice that where read off a figure,
-    and 1.96 std / sqrt(10) where a deviation is printed.
-    """
-    decimals = len(entry["value"].partition(".")[2])
-    rounding = 0.5 * 10.0**-decimals * (2 if "digitised" in entry["source"] else 1)
-    std = number_of(entry["std"])
-    return rounding + (1.96 * std / NETWORKS_REPORTED**0.5 if std is not None else 0.0)
 
 
 def judge(low: float, high: float, value: float, margin: float) -> str:

@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 
 from ncfm.report.tables.results import Values, markdown, number
-from ncfm.report.verdicts.verdicts import COSTS, QUOTED, VERDICTS
+from ncfm.report.verdicts.answers import VERDICTS
+from ncfm.report.verdicts.table import COSTS
 
 QUANTITIES = {
     "accuracy": "accuracy (%)",
@@ -37,9 +38,9 @@ def counts(table: pd.DataFrame) -> pd.DataFrame:
     """Return how many lines of each source have each verdict, as text; the last line sums up."""
     lines = []
     for source in [*dict.fromkeys(table["source"]), ""]:
-        own = table if source == "" else table[table["source"] == source]
-        numbers = {verdict: str(int((own["verdict"] == verdict).sum())) for verdict in VERDICTS}
-        lines.append({"reported in": short(source) or "all", **numbers, "all": str(len(own))})
+        here = table if source == "" else table[table["source"] == source]
+        numbers = {verdict: str(int((here["verdict"] == verdict).sum())) for verdict in VERDICTS}
+        lines.append({"reported in": short(source) or "all", **numbers, "all": str(len(here))})
     return pd.DataFrame(lines)
 
 
@@ -48,18 +49,18 @@ def short(source: str) -> str:
     return source.removeprefix("NCFM ")
 
 
-def is_held(table: pd.DataFrame) -> pd.Series:
+def is_answered(table: pd.DataFrame) -> pd.Series:
     """Mark the lines that a cell of the campaign answers, or would answer once it has run."""
     return table["method"].notna()
 
 
-def shown(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+def readable(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Return verdict lines as text, and the params that differ, which the lines name by number from 1 on."""
     params: dict[str, int] = {}
-    return pd.DataFrame([_shown(line, params) for line in table.to_dict("records")]), list(params)
+    return pd.DataFrame([_readable(line, params) for line in table.to_dict("records")]), list(params)
 
 
-def _shown(line: Values, params: dict[str, int]) -> dict[str, str]:
+def _readable(line: Values, params: dict[str, int]) -> dict[str, str]:
     decimals = LAST_DIGITS.get(line["metric"], 3)
     bounds = (
         [] if _none(line["interval_low"]) else [f"{line[f'interval_{end}']:.{decimals}f}" for end in ("low", "high")]
@@ -124,22 +125,22 @@ def verdicts_markdown(table: pd.DataFrame, touched: pd.Series, title: str) -> st
     """Return the verdicts as Markdown: the counts, then what the campaign touches; verdicts.csv has every line.
 
     Args:
-        table: of :func:`~ncfm.report.verdicts.verdicts.verdict_table`.
+        table: of :func:`~ncfm.report.verdicts.table.verdict_table`.
         touched: marks the lines about the campaign's data sets.
         title: the campaign's.
     """
-    held = is_held(table) & touched
+    answered = is_answered(table) & touched
     parts = [f"# Verdicts: {title}", NOTE, markdown(counts(table))]
-    body, params = shown(table[held])
-    if held.any():
-        parts += [f"## Held against this campaign: {held.sum()}", markdown(body.drop(columns=body.columns[-1]))]
+    body, params = readable(table[answered])
+    if answered.any():
+        parts += [f"## Held against this campaign: {answered.sum()}", markdown(body.drop(columns=body.columns[-1]))]
         if params:
             lines = [f"- **params {index}**: {text}" for index, text in enumerate(params, start=1)]
             parts += ["\n".join(["Params that differ from the full protocol, as ours (full):", "", *lines])]
-    rest = table[touched & ~held]
-    quoted = rest["reason"] == QUOTED
+    rest = table[touched & ~answered]
+    quoted = rest["quoted"]
     if len(rest[~quoted]):
-        body, _ = shown(rest[~quoted])
+        body, _ = readable(rest[~quoted])
         columns = ["reported in", "row", "data set", "IPC", "network", "reported", "why", body.columns[-1]]
         parts += [f"## On the same data sets, not run: {len(body)}", COST_NOTE, markdown(body[columns])]
     if quoted.any():

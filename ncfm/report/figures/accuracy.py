@@ -1,0 +1,89 @@
+"""The figure of accuracies: a bar for every row of the results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from ncfm.core.layout import RELEASED
+from ncfm.report.collect import Collected, ResultRow
+from ncfm.report.figures.panels import COLOURS, STYLE, save
+
+ABREAST = 3  # panels side by side
+BEST: Any = {"marker": "D", "markerfacecolor": "white", "markeredgecolor": "black", "linestyle": ""}
+
+
+def write_accuracies(collected: Collected, stem: Path) -> bool:
+    """Write ``stem``.png and .svg: a panel per test network, protocol and IPC, a bar per method.
+
+    The IPCs of a network stand side by side; where there is but one each, networks do. The whole training set, which
+    has no IPC, is the last bar of each. A bar is the mean last accuracy with its deviation; every network and the mean
+    best stand on it. Returns True: there is always something to say.
+    """
+    with matplotlib.rc_context({**STYLE, "axes.grid.axis": "x"}):
+        groups: dict[tuple[str, str, str], dict[int, list[ResultRow]]] = {}
+        for row in collected.rows:
+            groups.setdefault((row.dataset, row.arch, row.protocol), {}).setdefault(row.ipc, []).append(row)
+        lines: list[list[tuple[str, list[ResultRow]]]] = []
+        for (dataset, arch, protocol), by_ipc in groups.items():
+            for ipc, rows in [(ipc, rows) for ipc, rows in by_ipc.items() if all(row.whole for row in rows)]:
+                if len(by_ipc) > 1:
+                    del by_ipc[ipc]
+                    by_ipc.update({other: [*known, *rows] for other, known in by_ipc.items()})
+            how = f"tested with {arch}" if protocol == RELEASED else f"{arch}, protocol {protocol}"
+            heads = {ipc: f"{dataset}, IPC {ipc}, {how}" for ipc in sorted(by_ipc)}
+            lines.append([(head, by_ipc[ipc]) for ipc, head in heads.items()])
+        if len(lines) >= ABREAST and all(len(line) == 1 for line in lines):
+            lines = [[line[0] for line in lines[at : at + ABREAST]] for at in range(0, len(lines), ABREAST)]
+        bars = [max(len(rows) for _, rows in line) for line in lines] or [1]
+        columns = max(map(len, lines), default=1)
+        height = sum(0.27 * count + 0.85 for count in bars) + 0.5
+        figure = Figure(figsize=(min(2.6 + 3.7 * columns, 14.0), height), layout="constrained")
+        axes = figure.subplots(
+            len(bars), columns, squeeze=False, sharex=True, gridspec_kw={"height_ratios": [b + 2 for b in bars]}
+        )
+        for row, count, line in zip(axes, bars, lines, strict=False):
+            for axis, (head, rows) in zip(row, line, strict=False):
+                _accuracy_panel(axis, rows, count)
+                axis.set_title(head, loc="left", fontsize=10)
+            for axis in row[len(line) :]:
+                axis.set_axis_off()
+        for column in range(columns):
+            lowest = max((row for row, line in enumerate(lines) if len(line) > column), default=0)
+            axes[lowest, column].set_xlabel("test accuracy (%), last epoch ± std")
+            axes[lowest, column].tick_params(labelbottom=True)
+        handles = [
+            Line2D(
+                [], [], color="black", marker="o", markersize=3, alpha=0.4, linestyle="", label="one network (last)"
+            ),
+            Line2D([], [], markersize=5, label="mean best (test-selected)", **BEST),
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+        save(figure, stem)
+    return True
+
+
+def _accuracy_panel(axis: Axes, rows: Sequence[ResultRow], bars: int) -> None:
+    """Draw a bar for each row; ``bars`` is how many there is room for, the same in panels side by side."""
+    for place, row in enumerate(rows):
+        if not row.evaluations:
+            axis.text(1, place, "not run", va="center", fontsize=8, color="#666666")
+            continue
+        last = np.concatenate(row.accuracies("last"))
+        best = np.concatenate(row.accuracies("best"))
+        deviation = last.std(ddof=1) if len(last) > 1 else 0.0
+        axis.barh(place, last.mean(), 0.8, color=COLOURS[0], alpha=0.6, xerr=deviation, ecolor="black", capsize=2)
+        spread = np.linspace(-0.25, 0.25, len(last)) if len(last) > 1 else np.zeros(1)
+        axis.scatter(last, place + spread, s=8, color="black", alpha=0.35, linewidths=0, zorder=3)
+        axis.plot(best.mean(), place, markersize=5, zorder=5, **BEST)
+        axis.text(1, place, f"{last.mean():.1f}", va="center", fontsize=8, zorder=5)
+    axis.set_yticks(range(len(rows)), [row.label for row in rows], fontsize=8)
+    axis.tick_params(axis="y", length=0)
+    axis.set_ylim(bars - 0.4, -0.6)

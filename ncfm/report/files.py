@@ -1,0 +1,117 @@
+"""Where the report reads a campaign's results from: its folder, or the few files of a published one.
+
+Both are asked for the paths of the table of stages. A published folder holds, as ``{path: content}``, in each of
+:data:`COMPACT` what the campaign's folder holds in many files; it has no tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pandas as pd
+
+from ncfm.core.errors import DataError, ParamsError
+from ncfm.core.layout import campaign_folder
+from ncfm.core.store import read_json
+
+COMPACT = ("params.json", "evaluations.json", "records.json", "histories.json")
+CONTENTS = ("campaign", "title", "labels", "cells")  # what the params of a report hold at least
+
+
+class ResultsFolder:
+    """The results of a campaign, a file each.
+
+    Args:
+        campaign: its name.
+        root: its folder, wherever that is.
+    """
+
+    def __init__(self, campaign: str, root: Path) -> None:
+        self.root, self._prefix = root, campaign_folder(campaign)
+
+    def place(self, path: PurePosixPath) -> Path:
+        """Return where a file of the table of stages really lies; a message names that."""
+        return self.root / path.relative_to(self._prefix)
+
+    def has(self, path: PurePosixPath) -> bool:
+        """Say whether a file is there."""
+        return self.place(path).is_file()
+
+    def read(self, path: PurePosixPath) -> Any:
+        """Return the content of a JSON file; None where it is missing. Raises :class:`DataError` where it is torn."""
+        return read_json(self.place(path)) if self.has(path) else None
+
+    def history(self, path: PurePosixPath) -> pd.DataFrame:
+        """Return a history's columns ``step`` and ``loss``; empty where there is none. Raises :class:`DataError`."""
+        return read_history(self.place(path)) if self.has(path) else pd.DataFrame()
+
+    def files(self, paths: Iterable[PurePosixPath]) -> list[str | Path]:
+        """Return the files that hold these paths, of those that are there."""
+        return [self.place(path) for path in paths if self.has(path)]
+
+
+class CompactFolder(ResultsFolder):
+    """The results of a campaign as they are published."""
+
+    def __init__(self, campaign: str, root: Path) -> None:
+        super().__init__(campaign, root)
+        self._content = read_compact(root)
+
+    def has(self, path: PurePosixPath) -> bool:
+        """See :class:`ResultsFolder`."""
+        return str(path.relative_to(self._prefix)) in self._content
+
+    def read(self, path: PurePosixPath) -> Any:
+        """See :class:`ResultsFolder`."""
+        return self._content.get(str(path.relative_to(self._prefix)))
+
+    def history(self, path: PurePosixPath) -> pd.DataFrame:
+        """See :class:`ResultsFolder`."""
+        return pd.DataFrame(self.read(path) or {}).astype(float)
+
+    def files(self, paths: Iterable[PurePosixPath]) -> list[str | Path]:
+        """See :class:`ResultsFolder`."""
+        return [self.root / name for name in COMPACT if (self.root / name).is_file()]
+
+
+def open_results(campaign: str, root: Path) -> ResultsFolder:
+    """Return a reader of a campaign's folder, or of a published one."""
+    return CompactFolder(campaign, root) if (root / COMPACT[0]).is_file() else ResultsFolder(campaign, root)
+
+
+def read_compact(root: Path) -> dict[str, Any]:
+    """Return everything that a published folder holds: path below the campaign's folder to content."""
+    content: dict[str, Any] = {}
+    for name in COMPACT:
+        if (root / name).is_file():
+            content |= read_json(root / name)
+    return content
+
+
+def read_history(path: Path) -> pd.DataFrame:
+    """Read the columns ``step`` and ``loss`` of a history. Raises :class:`DataError`."""
+    try:
+        return pd.read_csv(path)[["step", "loss"]].astype(float)
+    except (ValueError, KeyError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path}: not a readable history ({reason}); delete it and run its stage again") from error
+
+
+def read_contents(path: Path) -> list[dict[str, Any]]:
+    """Read the params of a report; of a published campaign, of all its reports.
+
+    Raises:
+        ParamsError: where they list no campaign.
+        DataError: where the file is missing or torn.
+    """
+    content = read_json(path)
+    reports = [content]
+    if path.name == COMPACT[0] and isinstance(content, dict):
+        reports = [content[key] for key in content if key == "params/report.json" or key.startswith("params/artefact/")]
+    for one in reports or [{}]:
+        for key in CONTENTS:
+            if not isinstance(one, dict) or key not in one:
+                raise ParamsError(f"{path}: {key}: is missing; run `ncfm params NAME` to write the file anew")
+    return reports

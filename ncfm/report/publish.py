@@ -1,0 +1,126 @@
+"""Publish a campaign: its page, tables and shown figures, and all its small results in four JSON files.
+
+`python -m ncfm.report.publish CAMPAIGN` (`make publish`) writes `results/published/CAMPAIGN/`, of which `ncfm report`
+makes page and tables again. It may read a published folder as well: so one is brought up to date.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ncfm.core.errors import DataError, NcfmError
+from ncfm.core.store import json_text, read_json, storage_errors, write_text
+from ncfm.report.figures.history import POINTS
+from ncfm.report.figures.paper import STARTS
+from ncfm.report.files import COMPACT, read_compact, read_history
+from ncfm.report.verdicts.reported import read_reported
+
+PUBLISHED = Path("results/published")
+DOCUMENTS = ("README.md", "docs/*.md", "results/published/README.md")  # figures that these show are kept
+FACTS = ("stage", "names", "command", "hardware", "versions", "commit", "dirty", "seconds", "peak_gb", "outputs")
+
+
+def publish(source: Path, target: Path) -> None:
+    """Write what is published of a campaign.
+
+    Args:
+        source: the campaign's results with their report, or what is published of them.
+        target: the folder to write; what is there is replaced.
+
+    Raises:
+        DataError: where the campaign has no report, or a file is torn.
+        StorageError: where the target cannot be written.
+    """
+    if not (source / "report.html").is_file():
+        raise DataError(f"{source}: has no report.html; run the campaign, or `ncfm report`, first")
+    content = read_compact(source) | _small_files(source)
+    with storage_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        try:
+            _write(source, content, folder)
+            folder.chmod(0o755)
+            shutil.rmtree(target, ignore_errors=True)
+            folder.rename(target)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write(source: Path, content: Mapping[str, Any], folder: Path) -> None:
+    for name in COMPACT:
+        write_text(folder / name, lines({path: value for path, value in content.items() if _home(path) == name}))
+    campaign = content["params/report.json"]["campaign"]
+    texts = [path.read_text("utf-8") for pattern in DOCUMENTS for path in sorted(Path().glob(pattern))]
+    kept = [source / "report.html", *(path for path in source.glob("tables/*") if ".record." not in path.name)]
+    kept += [path for path in source.glob("figures/*") if any(f"{campaign}/figures/{path.name}" in t for t in texts)]
+    for path in kept:
+        (folder / path.relative_to(source)).parent.mkdir(exist_ok=True)
+        shutil.copyfile(path, folder / path.relative_to(source))
+
+
+def _home(path: str) -> str:
+    """Return the compact file that holds a path."""
+    if path.endswith((".record.json", "card.json")):
+        return "records.json"
+    return {"params": "params.json", "evaluations": "evaluations.json"}.get(path.partition("/")[0], "histories.json")
+
+
+def _small_files(source: Path) -> dict[str, Any]:
+    """Return what the small files of a campaign's folder hold, by their paths below it."""
+    content: dict[str, Any] = {}
+    for path in sorted(source.rglob("*.json")):
+        name = path.relative_to(source).as_posix()
+        if name.startswith("tables/"):  # the report's own record: whoever wants one makes the report again
+            continue
+        if name.endswith(".record.json"):
+            content[name] = facts(read_json(path))
+        elif name.startswith(("params/", "evaluations/")) or path.name == "card.json":
+            content[name] = read_json(path)
+    steps = {max(number.step, 1) for number in read_reported() if number.step is not None}
+    for path in sorted(source.glob("sets/**/history.csv")):
+        thin = thinned(read_history(path), steps)
+        content[path.relative_to(source).as_posix()] = {name: thin[name].tolist() for name in thin}
+    return content
+
+
+def facts(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is published of a record: what ran, where, how long, and the SHA-256 of its params and outputs."""
+    known = {name: record[name] for name in FACTS if name in record}
+    return {**known, "params_sha256": hashlib.sha256(json_text(record["params"]).encode()).hexdigest()}
+
+
+def thinned(history: pd.DataFrame, steps: set[int]) -> pd.DataFrame:
+    """Return the rows of a history that figures and verdicts read: about :data:`POINTS`, the first, and ``steps``."""
+    stride = max(1, len(history) // POINTS)
+    chosen = (history.index % stride == 0) | (history.index < STARTS) | history["step"].isin(steps)
+    return history[chosen]
+
+
+def lines(content: Mapping[str, Any]) -> str:
+    """Return JSON with one line for each key, in order: small, and a difference of two versions names the key."""
+    pairs = (f"{json.dumps(key)}: {json.dumps(content[key], sort_keys=True)}" for key in sorted(content))
+    return "{\n" + ",\n".join(pairs) + "\n}\n"
+
+
+def main(arguments: list[str]) -> int:
+    """Publish the campaigns named; return the exit status."""
+    try:
+        for campaign in arguments:
+            publish(Path("results", campaign), PUBLISHED / campaign)
+    except NcfmError as error:
+        print(f"ncfm: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

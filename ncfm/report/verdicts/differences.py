@@ -1,0 +1,128 @@
+"""Where our params differ from the full protocol behind a reported number: typed, field by field."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from ncfm.core.params import PretrainParams, StageParams
+from ncfm.method.discrepancies import DISCREPANCIES
+from ncfm.report.collect import ResultRow, StoredSet
+from ncfm.report.verdicts.protocol import FullProtocol
+
+SHAPE = ("arch", "width", "norm")  # params of extractors that matter where they are not trained
+UNTIMED = ("iterations", "learning_rate", "schedule", "load")  # params of which one iteration's cost does not depend
+# Fields that change nothing unless another field of the stage, where it has that, has a certain value; None: never. What
+# only some discrepancies read they declare themselves.
+CONDITIONS: dict[str, tuple[str, object] | None] = {
+    "checkpoint_every": None,
+    "images_at_once": None,
+    "recompute": None,
+    "compile": None,
+    "load": ("initialisation", "load"),
+    "shrink": ("initialisation", "mix"),
+    "momentum": ("optimizer", "sgd"),
+    "sampler_learning_rate": ("frequencies", "mixture"),
+    "plateau_patience": ("schedule", "plateau"),
+    "plateau_factor": ("schedule", "plateau"),
+    "epochs": ("rule", "forgetting"),
+}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One field in which our params differ from the full protocol's.
+
+    Attributes:
+        stage: ``extractors``, ``distillation``, ``selection`` or ``evaluation``.
+        field: the name of the param.
+        ours, full: its two values.
+        variant: which of two sets it is of, where a number is made of two; empty otherwise.
+    """
+
+    stage: str
+    field: str
+    ours: object
+    full: object
+    variant: str = ""
+
+
+def differences(row: ResultRow, full: FullProtocol, accuracy: str) -> tuple[Difference, ...]:
+    """Return where a row's params differ from the full protocol.
+
+    A curated set's are those of the set that it was made from. How often the test set is looked at changes nothing of
+    the last epoch.
+
+    Args:
+        row: with at least one evaluation.
+        full: the protocol that it is held to.
+        accuracy: which of ours is compared: ``best`` or ``last``.
+    """
+    made = row.sets[0].source or row.sets[0]
+    selected = made.cell.stage == "select"
+    return (
+        *(differing("extractors", made.pool, full.extractors, _pool_fields(made)) if made.pool else ()),
+        *differing("selection" if selected else "distillation", made.params, full.making),
+        *differing("evaluation", row.evaluations[0].params, full.evaluation, but=["looks"] * (accuracy == "last")),
+    )
+
+
+def _pool_fields(made: StoredSet) -> Collection[str]:
+    """Return the params of extractors that the making of a set depends on."""
+    if made.params.get("extractor") == "random" or made.params.get("rule") == "forgetting":
+        return SHAPE
+    one = made.cell.stage == "select"  # one network of the pool is used
+    return [name for name in PretrainParams.model_fields if not (one and name == "pool")]
+
+
+def timing_differences(stored: StoredSet, full: FullProtocol) -> tuple[Difference, ...]:
+    """Return the params of a distilled set that make an iteration of another size than the full protocol's."""
+    return (
+        *differing("extractors", stored.pool or {}, full.extractors, SHAPE),
+        *differing("distillation", stored.params, full.making, but=UNTIMED),
+    )
+
+
+def differing(
+    stage: str,
+    ours: Mapping[str, Any],
+    full: StageParams,
+    fields: Collection[str] | None = None,
+    but: Collection[str] = (),
+) -> tuple[Difference, ...]:
+    """Return where params differ from those of the full protocol, in the fields that matter.
+
+    A field that older results do not have did not exist then, and its default changes nothing.
+
+    Args:
+        stage: its name in a :class:`Difference`.
+        ours: our params as JSON has them.
+        full: the full protocol's.
+        fields: those to compare; all by default.
+        but: those to leave out.
+    """
+    return tuple(
+        Difference(stage, name, ours[name], value)
+        for name, value in full.model_dump(mode="json").items()
+        if (fields is None or name in fields) and name not in but
+        if ours.get(name, value) != value and _matters(name, ours)
+    )
+
+
+def _matters(name: str, ours: Mapping[str, Any]) -> bool:
+    readers = [one.name for one in DISCREPANCIES.values() if name in one.reads]
+    if readers and ours.get("discrepancy", readers[0]) not in readers:
+        return False
+    condition = CONDITIONS.get(name, ("", ""))
+    return condition is not None and ours.get(condition[0], condition[1]) == condition[1]
+
+
+def differences_text(found: Iterable[Difference]) -> str:
+    """Return differences as ``stage: field ours (full), ...; stage: ...``."""
+    stages = []
+    for (variant, stage), group in groupby(found, key=lambda one: (one.variant, one.stage)):
+        fields = ", ".join(f"{one.field} {one.ours} ({one.full})" for one in group)
+        stages.append(f"{variant}, {stage}: {fields}" if variant else f"{stage}: {fields}")
+    return "; ".join(stages)

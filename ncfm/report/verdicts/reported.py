@@ -1,0 +1,92 @@
+"""Every number that the paper reports, one by one: what reported.csv says of each, typed."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+REPORTED = Path(__file__).with_name("reported.csv")
+WHOLE_METHOD = "Whole Dataset"
+OURS = ("NCFM", "DM", WHOLE_METHOD, "Random", "Herding", "Forgetting")  # the methods that this project can run
+
+
+class ReportedNumber(BaseModel):
+    """One number that the paper reports.
+
+    Attributes:
+        number: its line in reported.csv, from 1.
+        source: where it stands, in words; ``artefact`` is that table or figure: ``table1``, ``fig5``, or ``text``.
+        method, dataset, ipc, arch, metric, variant: what it is of, as the paper has it; an IPC may be ``full``.
+        value: as printed; it may be a word or a range. ``std`` is the deviation printed beside it.
+        hardware, note: what the paper or its reader says of it.
+        extractor: the network that its set was distilled with, where that is another than the one that tests.
+        psi: whether frequencies were learned; None where the paper does not say or it means nothing.
+        alpha, num_frequencies, step: the settings that it is at, where it is one of a sweep or a curve.
+        digitised: whether it was read off a figure.
+        curated: whether it is of a curated set.
+        gain: ``psi`` where it is what learning the frequencies adds to Table 5.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    number: int
+    source: str
+    method: str
+    dataset: str = ""
+    ipc: str = ""
+    arch: str = ""
+    metric: str
+    variant: str = ""
+    value: str
+    std: float | None = None
+    hardware: str = ""
+    note: str = ""
+    artefact: str
+    extractor: str = ""
+    psi: Literal["with", "without"] | None = None
+    alpha: float | None = None
+    num_frequencies: int | None = None
+    step: int | None = None
+    digitised: bool = False
+    curated: bool = False
+    gain: Literal["psi"] | None = None
+
+    @property
+    def network(self) -> str:
+        """The name of the test network in ncfm/models/registry.py."""
+        return self.arch.lower()
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this project can run its method: NCFM, DM, coresets, the whole training set."""
+        return self.method in OURS
+
+    @property
+    def quantity(self) -> float | None:
+        """The number that its value is; None where it is a word or a range."""
+        try:
+            return float(self.value)
+        except ValueError:
+            return None
+
+    @property
+    def margin(self) -> float:
+        """How far its value may be off: half its last digit, or twice that where read off a figure, and
+        1.96 std / sqrt(10) where a deviation is printed.
+        """
+        decimals = len(self.value.partition(".")[2])
+        rounding = 0.5 * 10.0**-decimals * (2 if self.digitised else 1)
+        return rounding + (1.96 * self.std / NETWORKS_REPORTED**0.5 if self.std is not None else 0.0)
+
+
+NETWORKS_REPORTED = 10  # networks behind a deviation that the paper prints
+
+
+def read_reported(path: Path = REPORTED) -> list[ReportedNumber]:
+    """Return all reported numbers, in the order of the file."""
+    with path.open(newline="", encoding="utf-8") as stream:
+        lines = [{key: value for key, value in line.items() if value} for line in csv.DictReader(stream)]
+    return [ReportedNumber.model_validate({"number": at, **line}) for at, line in enumerate(lines, start=1)]

@@ -1,0 +1,99 @@
+"""What is published of a campaign: few small files, of which its page and tables are made again, byte for byte."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from report_helpers import RESULTS, fill, make, run
+
+from ncfm import cli
+from ncfm.core.store import read_json, sha256, write_json, write_text
+from ncfm.report.files import COMPACT
+from ncfm.report.page import image_of
+from ncfm.report.publish import PUBLISHED, main, publish, thinned
+from ncfm.stages import table
+
+EVERYTHING = """
+architectures: [convnet-3]
+datasets: {cifar10: {ipcs: [10]}}
+methods: {paper: {seeds: [0, 1]}, paper-curated: {}, released: {}, herding: {}, random: {}, whole: {}}
+protocols: [released, dm]
+continual: {steps: [2], methods: [random]}
+search: {methods: [random], depths: [3], widths: [8, 16], norms: [instance]}
+"""
+FOLDER = PUBLISHED / "made-up"
+
+
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """Report and publish a campaign that has a bit of everything; return the tables of its report."""
+    chosen = make(tmp_path, monkeypatch, EVERYTHING)
+    fill(chosen, {"paper": 68.8, "paper-curated": 70.0, "herding": 40.0, "random": 30.0})
+    networks = [{"accuracies": [80.0, 41.5]}, {"accuracies": [82.0, 40.0]}]
+    candidates = [{"arch": "convnet-3", "width": w, "norm": "instance", "accuracies": [w]} for w in (8, 16)]
+    for cell in chosen.cells_of("continual", "search"):
+        content = {"names": cell.names, "classes": [5, 10]}
+        content["networks"] = networks if cell.stage == "continual" else candidates
+        write_json(Path(table.output("made-up", cell)), content)
+    write_text("README.md", "![paper](results/published/made-up/figures/paper.png)\n")
+    assert run() == 0 and main(["made-up"]) == 0
+    return {path.name: path.read_bytes() for path in RESULTS.glob("tables/*") if ".record." not in path.name}
+
+
+def report_again() -> int:
+    return cli.main(["report", "--params", f"{FOLDER}/params.json", "--results", str(FOLDER)])
+
+
+def test_page_and_tables_are_made_again_from_what_is_published(published):
+    page = (FOLDER / "report.html").read_text()
+    for name in published:
+        (FOLDER / "tables" / name).unlink()
+    shutil.rmtree(RESULTS)  # nothing of the full results is read
+    assert report_again() == 0
+    assert {name: (FOLDER / "tables" / name).read_bytes() for name in published} == published
+    assert b"40.7500" in published["continual.csv"] and b"1.0000" in published["search.csv"]
+    again = (FOLDER / "report.html").read_text()
+    assert again.count("<img alt=") == page.count("<img alt=") == 6
+    assert image_of(FOLDER / "report.html", "grid") in page  # the picture of sets is the published one
+
+
+def test_a_folder_without_tensors_or_page_has_no_picture_of_sets(published):
+    (FOLDER / "report.html").unlink()
+    assert report_again() == 0
+    assert (FOLDER / "report.html").read_text().count("<img alt=") == 5
+
+
+def test_few_files_are_published_and_records_say_what_ran(published):
+    files = {path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*") if path.is_file()}
+    tables = {f"tables/{name}" for name in published}
+    assert files == {*COMPACT, *tables, "report.html", "figures/paper.png"}  # the one that the README shows
+    name = "sets/cifar10/ipc10/paper/seed0/distilled.record.json"
+    record, full = read_json(FOLDER / "records.json")[name], read_json(RESULTS / name)
+    kept = ("command", "hardware", "versions", "commit", "dirty", "seconds", "names", "outputs")
+    assert {key: record[key] for key in kept} == {key: full[key] for key in kept} and "params" not in record
+    params = read_json(FOLDER / "params.json")["params/distill/cifar10/ipc10/paper.json"]
+    assert params == full["params"] == read_json(RESULTS / "params/distill/cifar10/ipc10/paper.json")
+    assert record["params_sha256"] == sha256(RESULTS / "params/distill/cifar10/ipc10/paper.json")
+
+
+def test_publishing_what_is_published_changes_nothing(published):
+    before = {path: path.read_bytes() for path in FOLDER.rglob("*") if path.is_file()}
+    publish(FOLDER, FOLDER)
+    assert {path: path.read_bytes() for path in FOLDER.rglob("*") if path.is_file()} == before
+
+
+def test_a_campaign_without_a_report_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["made-up"]) == 2
+    expected = "ncfm: results/made-up: has no report.html; run the campaign, or `ncfm report`, first\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_a_long_history_keeps_what_figures_and_verdicts_read():
+    history = pd.DataFrame({"step": range(1, 20001), "loss": 1.0})
+    steps = set(thinned(history, {1, 777, 10000})["step"])
+    assert {*range(1, 11), 777, 10000} <= steps and 500 <= len(steps) <= 520
+    assert len(thinned(history.head(300), set())) == 300
