@@ -103,13 +103,13 @@ def test_prior_work_is_held_to_its_own_protocol(tmp_path, monkeypatch):
         evaluate(chosen, cell, last, [value + 5 for value in last])
     for method, name in (("Random", "random"), ("Herding", "herding"), ("Forgetting", "forgetting")):
         line = line_of(source="NCFM Table 1", method=method, variant="", value="40.0")
-        told = (line["method"], line["compared"], line["verdict"], line["params_that_differ"])
-        assert told == (f"{name} (dc)", "last", "reproduced", "")
+        values = (line["method"], line["compared"], line["verdict"], line["params_that_differ"])
+        assert values == (f"{name} (dc)", "last", "reproduced", "")
     dm = {"method": "DM", "variant": "", "value": "50.0"}
     for source in ("NCFM Table 1", "NCFM Fig 5 (label)"):
         line = line_of(source=source, **dm)
-        told = (line["method"], line["compared"], line["verdict"], line["params_that_differ"])
-        assert told == ("DM (dm)", "last", "reproduced", "")
+        values = (line["method"], line["compared"], line["verdict"], line["params_that_differ"])
+        assert values == ("DM (dm)", "last", "reproduced", "")
     line = line_of(source="NCFM Table 4", **dm, arch="ResNet-18", extractor="ConvNet-3")
     assert (line["method"], line["verdict"], line["params_that_differ"]) == ("DM (dm)", "protocol differs", "")
     assert "batch-norm" in line["reason"]
@@ -192,8 +192,8 @@ def test_sweeps_are_matched_by_params(tmp_path, monkeypatch):
     assert list(figure6.index) == ["num_freqs=16", "num_freqs=1024", "num_freqs=4096"]
     assert figure6.loc["num_freqs=16", "method"] == "frequencies-16" and set(figure6["verdict"]) == {"protocol differs"}
     assert figure6.loc["num_freqs=16", "params_that_differ"] == ""
-    told = held.loc[("NCFM Table 5", "with psi"), ["method", "verdict", "params_that_differ"]]
-    assert list(told) == ["NCFM, amplitude only", "protocol differs", "distillation: alpha 1.0 (0.5)"]
+    values = held.loc[("NCFM Table 5", "with psi"), ["method", "verdict", "params_that_differ"]]
+    assert list(values) == ["NCFM, amplitude only", "protocol differs", "distillation: alpha 1.0 (0.5)"]
 
 
 TWO_LISTS = """
@@ -207,18 +207,18 @@ methods: {paper: {}, random: {}}
 
 def test_ncfms_rows_are_of_its_programs_classes_and_prior_works_of_mtts(tmp_path, monkeypatch):
     fill(make(tmp_path, monkeypatch, TWO_LISTS), {"paper": 41.4, "random": 21.4})
-    told = {"dataset": "imagefruit", "ipc": "10", "arch": "ConvNet-5", "value": "41.4"}
-    line = line_of(**told)
+    values = {"dataset": "imagefruit", "ipc": "10", "arch": "ConvNet-5", "value": "41.4"}
+    line = line_of(**values)
     assert (line["verdict"], line["reason"], line["params_that_differ"]) == ("reproduced", "", "")
-    random = {**told, "source": "NCFM Table 2", "method": "Random", "variant": ""}
+    random = {**values, "source": "NCFM Table 2", "method": "Random", "variant": ""}
     assert line_of(**random)["reason"] == "not of DC's paper: its protocol is unknown; by DC's protocol"
     (RESULTS / "evaluations/imagefruit-released/ipc10/paper/seed0/convnet-5.json").unlink()
-    line = line_of(**told)  # what is there, MTT's, but no verdict on it
+    line = line_of(**values)  # what is there, MTT's, but no verdict on it
     assert (round(line["ours"], 6), line["verdict"]) == (41.4, "protocol differs")
     assert line["reason"].startswith("one class differs: NCFM's program has imagefruit-released, another list of this")
     (RESULTS / "evaluations/imagefruit/ipc10/random/seed0/convnet-5.json").unlink()
     assert line_of(**random)["reason"].startswith("one class differs: prior work has MTT's list of this subset; not of")
-    table = verdict_table(collected().rows, [reported(**told)])
+    table = verdict_table(collected().rows, [reported(**values)])
     assert list(touches(table, collected().rows)) == [True]
 
 
@@ -239,8 +239,8 @@ def test_the_hours_of_a_number_are_of_its_own_protocol():
 def test_no_verdict_on_the_public_archives_test_images(tmp_path, monkeypatch):
     text = TWO_LISTS.replace("imagefruit-released: *subset", "imagenette: *subset")
     fill(make(tmp_path, monkeypatch, text), {"paper": 60.0})
-    told = {"dataset": "imagenette", "arch": "ConvNet-5", "ipc": "10", "value": "60.0"}
+    values = {"dataset": "imagenette", "arch": "ConvNet-5", "ipc": "10", "value": "60.0"}
     for split, verdict in (("ImageNet's", "reproduced"), (PUBLIC_SPLIT, "protocol differs")):
         write_json(RESULTS / "datasets/imagenette/card.json", {"source": {"name": "folder", "split": split}})
-        assert line_of(**told)["verdict"] == verdict
-    assert line_of(**told)["reason"] == "tested on other images: the public archive divides the data set anew"
+        assert line_of(**values)["verdict"] == verdict
+    assert line_of(**values)["reason"] == "tested on other images: the public archive divides the data set anew"

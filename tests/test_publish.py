@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from PIL import Image
 from report_helpers import RESULTS, fill, make, run
 
 from ncfm import cli
 from ncfm.core.store import read_json, sha256, write_json, write_text
 from ncfm.report.files import COMPACT
-from ncfm.report.page import image_of
+from ncfm.report.page import image, image_of
 from ncfm.report.publish import PUBLISHED, main, publish, thinned
 from ncfm.stages import table
 
@@ -97,3 +98,9 @@ def test_a_long_history_keeps_what_figures_and_verdicts_read():
     steps = set(thinned(history, {1, 777, 10000})["step"])
     assert {*range(1, 11), 777, 10000} <= steps and 500 <= len(steps) <= 520
     assert len(thinned(history.head(300), set())) == 300
+
+
+def test_a_picture_too_tall_for_webp_stays_a_png(tmp_path):
+    for height, kind in ((100, "webp"), (16384, "png")):
+        Image.new("RGB", (8, height), "white").save(tmp_path / "grid.png")
+        assert f'width="8" src="data:image/{kind};base64,' in image(tmp_path / "grid.png", "grid")

@@ -41,6 +41,7 @@ SECTIONS = {
     "commands": "Where each number comes from",
 }
 LOSSY = 40  # quality of a picture of images as WebP: a page with 42 sets of CIFAR-10 stays below a megabyte
+WEBP_MOST = 16383  # pixels that a side of a WebP can have
 CSS_DPI = 96
 
 
@@ -142,20 +143,24 @@ def _results(table: pd.DataFrame) -> str:
 
 
 def image(path: Path, name: str) -> str:
-    """Return the ``img`` element of a figure that is inside the page: its PNG as the smaller of two kinds of WebP.
+    """Return the ``img`` element of a figure that is inside the page: its PNG, or the smaller of two kinds of WebP.
 
     Args:
         path: the PNG file.
         name: of the figure, in :data:`FIGURES`.
     """
-    picture, encoded = Image.open(path).convert("RGB"), []
-    for kind in ({"lossless": True}, {"quality": LOSSY}):
-        stream = io.BytesIO()
-        picture.save(stream, format="WEBP", **kind)
-        encoded.append(stream.getvalue())
+    with Image.open(path) as opened:
+        picture = opened.convert("RGB")
+    kind, encoded = "png", [path.read_bytes()]
+    if max(picture.size) <= WEBP_MOST:
+        kind, encoded = "webp", []
+        for how in ({"lossless": True}, {"quality": LOSSY}):
+            stream = io.BytesIO()
+            picture.save(stream, format="WEBP", **how)
+            encoded.append(stream.getvalue())
     data = base64.b64encode(min(encoded, key=len)).decode("ascii")
     width = picture.width if name == "grid" else round(picture.width * CSS_DPI / DPI)
-    return f'<img alt="{_alt(name)}" width="{width}" src="data:image/webp;base64,{data}">'
+    return f'<img alt="{_alt(name)}" width="{width}" src="data:image/{kind};base64,{data}">'
 
 
 def image_of(page: Path, name: str) -> str | None:
