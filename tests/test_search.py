@@ -77,7 +77,6 @@ search: {depths: [3], widths: [8, 16], norms: [none, default, instance], methods
         ({"norms": "[bach]"}, r"search\.norms: is 'bach', which convnet-3 cannot take \(allowed: default, instance"),
         ({"norms": "[group]", "widths": "[8, 6]"}, r"search\.norms: is 'group', .* but width is 6"),
         ({"depths": "[2]"}, r"search\.depths: unknown architecture 'convnet-2'.*allowed: convnet-3, "),
-        ({"depths": "[3, 5]"}, r"search\.depths: convnet-5 cannot take digits, whose resolution is 16 \(allowed: mult"),
     ],
 )
 def test_networks_that_cannot_be(change, expected, tmp_path):
@@ -87,6 +86,15 @@ def test_networks_that_cannot_be(change, expected, tmp_path):
     write_text(tmp_path / "trial.yaml", CAMPAIGN.replace(CAMPAIGN[CAMPAIGN.index("search:") :], f"search: {{{entry}}}"))
     with pytest.raises(ParamsError, match=f"trial.yaml: {expected}"):
         campaign.load("trial", tmp_path)
+
+
+def test_a_grid_that_the_data_set_cannot_take_is_skipped(tmp_path):
+    write_text(tmp_path / "base.yaml", (REPOSITORY / "params/base.yaml").read_text())
+    write_text(tmp_path / "trial.yaml", CAMPAIGN.replace("depths: [3]", "depths: [3, 5]"))
+    chosen = campaign.load("trial", tmp_path)
+    assert not chosen.cells_of("search") and chosen.cells_of("evaluate")
+    assert {one.stage for one in chosen.skipped} == {"search"}
+    assert "search.depths: convnet-5 cannot take digits, whose resolution is 16" in chosen.skipped[0].reason
 
 
 def test_a_plan_adds_up_the_networks(tmp_path, monkeypatch):

@@ -14,8 +14,8 @@ from ncfm.report.verdicts.protocol import FullProtocol
 
 SHAPE = ("arch", "width", "norm")  # params of extractors that matter where they are not trained
 UNTIMED = ("iterations", "learning_rate", "schedule", "load")  # params of which one iteration's cost does not depend
-# Fields that change nothing unless another field of the stage, where it has that, has a certain value; None: never. What
-# only some discrepancies read they declare themselves.
+# Fields that change nothing unless another field of the stage, where it has that, has a certain value; None: never.
+# What only some discrepancies read they declare themselves.
 CONDITIONS: dict[str, tuple[str, object] | None] = {
     "checkpoint_every": None,
     "images_at_once": None,
