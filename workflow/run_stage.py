@@ -28,14 +28,16 @@ def main(arguments: list[str]) -> None:
     # ncfm and dvc stand beside the Python that runs Snakemake, whether or not its environment is activated.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     if runner() == "dvc":
+        before = written()
         if active() == campaign:
             status = through_dvc(stage)
-            if status == 0 or active() == campaign:
+            if status == 0 or written() == before:
                 sys.exit(status)
-        # The name of the stage holds the campaign, so that DVC has not run a cell of another one.
+            # `ncfm use` switched meanwhile, perhaps to and fro, and DVC may not have known the stage. The stage's name
+            # holds the campaign, so that DVC has not run a cell of another one.
         print(
-            f"run_stage.py: {campaign} is not the active campaign, so DVC has no stage {stage}: running the command "
-            f"itself; `ncfm use {campaign}`, then `dvc commit -f`, hands the results to DVC",
+            f"run_stage.py: {campaign} is not the active campaign, or was not all the time: running {stage} without DVC; "
+            f"`ncfm use {campaign}`, then `dvc commit -f`, hands the results to DVC",
             flush=True,
         )
     os.execvp(command[0], command)  # signals reach it, and its exit status is ours
@@ -51,6 +53,11 @@ def through_dvc(stage: str) -> int:
         signal.signal(number, lambda got, frame: child.send_signal(got))
     status = child.wait()
     return status if status >= 0 else 128 - status
+
+
+def written() -> tuple[int, int] | None:
+    """Return which version of the file of the active campaign is there: `ncfm use` puts a new file in its place."""
+    return (ACTIVE.stat().st_ino, ACTIVE.stat().st_mtime_ns) if ACTIVE.is_file() else None
 
 
 def active() -> str | None:
