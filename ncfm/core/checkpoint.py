@@ -18,29 +18,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The file in which one run keeps what it needs to continue after a kill.
-
-    Attributes:
-        path: the file, which need not exist.
-        key: says which run the file belongs to; what another run left there is not taken up.
-    """
+    """The file in which the run called ``key`` keeps what it needs to continue after a kill; it need not exist."""
 
     path: Path
     key: str
 
     def save(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
         """Write tensors and JSON-able values atomically. Raises :class:`~ncfm.core.errors.StorageError`."""
-        # The values are a text of their own, which keeps the order of keys: the history of a resumed run has its
-        # columns in the same order.
+        # As a text of their own the values keep the order of their keys, which is that of the history's columns.
         save_tensors(self.path, tensors, {"key": self.key, "text": json.dumps(values)})
 
     def load(self, device: str | torch.device = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """Return the tensors and the values; None where there is no file, it is torn, or it is another run's.
-
-        A torn checkpoint costs time, but not the run: the stage starts afresh.
-        """
-        if not self.path.is_file():
-            return None
+        """Return the tensors and the values; None, for a fresh start, where there is no whole file of this run."""
         try:
             tensors, state = load_tensors(self.path, device)
         except DataError:
@@ -48,16 +37,15 @@ class Checkpoint:
         return (tensors, json.loads(state["text"])) if state.get("key") == self.key and "text" in state else None
 
     def remove(self) -> None:
-        """Delete the file, if there is one: the stage has written its outputs."""
+        """Delete the file, if there is one."""
         self.path.unlink(missing_ok=True)
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
     """Return an optimiser's state (moments, step counts) as named tensors."""
-    state = optimiser.state_dict()["state"]
     return {
         f"{prefix}.{parameter}.{name}": value
-        for parameter, entries in state.items()
+        for parameter, entries in optimiser.state_dict()["state"].items()
         for name, value in entries.items()
         if value is not None
     }

@@ -31,13 +31,9 @@ class DivergenceError(NcfmError):
 
 
 def one_of(what: str, value: object, allowed: Iterable[object], place: str = "") -> str:
-    """Return the message for a name that is not known, with the nearest valid name.
+    """Return the message for an unknown name, with the nearest valid one.
 
-    Args:
-        what: the kind of name, e.g. ``"method"``.
-        value: what was given.
-        allowed: the valid names.
-        place: file and key, e.g. ``"params/digits.yaml: methods"``.
+    ``what`` is the kind of name, e.g. ``"method"``; ``place`` file and key, e.g. ``"params/digits.yaml: methods"``.
     """
     names = [str(name) for name in allowed]
     near = difflib.get_close_matches(str(value), names, n=1)

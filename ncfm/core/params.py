@@ -20,6 +20,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
+CountOrNone = Annotated[int, Field(ge=0)]
 
 AUGMENTATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")  # parts of a strategy, joined by "_" or "|"
 
@@ -35,7 +36,7 @@ Strategy = Annotated[str, AfterValidator(_known_parts)]
 
 
 class StageParams(BaseModel):
-    """Base of all stages' params: immutable, and an unknown key is an error."""
+    """Base of all stages' params: immutable, no unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     stage: ClassVar[str]
@@ -63,9 +64,7 @@ class PrepareParams(PrepareSource):
 class ComputeParams(StageParams):
     """How fast a stage that runs networks computes. Only ``precision`` changes results by more than rounding."""
 
-    precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="of the networks' activations (bfloat16: autocast, where the hardware has it)"
-    )
+    precision: Literal["float32", "bfloat16"] = Field("float32", description="of activations (bfloat16: autocast)")
     compile: bool = Field(False, description="compile networks (torch.compile; on a CPU needs a C++ compiler)")
 
 
@@ -73,9 +72,8 @@ class NetworkParams(ComputeParams):
     """How a network is built and trained; shared by the extractor pool and by evaluation."""
 
     width: Count = Field(128, description="channels per block of a ConvNet (paper: 128); others scale with it")
-    norm: Literal["default", "instance", "batch", "group", "layer", "none"] = Field(
-        "default", description="normalisation; default: the architecture's own (paper: instance)"
-    )
+    # The architecture's own by default, which is the paper's: instance.
+    norm: Literal["default", "instance", "batch", "group", "layer", "none"] = "default"
     epochs: Count = 60
     batch: Count = 128
     optimizer: Literal["sgd", "adamw"] = "sgd"
@@ -84,9 +82,7 @@ class NetworkParams(ComputeParams):
     weight_decay: NonNegative = 5e-4
     milestones: tuple[Share, ...] = Field((2 / 3, 5 / 6), description="shares of the epochs where the rate decays")
     decay: Positive = Field(0.2, description="factor of the learning rate at each milestone")
-    augmentation: Strategy = Field(
-        "color_crop", description="strategy, one draw per image; parts joined by | instead of _: one of them per batch"
-    )
+    augmentation: Strategy = Field("color_crop", description="one draw per image; parts joined by |: one of them")
     cutmix_probability: Share = Field(0.5, description="share of batches that CutMix mixes, with Beta(1, 1)")
 
 
@@ -104,20 +100,14 @@ class DistillParams(ComputeParams):
     stage = "distill"
     factor: Count = Field(2, description="multi-formation: factor x factor tiles per stored image")
     initialisation: Literal["mix", "random", "noise", "load"] = "mix"
-    shrink: Literal["area", "nearest"] = Field(
-        "area", description="how mix initialisation shrinks real images (released program: nearest)"
-    )
+    shrink: Literal["area", "nearest"] = Field("area", description="of mix initialisation (released program: nearest)")
     load: str = Field("", description="distilled.safetensors to start from, with initialisation: load")
     iterations: Count = 20000
     batch_real: Count = Field(1024, description="real images per class and iteration, or all where there are fewer")
-    real_batches: Literal["random", "first"] = Field(
-        "random", description="first: always the first images of the class, as the released program does"
-    )
+    real_batches: Literal["random", "first"] = Field("random", description="first: of each class (released program)")
     update: Literal["joint", "per-class"] = "joint"
     discrepancy: str = Field("ncfd", description="name of an entry of ncfm/method/discrepancies/")
-    extractor: Literal["pool", "random"] = Field(
-        "pool", description="a blended network of the pool, or one of its shape with fresh random weights (DM)"
-    )
+    extractor: Literal["pool", "random"] = Field("pool", description="random: fresh random weights each time (DM)")
     normalise_features: bool = Field(True, description="scale each image's features to length 1 (DM does not)")
     loss_scale: Positive = Field(300.0, description="factor of the discrepancy (released program)")
     alpha: Share = Field(0.5, description="weight of amplitude; phase has 1 - alpha (paper eq. 5)")
@@ -132,16 +122,10 @@ class DistillParams(ComputeParams):
     schedule: Literal["constant", "cosine", "plateau"] = "cosine"
     plateau_patience: Count = 500
     plateau_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    augmentation: Strategy = Field(
-        "color_crop_cutout", description="strategy, one draw for the class batch; parts joined by |: one of them"
-    )
+    augmentation: Strategy = Field("color_crop_cutout", description="one draw for all images of a class")
     checkpoint_every: Count = Field(500, description="iterations between checkpoints")
-    images_at_once: Annotated[int, Field(ge=0)] = Field(
-        0, description="images that pass a network at a time; 0: what suits the device"
-    )
-    recompute: bool = Field(
-        False, description="compute activations again in the backward pass: images_at_once then bounds the memory"
-    )
+    images_at_once: CountOrNone = Field(0, description="that pass a network at a time; 0: what suits the device")
+    recompute: bool = Field(False, description="activations in the backward pass: images_at_once bounds the memory")
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -162,13 +146,10 @@ class CurateParams(ComputeParams):
     """Curation of a finished set: labels from the pool, fine-tuning of the images (docs/method.md, section 6)."""
 
     stage = "curate"
-    labels: Literal["hard", "soft", "released"] = Field(
-        "soft", description="released: as the released program, which takes 0/1 for logits where a network errs"
-    )
-    teachers: Annotated[int, Field(ge=0)] = Field(
-        0, description="pool networks whose probabilities soft labels average; 0: all"
-    )
-    finetune: Annotated[int, Field(ge=0)] = Field(0, description="steps of the images down the pool's cross-entropy")
+    # released: as the released program, which takes 0/1 for logits where a network errs.
+    labels: Literal["hard", "soft", "released"] = "soft"
+    teachers: CountOrNone = Field(0, description="pool networks whose probabilities soft labels average; 0: all")
+    finetune: CountOrNone = Field(0, description="steps of the images down the pool's cross-entropy")
     learning_rate: Positive = Field(0.001, description="Adam rate of fine-tuning")
     augmentation: Strategy = Field("color_crop_cutout", description="strategy of fine-tuning, one draw per image")
     checkpoint_every: Count = Field(100, description="steps of fine-tuning between checkpoints")
@@ -228,13 +209,7 @@ StageModel = TypeVar("StageModel", bound=StageParams)
 
 
 def parse(model: type[Model], values: Any, where: str) -> Model:
-    """Build ``model`` from ``values``, or raise :class:`ParamsError` with one line: file, key, value, what is allowed.
-
-    Args:
-        model: the pydantic model.
-        values: the mapping to check.
-        where: file and key, put before the message.
-    """
+    """Build ``model`` from ``values``, or raise :class:`ParamsError`: ``where``, key, value, and what is allowed."""
     if not isinstance(values, dict):
         raise ParamsError(f"{where}: is {values!r}, but must be a mapping of keys to values")
     try:

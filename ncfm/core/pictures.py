@@ -16,18 +16,10 @@ WIDEST = 1600  # ... unless the picture would become wider than this
 
 
 def picture_of(images: torch.Tensor, classes: int) -> np.ndarray:
-    """Lay a set out as one picture: a column per class, a row per image of the class.
+    """Return a set as one uint8 picture (height, width, 3): a column per class, every image enlarged by a whole factor.
 
-    Args:
-        images: stored images (N, C, H, W), in [0, 1] or uint8, ordered by class, the same number for each; one or three
-            channels.
-        classes: number of classes.
-
-    Returns:
-        uint8 array (height, width, 3), every image enlarged by one whole factor.
-
-    Raises:
-        ValueError: where the images do not divide into ``classes`` equal groups.
+    The images (N, C, H, W), of one or three channels, are pixels in [0, 1] or uint8, and ordered by class. Raises
+    ValueError where they do not divide into ``classes`` equal groups.
     """
     count, channels, height, width = images.shape
     if classes < 1 or count < classes or count % classes:
@@ -47,11 +39,6 @@ def picture_of(images: torch.Tensor, classes: int) -> np.ndarray:
 
 
 def write_grid(images: torch.Tensor, classes: int, path: str | Path) -> None:
-    """Write a set as one PNG, laid out by :func:`picture_of`.
-
-    Raises:
-        ValueError: where the images do not divide into ``classes`` equal groups.
-        StorageError: where the file cannot be written.
-    """
+    """Write the picture that :func:`picture_of` makes as a PNG. Raises :class:`~ncfm.core.errors.StorageError`."""
     picture = Image.fromarray(picture_of(images, classes))
     write_with(path, lambda stream: picture.save(stream, format="PNG"))

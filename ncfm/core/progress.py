@@ -15,14 +15,9 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class Progress:
-    """A context manager that shows how far a loop has come.
+    """A context manager that shows on ``stream`` (standard error by default) how many of ``total`` steps are done.
 
-    Args:
-        total: number of steps.
-        label: what is going on, e.g. ``"distill"``.
-        start: steps already done (a resumed run); they do not count in the rate.
-        unit: what one step is.
-        stream: where to write; standard error by default.
+    The ``start`` steps that a resumed run has done before do not count in the rate; ``unit`` is what one step is.
     """
 
     def __init__(
@@ -56,25 +51,19 @@ class Progress:
 
     def step(self, **values: float) -> None:
         """Count one step; ``values`` (a loss, an accuracy) are shown beside it. Safe to call from several threads."""
-        with self._lock:
-            self._step(values)
-
-    def _step(self, values: Mapping[str, float]) -> None:
-        self.done += 1
         shown = {name: f"{value:.4g}" for name, value in values.items()}
-        if self._terminal:
-            self._bar.set_postfix(shown, refresh=False)
-            self._bar.update()
-            return
-        now = time.monotonic()
-        if now - self._last < SECONDS_BETWEEN_LINES and self.done < self.total:
-            return
-        self._last = now
+        with self._lock:
+            self.done += 1
+            if self._terminal:
+                self._bar.set_postfix(shown, refresh=False)
+                self._bar.update()
+            elif time.monotonic() - self._last >= SECONDS_BETWEEN_LINES or self.done >= self.total:
+                self._print_line(shown)
+
+    def _print_line(self, shown: Mapping[str, str]) -> None:
+        self._last = now = time.monotonic()
         rate = (self.done - self.start) / max(now - self._began, 1e-9)
         left = (self.total - self.done) / rate
         text = " ".join(f"{name} {value}" for name, value in shown.items())
-        print(
-            f"{self.label}: {self.done}/{self.total} {text} {rate:.3g} {self.unit}/s, {left:.0f} s left",
-            file=self.stream,
-            flush=True,
-        )
+        line = f"{self.label}: {self.done}/{self.total} {text} {rate:.3g} {self.unit}/s, {left:.0f} s left"
+        print(line, file=self.stream, flush=True)

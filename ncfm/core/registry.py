@@ -31,23 +31,14 @@ Entry = TypeVar("Entry", bound=Named)
 
 
 class Registry(Mapping[str, Entry]):
-    """Entries by name, from the constant ``ENTRIES`` of every file of a package.
-
-    Args:
-        what: the kind of entry, for messages.
-        package: the package's full name.
-    """
+    """Entries by name, from the constant ``ENTRIES`` of every file of a package; messages call one a ``what``."""
 
     def __init__(self, what: str, package: str) -> None:
         self.what, self.package = what, package
 
     @cached_property
     def entries(self) -> dict[str, Entry]:
-        """All entries by name, in their order.
-
-        Raises:
-            ValueError: where two have one name.
-        """
+        """All entries by name, in their order. Raises ValueError where two have one name."""
         files = sorted(file.name for file in iter_modules(import_module(self.package).__path__))
         found = [entry for file in files for entry in import_module(f"{self.package}.{file}").ENTRIES]
         by_name = {entry.name: entry for entry in sorted(found, key=lambda entry: entry.order)}
@@ -65,15 +56,7 @@ class Registry(Mapping[str, Entry]):
         return len(self.entries)
 
     def find(self, name: str, where: str = "") -> Entry:
-        """Return the entry called ``name``.
-
-        Args:
-            name: from a params file or a command line.
-            where: file and key, put before the message.
-
-        Raises:
-            ParamsError: for a name that no entry has.
-        """
+        """Return the entry called ``name``, or raise :class:`ParamsError`, whose message begins with ``where``."""
         if name not in self.entries:
             raise ParamsError(one_of(self.what, name, self.entries, where))
         return self.entries[name]

@@ -10,10 +10,7 @@ if TYPE_CHECKING:
 
 
 def derive_seed(*names: object) -> int:
-    """Return a seed in [0, 2**63) that depends on every name and on their order, on no machine and no process.
-
-    Example: ``derive_seed(0, "cifar10", "paper", 3, "frequencies")``.
-    """
+    """Return a seed in [0, 2**63) that depends on every name and on their order, on no machine and no process."""
     text = "\x1f".join(str(name) for name in names)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 

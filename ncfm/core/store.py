@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -46,19 +47,16 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; on success it is renamed onto ``path``, on failure it is removed.
+    """Give an empty file beside ``path``; on success it is renamed onto ``path``, on failure it is removed.
 
-    Raises:
-        StorageError: where the folder cannot be made or written, or the disk is full.
+    The folder is made where needed. Raises :class:`StorageError`, as everything here that writes.
     """
     target = Path(path)
     with storage_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=f".tmp{target.suffix}", dir=target.parent)
-        os.close(handle)
-        temporary = Path(name)
+        temporary = target.parent / f".{target.stem}.{secrets.token_hex(4)}.tmp{target.suffix}"
+        temporary.touch(exist_ok=False)
         try:
-            temporary.chmod(0o666 & ~_umask())
             yield temporary
             temporary.replace(target)
         finally:
@@ -76,20 +74,14 @@ def check_writable(path: str | Path) -> None:
             pass
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def write_text(path: str | Path, text: str) -> None:
-    """Write ``text`` atomically as UTF-8. Raises :class:`StorageError`."""
+    """Write ``text`` atomically as UTF-8."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_with(path: str | Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write atomically through a callback that is handed an open binary file. Raises :class:`StorageError`."""
+    """Write atomically through a callback that is handed an open binary file."""
     with replacing(path) as temporary, temporary.open("wb") as stream:
         write(stream)
 
@@ -100,7 +92,7 @@ def json_text(value: Any) -> str:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write ``value`` atomically as JSON. Raises :class:`StorageError`."""
+    """Write ``value`` atomically as JSON."""
     write_text(path, json_text(value))
 
 
@@ -118,72 +110,59 @@ def read_json(path: str | Path) -> Any:
     try:
         return json.loads(source.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise DataError(f"{source}: no such file; run the stage that writes it first") from error
+        raise _missing(source) from error
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise DataError(f"{source}: not a readable JSON file ({error}); delete it and run its stage again") from error
 
 
 def save_tensors(path: str | Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> None:
-    """Write tensors and their metadata atomically as one safetensors file.
-
-    Args:
-        path: the target.
-        tensors: name to tensor; they are moved to the CPU and made contiguous.
-        metadata: JSON-able values, kept under their names.
-
-    Raises:
-        StorageError: where the target cannot be written.
-    """
+    """Write tensors, wherever they are, and JSON-able metadata atomically as one safetensors file."""
     from safetensors.torch import save
 
     ready = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    # One key: the format writes several keys in an order that changes from process to process, and equal content
-    # must give equal bytes.
+    # One key, since the format writes several in an order that changes from process to process.
     text = {"ncfm": json.dumps(metadata, sort_keys=True)}
     write_with(path, lambda stream: stream.write(save(ready, metadata=text)))
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
     """Read only the metadata of a file that :func:`save_tensors` wrote. Raises :class:`DataError`."""
-    with _opened(path) as stream:
-        return json.loads((stream.metadata() or {}).get("ncfm", "{}"))
+    with _opened(path) as (_, metadata):
+        return metadata
 
 
 def load_tensors(
     path: str | Path, device: str | torch.device = "cpu"
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Read a safetensors file: its tensors and its metadata. Raises :class:`DataError` where missing or torn."""
-    with _opened(path, str(device)) as stream:
-        metadata = json.loads((stream.metadata() or {}).get("ncfm", "{}"))
+    with _opened(path, str(device)) as (stream, metadata):
         return {name: stream.get_tensor(name) for name in stream.keys()}, metadata  # noqa: SIM118 (not a dict)
 
 
 @contextmanager
-def _opened(path: str | Path, device: str = "cpu") -> Iterator[Any]:
-    source = Path(path)
+def _opened(path: str | Path, device: str = "cpu") -> Iterator[tuple[Any, dict[str, Any]]]:
     try:
-        if not source.is_file():
-            raise DataError(f"{source}: no such file; run the stage that writes it first")
-        with safe_open(source, framework="pt", device=device) as stream:
-            yield stream
+        if not Path(path).is_file():
+            raise _missing(path)
+        with safe_open(path, framework="pt", device=device) as stream:
+            yield stream, json.loads((stream.metadata() or {}).get("ncfm", "{}"))
     except (SafetensorError, json.JSONDecodeError, OSError) as error:
-        raise DataError(
-            f"{source}: not a whole safetensors file ({error}); delete it and run its stage again"
-        ) from error
+        raise DataError(f"{path}: not a whole safetensors file ({error}); delete it and run its stage again") from error
 
 
 def sha256(path: str | Path) -> str:
     """Return the SHA-256 of a file's bytes in hexadecimal. Raises :class:`DataError` where it cannot be read."""
-    digest = hashlib.sha256()
     try:
         with Path(path).open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
+            return hashlib.file_digest(stream, "sha256").hexdigest()
     except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file; run the stage that writes it first") from error
+        raise _missing(path) from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    return digest.hexdigest()
+
+
+def _missing(path: str | Path) -> DataError:
+    return DataError(f"{path}: no such file; run the stage that writes it first")
 
 
 def tensor_sha256(tensor: torch.Tensor) -> str:

@@ -8,8 +8,9 @@ data set's mean colour.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,29 +20,21 @@ from torch.nn.functional import affine_grid, grid_sample, pad
 BRIGHTNESS, SATURATION, CONTRAST = 1.0, 2.0, 0.5
 CROP, CUTOUT, SCALE, ROTATE = 0.125, 0.5, 1.2, 15.0
 Geometry = Literal["none", "crop", "scale", "rotate"]
+Part = TypeVar("Part", bound=str)
 
 
 @dataclass(frozen=True)
 class Draw:
-    """Parameters of N augmentations; every tensor has N rows, or is None where the strategy leaves the step out.
+    """Parameters of N augmentations; every tensor has N rows, or is None where the strategy leaves the step out."""
 
-    Attributes:
-        geometry: which of crop, scale and rotate was drawn for this batch.
-        brightness, saturation, contrast: (N, 1, 1, 1): a shift and two factors.
-        shift: (N, 2) pixels, rows and columns, of crop.
-        matrix: (N, 2, 3) of scale or rotate.
-        corner: (N, 2): top left corner of the cutout box, possibly outside the image.
-        flip: (N,) bool.
-    """
-
-    geometry: Geometry
-    brightness: Tensor | None = None
+    geometry: Geometry  # which of crop, scale and rotate was drawn for this batch
+    brightness: Tensor | None = None  # (N, 1, 1, 1), a shift; the next two are factors
     saturation: Tensor | None = None
     contrast: Tensor | None = None
-    shift: Tensor | None = None
-    matrix: Tensor | None = None
-    corner: Tensor | None = None
-    flip: Tensor | None = None
+    shift: Tensor | None = None  # (N, 2) pixels, rows and columns, of crop
+    matrix: Tensor | None = None  # (N, 2, 3) of scale or rotate
+    corner: Tensor | None = None  # (N, 2), top left of the cutout box, possibly outside the image
+    flip: Tensor | None = None  # (N,) bool
 
     def for_images(self, index: Tensor) -> Draw:
         """Return the draw whose row i is this draw's row ``index[i]``: several images share one row."""
@@ -50,28 +43,22 @@ class Draw:
 
 
 def draw(strategy: str, count: int, resolution: int, generator: torch.Generator) -> Draw:
-    """Draw the parameters of ``count`` augmentations.
+    """Draw the parameters of ``count`` augmentations of square images from a CPU generator.
 
-    Args:
-        strategy: parts joined by "_": color, crop, cutout, flip, scale, rotate; empty for none. Where several of crop,
-            scale and rotate are named, one of them is drawn for the whole batch (docs/method.md, section 5). Of parts
-            joined by "|" one is drawn for the whole batch, as DSA and DM do (docs/method.md, section 8).
-        count: number of independent draws.
-        resolution: height and width of the images.
-        generator: a CPU generator.
+    The strategy's parts are joined by "_": color, crop, cutout, flip, scale, rotate; empty for none. Where several of
+    crop, scale and rotate are named, one of them is drawn for the whole batch (docs/method.md, section 5). Of parts
+    joined by "|" one is drawn for the whole batch, as DSA and DM do (docs/method.md, section 8).
     """
-    parts = strategy.split("_") if strategy else []
-    if "|" in strategy:
-        choices = strategy.split("|")
-        parts = [choices[int(torch.randint(len(choices), (), generator=generator))]]
 
     def uniform(*shape: int) -> Tensor:
         return torch.rand(count, *shape, generator=generator)
 
+    def one_of(choices: Sequence[Part]) -> Part:
+        return choices[int(torch.randint(len(choices), (), generator=generator))]
+
+    parts = [one_of(strategy.split("|"))] if "|" in strategy else strategy.split("_")
     geometries: list[Geometry] = [part for part in ("crop", "scale", "rotate") if part in parts]
-    geometry: Geometry = "none"
-    if geometries:
-        geometry = geometries[int(torch.randint(len(geometries), (), generator=generator))]
+    geometry: Geometry = one_of(geometries) if geometries else "none"
     values: dict[str, Tensor] = {}
     if "color" in parts:
         values["brightness"] = (uniform(1, 1, 1) - 0.5) * BRIGHTNESS
@@ -106,13 +93,9 @@ def _cutout_side(resolution: int) -> int:
 
 
 def apply(images: Tensor, drawn: Draw) -> Tensor:
-    """Apply N draws to N images, or one draw to all; differentiable with respect to the images.
+    """Apply N draws to N normalised images (N, C, H, W), or one draw to all; differentiable for the images.
 
     Order: flip, brightness, saturation, contrast, then crop, scale or rotate, then cutout.
-
-    Args:
-        images: (N, C, H, W), normalised.
-        drawn: N rows, or one.
     """
     device = images.device
     if drawn.flip is not None:
@@ -163,13 +146,9 @@ def _cutout_mask(corner: Tensor, size: int) -> Tensor:
 def cutmix(images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, float]:
     """Paste one random box from a shuffled batch into every image (CutMix, Yun et al. 2019) with Beta(1, 1).
 
-    Args:
-        images: (N, C, H, W).
-        generator: a CPU generator.
-
-    Returns:
-        The mixed images; the order (N,) of the images that the boxes came from; the share of the original that is left
-        in [0, 1], so that the loss is ``share * loss(labels) + (1 - share) * loss(labels[order])``.
+    Returns the mixed images (N, C, H, W); the order (N,) of the images that the boxes came from; the share of the
+    original that is left in [0, 1], so that the loss is
+    ``share * loss(labels) + (1 - share) * loss(labels[order])``.
     """
     height, width = images.shape[-2:]
     order = torch.randperm(len(images), generator=generator).to(images.device)

@@ -10,7 +10,7 @@ same images and see the same real batches, so what differs between them is the m
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -27,6 +27,7 @@ from ncfm.method.frequencies import build_sampling_network, draw_frequencies
 from ncfm.method.initial_images import initial_images
 from ncfm.method.losses import Batch, Losses
 from ncfm.method.pool import Pool
+from ncfm.method.training import build_optimiser
 from ncfm.models.base import Network
 from ncfm.run.compute import add_over_processes, shard
 
@@ -34,12 +35,10 @@ Drawn = TypeVar("Drawn")
 
 
 class Distillation:
-    """One distillation in progress.
+    """One distillation in progress, with ``iteration`` iterations done.
 
-    Attributes:
-        images: the stored synthetic images (C, K, c, h, w), the leaf that the optimiser moves.
-        psi: the sampling network, or None where the frequencies are Gaussian or the discrepancy has none.
-        iteration: number of finished iterations.
+    ``images`` are the stored synthetic images (C, K, c, h, w), the leaf that the optimiser moves; ``psi`` is the
+    sampling network, or None where the frequencies are Gaussian or the discrepancy has none.
     """
 
     def __init__(self, params: DistillParams, split: Split, pool: Pool, ipc: int, seed: int) -> None:
@@ -53,20 +52,14 @@ class Distillation:
             raise ParamsError(f"update: is {params.update!r}, but several processes need joint steps (allowed: joint)")
         start = initial_images(params, split, ipc, generator(*self.names, "initialisation"))
         self.images = nn.Parameter(start.to(self.device))
-        self.optimiser: torch.optim.Optimizer
-        if params.optimizer == "adamw":
-            self.optimiser = torch.optim.AdamW([self.images], params.learning_rate, weight_decay=params.weight_decay)
-        else:
-            self.optimiser = torch.optim.SGD(
-                [self.images], params.learning_rate, momentum=params.momentum, weight_decay=params.weight_decay
-            )
+        self.optimiser = build_optimiser([self.images], params, fused=None)
         self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
             self.optimiser, factor=params.plateau_factor, patience=params.plateau_patience
         )
         self.psi = None
         if self.discrepancy.uses_frequencies and params.frequencies != "gaussian":
-            dimension = pool.blended.feature_dimension
-            self.psi = build_sampling_network(dimension, generator(*self.names, "psi")).to(self.device)
+            psi = build_sampling_network(pool.blended.feature_dimension, generator(*self.names, "psi"))
+            self.psi = psi.to(self.device)
         # `released`: the authors' program adds the ascent gradient to the descent gradient, whose sum is exactly zero,
         # so its psi never moves; here it is simply given no optimiser.
         self.psi_optimiser, self.ascending = None, []
@@ -97,13 +90,11 @@ class Distillation:
             for label in classes:
                 matching += self.match(self.draw_batches([label], draws), {}, extractor, trained, device_draws)[0]
             for label in calibrated_classes:
-                calibration += self.calibrate(self.draw_augmentations([label], draws), trained)
+                drawn = self.draw_augmentations([label], draws)
+                calibration += self.match({}, drawn, extractor, trained, device_draws)[1]
         self.iteration += 1
-        row = {
-            "loss": matching / self.split.classes,
-            "calibration": calibration / self.split.classes,
-            "learning_rate": rate,
-        }
+        means = {"loss": matching / self.split.classes, "calibration": calibration / self.split.classes}
+        row = {**means, "learning_rate": rate}
         if self.params.schedule == "plateau":
             self.plateau.step(row["loss"] + self.params.calibration * row["calibration"])
         return row
@@ -118,11 +109,10 @@ class Distillation:
 
     def draw_batches(self, labels: Sequence[int], draws: torch.Generator) -> dict[int, Batch]:
         """Draw, for each class, one siamese augmentation and the real images."""
-        batches = {}
-        for label in labels:
-            drawn = augmentation.draw(self.params.augmentation, 1, self.split.resolution, draws)
-            batches[label] = Batch(drawn, self.real_rows(label, draws))
-        return batches
+        return {
+            label: Batch(self.draw_augmentations([label], draws)[label], self.real_rows(label, draws))
+            for label in labels
+        }
 
     def draw_augmentations(self, labels: Sequence[int], draws: torch.Generator) -> dict[int, augmentation.Draw]:
         """Draw one siamese augmentation for each class."""
@@ -157,78 +147,42 @@ class Distillation:
     ) -> tuple[float, float]:
         """Let the images descend on matching and calibration, and psi ascend on matching alone: one step each.
 
+        ``extractor`` gives the features of the classes in ``batches``, ``trained`` calibrates those in ``calibrating``.
+        Where there are both, the calibrated are some of the matched; where there are no batches, psi stays.
+
         The two gradients are read off one graph but never added: the images' goes to the images' optimiser, psi's to
-        psi's (whose optimiser maximises). The gradients of the groups with respect to the frequencies add up, and go on
-        to psi at the end.
+        psi's (whose optimiser maximises). Classes are taken a group at a time, so that the memory of one group is all
+        that is held; the groups' gradients with respect to the frequencies add up, and go on to psi at the end.
 
-        Args:
-            batches: what each class to match sees; none where there are more processes than classes.
-            calibrating: the augmentations of those of these classes that are calibrated in the same step.
-            extractor: gives the features.
-            trained: the network that calibrates.
-            device_draws: of the frequencies.
-
-        Returns:
-            Matching loss and calibration, each summed over the classes of all processes.
+        Returns matching loss and calibration, each summed over the classes of all processes.
         """
         drawn_FD = self.frequencies(extractor, device_draws) if batches else None
         leaf_FD = None if drawn_FD is None else drawn_FD.detach().requires_grad_(bool(self.ascending))
-
-        def matching(group: Sequence[int], stored: Mapping[int, Tensor]) -> Tensor:
-            return self.losses.matching({label: batches[label] for label in group}, stored, extractor, leaf_FD)
-
-        losses, of_images = self.descent(list(batches), matching, calibrating, trained)
-        of_psi = [torch.zeros_like(parameter) for parameter in self.ascending]
-        if self.ascending and drawn_FD is not None and leaf_FD is not None:
-            of_psi = list(torch.autograd.grad(drawn_FD, self.ascending, leaf_FD.grad))
-        self.move(losses, of_images, of_psi)
-        return losses[0].item(), losses[1].item()
-
-    def calibrate(self, calibrating: Mapping[int, augmentation.Draw], trained: Network) -> float:
-        """Let the images of some classes, each with its augmentation, descend on the calibration by ``trained`` alone.
-
-        Returns:
-            The calibration, summed over these classes.
-        """
-        losses, of_images = self.descent(list(calibrating), lambda *_: self.losses.nothing(), calibrating, trained)
-        self.move(losses, of_images)
-        return losses[1].item()
-
-    def descent(
-        self,
-        labels: Sequence[int],
-        matching: Callable[[Sequence[int], Mapping[int, Tensor]], Tensor],
-        calibrating: Mapping[int, augmentation.Draw],
-        trained: Network,
-    ) -> tuple[Tensor, Tensor]:
-        """Return matching loss, calibration and weighted sum (3,), and the gradient of that sum for the images.
-
-        Classes are taken a group at a time, so that the memory of one group is all that is held.
-
-        Args:
-            labels: the classes; the gradient of the others is zero.
-            matching: gives the matching loss of a group of classes and their stored images, each (K, c, h, w).
-            calibrating: the augmentations of those classes that are calibrated.
-            trained: the network that calibrates.
-        """
-        losses, gradient = torch.zeros(3, device=self.device), torch.zeros_like(self.images)
-        for group in self.losses.groups(labels, self.images.shape[1]):
+        losses, of_images = torch.zeros(3, device=self.device), torch.zeros_like(self.images)
+        for group in self.losses.groups(list(batches or calibrating), self.images.shape[1]):
             stored = {label: self.images.detach()[label].requires_grad_() for label in group}
-            here = {label: calibrating[label] for label in group if label in calibrating}
-            parts = matching(group, stored), self.losses.calibration(here, stored, trained)
-            loss = parts[0] + self.params.calibration * parts[1]
+            matched = {label: batches[label] for label in group if label in batches}
+            calibrated = {label: calibrating[label] for label in group if label in calibrating}
+            matching = self.losses.matching(matched, stored, extractor, leaf_FD)
+            calibration = self.losses.calibration(calibrated, stored, trained)
+            loss = matching + self.params.calibration * calibration
             loss.backward()
             for label, images in stored.items():
                 assert images.grad is not None
-                gradient[label] = images.grad
-            losses += torch.stack([*parts, loss]).detach()
-        return losses, gradient
+                of_images[label] = images.grad
+            losses += torch.stack([matching, calibration, loss]).detach()
+        of_psi: Sequence[Tensor] = ()
+        if drawn_FD is not None and leaf_FD is not None and self.ascending:
+            of_psi = torch.autograd.grad(drawn_FD, self.ascending, leaf_FD.grad)
+        elif self.processes > 1:  # this process has no class: it adds nothing to psi's gradient, but steps with it
+            of_psi = [torch.zeros_like(parameter) for parameter in self.ascending]
+        self.move(losses, of_images, of_psi)
+        return losses[0].item(), losses[1].item()
 
-    def move(self, losses: Tensor, of_images: Tensor, of_psi: Sequence[Tensor] = ()) -> None:
+    def move(self, losses: Tensor, of_images: Tensor, of_psi: Sequence[Tensor]) -> None:
         """Add losses and gradients up over the processes, in place, and step the images, and psi where it has any.
 
-        Raises:
-            DivergenceError: where a loss or a gradient is infinite or not a number; nothing has moved then.
+        Raises :class:`DivergenceError` where a loss or a gradient is infinite or not a number; nothing has moved then.
         """
         add_over_processes(losses, of_images, *of_psi)
         if not losses.isfinite().all():

@@ -19,23 +19,17 @@ from ncfm.method.multiformation import decode
 GRID_ROWS = 50  # images per class in the picture, at most
 
 
-def save_set(
-    path: Path,
-    images: Tensor | Sequence[Tensor],
-    split: Split,
-    factor: int,
-    names: Mapping[str, Any],
-    soft_labels: Tensor | None = None,
-) -> None:
-    """Write a distilled or selected set.
+# Stored images, (k, C, H, W) for each class: float32 pixels in [0, 1], or uint8 as in the data set.
+Images = Tensor | Sequence[Tensor]
 
-    Args:
-        path: the `.safetensors` file.
-        images: stored images, (k, C, H, W) for each class: float32 pixels in [0, 1], or uint8 as in the data set.
-        split: the training split that the set stands for.
-        factor: tiles per side of each stored image.
-        names: dataset, ipc, method, seed.
-        soft_labels: class probabilities (factor^2 * classes * k, classes), a row per decoded image; none by default.
+
+def save_set(
+    path: Path, images: Images, split: Split, factor: int, names: Mapping[str, Any], soft_labels: Tensor | None = None
+) -> None:
+    """Write a distilled or selected set that stands for the training split ``split``.
+
+    ``factor`` is the tiles per side of each stored image; ``soft_labels`` are class probabilities
+    (factor^2 * classes * k, classes), a row per decoded image.
     """
     labels = torch.arange(split.classes).repeat_interleave(torch.tensor([len(one) for one in images]))
     facts = {
@@ -54,12 +48,7 @@ def save_set(
 
 
 def write_set(
-    folder: Path,
-    images: Tensor | Sequence[Tensor],
-    split: Split,
-    factor: int,
-    names: Mapping[str, Any],
-    soft_labels: Tensor | None = None,
+    folder: Path, images: Images, split: Split, factor: int, names: Mapping[str, Any], soft_labels: Tensor | None = None
 ) -> list[str | Path]:
     """Write a set, as :func:`save_set`, and a picture of it; return `distilled.safetensors` and `grid.png`."""
     stored, grid = folder / "distilled.safetensors", folder / "grid.png"
@@ -72,13 +61,10 @@ def write_set(
 class DistilledSet(Dataset[tuple[Tensor, int]]):
     """Decoded, normalised training images with their labels.
 
-    Attributes:
-        stored: the stored images (N, C, H, W), float32 pixels in [0, 1], class by class.
-        pixels: the decoded training images (factor^2 * N, C, H, W), pixels in [0, 1].
-        images: the same, normalised with the data set's statistics: what a network trains on.
-        labels: (factor^2 * N,), int64.
-        soft_labels: class probabilities (factor^2 * N, classes) of a curated set, else None.
-        classes, label_names, names, factor: what the set is.
+    ``stored`` are the stored images (N, C, H, W), float32 pixels in [0, 1], class by class; ``pixels`` the decoded ones
+    (factor^2 * N, C, H, W); ``images`` the same, normalised with the data set's statistics: what a network trains on.
+    ``labels`` are (factor^2 * N,), int64; ``soft_labels`` the class probabilities (factor^2 * N, classes) of a curated
+    set, else None.
     """
 
     def __init__(
@@ -113,33 +99,21 @@ class DistilledSet(Dataset[tuple[Tensor, int]]):
 
 
 def load(path: str | Path, device: str | torch.device = "cpu") -> DistilledSet:
-    """Read a distilled set as a torch data set of decoded, normalised training images.
-
-    Args:
-        path: a `distilled.safetensors`.
-        device: where the images shall be.
-
-    Raises:
-        DataError: where the file is missing, torn, or no distilled set.
-    """
+    """Read a `distilled.safetensors`. Raises :class:`DataError` where it is missing, torn, or no distilled set."""
     tensors, facts = load_tensors(path, device)
     known = {"names", "dataset", "factor", "classes", "label_names", "mean", "std"}
     missing = {"images", "labels"} - tensors.keys() | known - facts.keys()
     if missing:
         raise DataError(f"{path}: is not a distilled set ({', '.join(sorted(missing))} missing)")
     found = DistilledSet(tensors["images"], tensors["labels"], facts, tensors.get("soft_labels"))
-    if found.soft_labels is not None and found.soft_labels.shape != (len(found), found.classes):
-        shape = tuple(found.soft_labels.shape)
-        raise DataError(f"{path}: holds soft labels {shape}, but {(len(found), found.classes)} are wanted")
+    wanted = (len(found), found.classes)
+    if found.soft_labels is not None and found.soft_labels.shape != wanted:
+        raise DataError(f"{path}: holds soft labels {tuple(found.soft_labels.shape)}, but {wanted} are wanted")
     return found
 
 
 def load_with_test(path: Path, data: Path, device: str | torch.device) -> tuple[Split, DistilledSet]:
-    """Read the test split of a data set, and a set to be tested on it.
-
-    Raises:
-        DataError: where one of them is missing or torn, or they do not belong together.
-    """
+    """Read the test split of a data set, and a set to be tested on it. Raises :class:`DataError` for another's."""
     test, images = load_split(data, "test", device), load(path, device)
     check_fits(images, path, test, data)
     return test, images
@@ -151,7 +125,5 @@ def check_fits(images: DistilledSet, path: Path, split: Split, data: Path) -> No
         raise DataError(f"{path}: was made from {images.dataset}, but {data} holds {split.dataset}")
     ours, theirs = ((one.classes, *of.shape[1:]) for one, of in ((images, images.stored), (split, split.images)))
     if ours != theirs:  # a folder of images that was prepared anew has the same name
-        raise DataError(
-            f"{path}: was made from {ours[0]} classes of images {ours[1:]}, "
-            f"but {data} holds {theirs[0]} of {theirs[1:]}"
-        )
+        made = f"{ours[0]} classes of images {ours[1:]}"
+        raise DataError(f"{path}: was made from {made}, but {data} holds {theirs[0]} of {theirs[1:]}")

@@ -25,9 +25,8 @@ class SamplingNetwork(nn.Module):
     def __init__(self, dimension: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for _ in range(2):
-            layers += [nn.Linear(dimension, dimension), nn.BatchNorm1d(dimension), nn.LeakyReLU(0.2)]
-        layers += [nn.Linear(dimension, dimension), nn.BatchNorm1d(dimension), nn.Tanh()]
+        for activation in (nn.LeakyReLU(0.2), nn.LeakyReLU(0.2), nn.Tanh()):
+            layers += [nn.Linear(dimension, dimension), nn.BatchNorm1d(dimension), activation]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, noise_KD: Tensor) -> Tensor:
@@ -43,22 +42,11 @@ def build_sampling_network(dimension: int, generator: torch.Generator) -> Sampli
 def draw_frequencies(
     variant: Variant, count: int, dimension: int, generator: torch.Generator, psi: SamplingNetwork | None = None
 ) -> Tensor:
-    """Draw the frequencies of one step.
+    """Draw the frequencies (F, D) of one step, F = ``count`` at least 1, on the generator's device.
 
-    Args:
-        variant: ``gaussian``: t ~ N(0, I). ``mixture``: t = sigma_psi(eps) * z with z ~ N(0, I), as the paper writes it
-            (section 4.2). ``released``: t = sigma_psi(eps) without z, so that only F / 16 frequencies are distinct, as
-            the authors' program computes it.
-        count: F, at least 1.
-        dimension: D.
-        generator: the source of eps and z; the frequencies are on its device.
-        psi: the sampling network; needed by the two learned variants, and differentiable through the result.
-
-    Returns:
-        (F, D).
-
-    Raises:
-        ValueError: where a learned variant is asked for without ``psi``.
+    ``gaussian``: t ~ N(0, I). ``mixture``: t = sigma_psi(eps) * z with z ~ N(0, I), as the paper writes it (section
+    4.2). ``released``: t = sigma_psi(eps) without z, so that only F / 16 frequencies are distinct, as the authors'
+    program computes it. The last two are differentiable for ``psi``, and raise ValueError without it.
     """
 
     def normal(rows: int) -> Tensor:

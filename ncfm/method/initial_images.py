@@ -19,9 +19,7 @@ NOISE_DEVIATION = 0.25  # of the `noise` initialisation, around 0.5
 def initial_images(params: DistillParams, split: Split, ipc: int, draws: torch.Generator) -> Tensor:
     """Return the synthetic images to start from: (C, K, c, h, w), pixels in [0, 1] (docs/method.md, section 4).
 
-    Raises:
-        ParamsError: where a class has too few real images.
-        DataError: where the set to load has another shape.
+    Raises :class:`ParamsError` where a class has too few real images, :class:`DataError` where a set does not fit.
     """
     shape = (split.classes, ipc, split.channels, split.resolution, split.resolution)
     if params.initialisation == "noise":
@@ -31,21 +29,19 @@ def initial_images(params: DistillParams, split: Split, ipc: int, draws: torch.G
         if start.stored.numel() != math.prod(shape) or start.stored.shape[1:] != shape[2:]:
             raise DataError(f"{params.load}: holds images {tuple(start.stored.shape)}, but {shape} are wanted")
         if (start.dataset, start.factor) != (split.dataset, params.factor):
-            raise DataError(
-                f"{params.load}: holds {start.dataset} with factor {start.factor}, but {split.dataset} with factor "
-                f"{params.factor} is wanted"
-            )
+            wanted = f"{split.dataset} with factor {params.factor}"
+            raise DataError(f"{params.load}: holds {start.dataset} with factor {start.factor}, but {wanted} is wanted")
         return start.stored.reshape(shape)
     factor = params.factor if params.initialisation == "mix" else 1
-    wanted = ipc * factor**2
+    needed = ipc * factor**2
     smallest = min(len(rows) for rows in split.by_class)
-    if not 1 <= wanted <= smallest:
+    if not 1 <= needed <= smallest:
         raise ParamsError(
-            f"--ipc: is {ipc}, which takes {wanted} real images per class to start from, but the smallest class of "
+            f"--ipc: is {ipc}, which takes {needed} real images per class to start from, but the smallest class of "
             f"{split.dataset} has {smallest} (allowed: 1 to {smallest} real images)"
         )
     images = []
     for rows in split.by_class:
-        order = torch.randperm(len(rows), generator=draws) if params.real_batches == "random" else torch.arange(wanted)
-        images.append(tile(split.pixels(rows[order[:wanted].to(rows.device)]), factor, params.shrink))
+        order = torch.randperm(len(rows), generator=draws) if params.real_batches == "random" else torch.arange(needed)
+        images.append(tile(split.pixels(rows[order[:needed].to(rows.device)]), factor, params.shrink))
     return torch.stack(images)

@@ -37,12 +37,8 @@ class Batch:
 class Losses:
     """Losses of the classes asked for, from draws made before. Nothing is drawn here.
 
-    ``stored`` is, wherever it is asked for, the stored synthetic images by class, each (K, c, h, w).
-
-    Args:
-        params: what to compute, and how much of it at once.
-        split: the training images.
-        pool: its blended network gives the features, its trained one the logits.
+    The pool's blended network gives the features, its trained one the logits. ``stored`` is, wherever it is asked for,
+    the stored synthetic images by class, each (K, c, h, w).
     """
 
     def __init__(self, params: DistillParams, split: Split, pool: Pool) -> None:
@@ -71,19 +67,13 @@ class Losses:
         Differentiable for the images and the frequencies. Each class has one siamese augmentation for its real and
         synthetic images; no gradient passes the real side.
         """
-        if not batches:
-            return self.nothing()
-        features = self.features[extractor]
+        features, measure = self.features[extractor], DISCREPANCIES[self.params.discrepancy].measure
         synthetic = self.pass_through({label: batch.drawn for label, batch in batches.items()}, stored, features)
-        losses = []
+        losses = [torch.zeros(0, device=self.device)]
         for label, batch in batches.items():
             real_1BD, synthetic_1MD = self.real_features(batch, features)[None], self.compared(synthetic[label])[None]
-            losses.append(self.discrepancy(real_1BD, synthetic_1MD, frequencies_FD))
+            losses.append(measure(real_1BD, synthetic_1MD, frequencies_FD, self.params))
         return self.params.loss_scale * torch.cat(losses).sum()
-
-    def nothing(self) -> Tensor:
-        """Return the loss of no classes."""
-        return torch.zeros((), device=self.device)
 
     @torch.no_grad()
     def real_features(self, batch: Batch, features: Features) -> Tensor:
@@ -101,10 +91,9 @@ class Losses:
     def pass_through(
         self, drawn: Mapping[int, augmentation.Draw], stored: Mapping[int, Tensor], function: Features
     ) -> dict[int, Tensor]:
-        """Return ``function`` of each class's decoded and augmented images, ``images_at_once`` at a time.
-
-        Classes share a call of the function where several fit.
-        """
+        """Return ``function`` of each class's decoded and augmented images; classes share a call where several fit."""
+        if not drawn:
+            return {}
         together = torch.cat([self.recomputed(self.augmented, stored[label], one) for label, one in drawn.items()])
         outputs = [self.recomputed(function, together[piece]) for piece in pieces(len(together), self.at_once)]
         return dict(zip(drawn, torch.cat(outputs).chunk(len(drawn)), strict=True))
@@ -119,20 +108,13 @@ class Losses:
             return function(*arguments)
         return checkpointed(function, *arguments, use_reentrant=False, preserve_rng_state=False)
 
-    def discrepancy(self, real_CBD: Tensor, synthetic_CMD: Tensor, frequencies_FD: Tensor | None) -> Tensor:
-        """Return the chosen discrepancy of each class: (C,)."""
-        measure = DISCREPANCIES[self.params.discrepancy].measure
-        return measure(real_CBD, synthetic_CMD, frequencies_FD, self.params)
-
     def calibration(
         self, drawn: Mapping[int, augmentation.Draw], stored: Mapping[int, Tensor], trained: Network
     ) -> Tensor:
-        """Return the trained member's cross-entropy on the augmented synthetic images, summed over the classes.
-
-        In the released program, not in the paper (docs/method.md, section 5); ``calibration: 0`` switches it off.
+        """Return the trained member's cross-entropy on the augmented synthetic images, summed over the classes, of
+        which there may be none. In the released program, not in the paper (docs/method.md, section 5).
         """
-        if not drawn:
-            return self.nothing()
-        logits = self.pass_through(drawn, stored, self.features[trained])
-        targets = {label: torch.full((len(one),), label, device=self.device) for label, one in logits.items()}
-        return torch.stack([cross_entropy(logits[label], targets[label]) for label in drawn]).sum()
+        losses = [torch.zeros(0, device=self.device)]
+        for label, logits in self.pass_through(drawn, stored, self.features[trained]).items():
+            losses.append(cross_entropy(logits, torch.full((len(logits),), label, device=self.device))[None])
+        return torch.cat(losses).sum()

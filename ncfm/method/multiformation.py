@@ -12,14 +12,9 @@ from torch.nn.functional import interpolate
 
 
 def decode(images: Tensor, factor: int) -> Tensor:
-    """Cut stored images into tiles and enlarge each tile bilinearly (docs/method.md, section 4).
+    """Cut stored images (N, C, H, W) into tiles and enlarge each bilinearly (docs/method.md, section 4).
 
-    Args:
-        images: (N, C, H, W), H and W multiples of ``factor``.
-        factor: tiles per side, at least 1; 1 returns the images as they are.
-
-    Returns:
-        (factor^2 * N, C, H, W), tile by tile: the first N are the top left tiles.
+    H and W are multiples of ``factor``, the tiles per side. Returns (factor^2 * N, C, H, W).
     """
     if factor == 1:
         return images
@@ -30,15 +25,9 @@ def decode(images: Tensor, factor: int) -> Tensor:
 
 
 def tile(images: Tensor, factor: int, shrink: Literal["area", "nearest"] = "area") -> Tensor:
-    """Shrink images and set them as tiles: the inverse of :func:`decode`, up to the shrinking.
+    """Shrink images (factor^2 * N, C, H, W) and set them as tiles (N, C, H, W): the inverse of :func:`decode`.
 
-    Args:
-        images: (factor^2 * N, C, H, W) in the order of :func:`decode`.
-        factor: tiles per side.
-        shrink: ``area`` averages blocks of pixels; ``nearest`` keeps every factor-th pixel, as the released program.
-
-    Returns:
-        (N, C, H, W).
+    ``area`` averages blocks of pixels; ``nearest`` keeps every factor-th pixel, as the released program.
     """
     if factor == 1:
         return images

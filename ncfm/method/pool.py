@@ -19,8 +19,7 @@ ENDS = ("initial", "trained")
 def load_pool(path: Path, data: Path, split: Split, device: torch.device | None = None) -> Pool:
     """Read a pool onto ``device``, by default that of ``split``, which was read from ``data``.
 
-    Raises:
-        DataError: where the pool was trained on another data set, is missing, torn, or not a pool.
+    Raises :class:`DataError` where the file is no pool or another data set's.
     """
     pool = Pool(path, device or split.images.device)
     if pool.facts["dataset"] != split.dataset:
@@ -34,12 +33,7 @@ def load_pool(path: Path, data: Path, split: Split, device: torch.device | None 
 class Pool:
     """A pretrained pool, resident on the device; it blends a member's weights into one network in place.
 
-    Args:
-        path: the file that :func:`pretrain` wrote.
-        device: where the networks shall be.
-
-    Raises:
-        DataError: where the file is missing, torn, or not a pool.
+    Raises :class:`DataError` where the file is missing, torn, or not a pool.
     """
 
     def __init__(self, path: Path, device: torch.device) -> None:
@@ -50,10 +44,8 @@ class Pool:
         self.members = int(facts["pool"])
         self._device = device
         # Two networks of one shape: the blended extractor, and the trained member that calibration asks.
-        self.blended = self.fresh(generator("overwritten")).eval()
-        self.trained = self.fresh(generator("overwritten")).eval()
-        self.blended.requires_grad_(False)
-        self.trained.requires_grad_(False)
+        self.blended = self.fresh(generator("overwritten")).eval().requires_grad_(False)
+        self.trained = self.fresh(generator("overwritten")).eval().requires_grad_(False)
         self._weights = [
             {end: {name: tensors[f"{m}.{end}.{name}"] for name in self.blended.state_dict()} for end in ENDS}
             for m in range(self.members)
@@ -67,13 +59,11 @@ class Pool:
     def randomise(self, weights: torch.Generator) -> Network:
         """Give the blended extractor fresh random weights, as DM (Zhao and Bilen 2023, section 3.1) at each iteration.
 
-        Raises:
-            ParamsError: with batch-norm, which without training has no statistics to normalise with.
+        Raises :class:`ParamsError` with batch-norm, which without training has no statistics to normalise with.
         """
         if self.facts["norm"] == "batch":
-            raise ParamsError(
-                "extractor: is 'random', but the pool's batch-norm needs trained statistics (allowed: pool)"
-            )
+            needs = "the pool's batch-norm needs trained statistics"
+            raise ParamsError(f"extractor: is 'random', but {needs} (allowed: pool)")
         self.blended.load_state_dict(self.fresh(weights).state_dict())
         return self.blended
 

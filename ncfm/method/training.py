@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ncfm.core.errors import DivergenceError
-from ncfm.core.params import NetworkParams
+from ncfm.core.params import DistillParams, NetworkParams
 from ncfm.core.seeding import generator
 from ncfm.datasets.split import Split
 from ncfm.method import augmentation
@@ -24,15 +24,9 @@ Forward = Callable[[Tensor], Tensor]
 
 def new_network(arch: str, params: NetworkParams, split: Split, weights: torch.Generator) -> Network:
     """Build a fresh network for the images and classes of ``split``, on its device."""
-    return build(
-        arch,
-        channels=split.channels,
-        resolution=split.resolution,
-        classes=split.classes,
-        width=params.width,
-        norm=params.norm,
-        generator=weights,
-    ).to(split.labels.device)
+    shape = {"channels": split.channels, "resolution": split.resolution, "classes": split.classes}
+    network = build(arch, **shape, width=params.width, norm=params.norm, generator=weights)
+    return network.to(split.labels.device)
 
 
 def train(
@@ -45,20 +39,14 @@ def train(
     forward: Forward | None = None,
     check: Check = lambda: None,
 ) -> None:
-    """Train ``network`` in place.
+    """Train ``network`` in place, on the device of the data; every random draw derives from ``names``.
 
-    Args:
-        network: on the device of the data.
-        normalised: gives the normalised images (B, C, H, W) at an index (B,).
-        labels: (N,), int64, or class probabilities (N, classes).
-        params: epochs, batch, optimiser, schedule, augmentation.
-        names: names that every random draw derives from.
-        after_epoch: called with the number of epochs done and their mean loss; the network is in evaluation mode.
-        forward: gives the logits of normalised images: the network itself, or what :func:`forwards` made of it.
-        check: called before every batch; it may raise to end the training.
+    ``normalised`` gives the normalised images (B, C, H, W) at an index (B,). ``labels`` are (N,), int64, or class
+    probabilities (N, classes). ``after_epoch`` gets the number of epochs done and the mean loss of the last, with the
+    network in evaluation mode. ``forward`` gives the logits: the network itself, or what :func:`forwards` made of it.
+    ``check``, called before every batch, may raise to end the training.
 
-    Raises:
-        DivergenceError: where a loss is infinite or not a number, before the optimiser steps.
+    Raises :class:`DivergenceError` where a loss is infinite or not a number, before the optimiser steps.
     """
     forward = forward or network
     optimiser = build_optimiser(list(network.parameters()), params)
@@ -109,14 +97,17 @@ def _batch_loss(
     return share * cross_entropy(logits, labels) + (1 - share) * cross_entropy(logits, labels[order])
 
 
-def build_optimiser(parameters: list[torch.nn.Parameter], params: NetworkParams) -> torch.optim.Optimizer:
-    """Build SGD with momentum or AdamW, as the params say."""
-    # Fused: one kernel for all parameters instead of a dozen for each, which is a quarter of a small network's step.
+def build_optimiser(
+    parameters: list[torch.nn.Parameter], params: NetworkParams | DistillParams, fused: bool | None = True
+) -> torch.optim.Optimizer:
+    """Build SGD with momentum or AdamW, as the params say.
+
+    Fused is one kernel for all parameters instead of a dozen for each: a quarter of a small network's step.
+    """
+    rate, decay = params.learning_rate, params.weight_decay
     if params.optimizer == "sgd":
-        return torch.optim.SGD(
-            parameters, params.learning_rate, momentum=params.momentum, weight_decay=params.weight_decay, fused=True
-        )
-    return torch.optim.AdamW(parameters, params.learning_rate, weight_decay=params.weight_decay, fused=True)
+        return torch.optim.SGD(parameters, rate, momentum=params.momentum, weight_decay=decay, fused=fused)
+    return torch.optim.AdamW(parameters, rate, weight_decay=decay, fused=fused)
 
 
 def learning_rate(params: NetworkParams, epoch: int) -> float:

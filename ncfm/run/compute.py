@@ -29,11 +29,7 @@ Result = TypeVar("Result")
 
 
 def chosen_device() -> torch.device:
-    """Return the device that stages run on: a GPU where there is one, else the CPU; NCFM_DEVICE overrides.
-
-    Raises:
-        ParamsError: where NCFM_DEVICE is no device of this machine.
-    """
+    """Return NCFM_DEVICE, else a GPU where there is one, else the CPU. Raises :class:`ParamsError` for no device."""
     # Each process that torchrun starts on a machine has a GPU of its own.
     gpu = f"cuda:{os.environ['LOCAL_RANK']}" if "LOCAL_RANK" in os.environ else "cuda"
     chosen = os.environ.get("NCFM_DEVICE") or (gpu if torch.cuda.is_available() else "cpu")
@@ -45,7 +41,7 @@ def chosen_device() -> torch.device:
 
 
 def _positive(variable: str) -> int | None:
-    """Return an environment variable's whole number, or None where it is not set. Raises :class:`ParamsError`."""
+    """Return an environment variable's whole number, or None where it is not set."""
     text = os.environ.get(variable)
     if not text:
         return None
@@ -65,19 +61,11 @@ def usable_cores() -> int:
 def set_up(threads: int | None = None, bounded: bool = False) -> None:
     """Prepare this process for a stage: the threads that each network computes with, and memory kept for reuse.
 
-    Sums over several threads round differently, so the threads per network are part of what decides a result's last
-    bits, and the number of cores is not: it decides how many networks :func:`side_by_side` trains at a time. By default
-    glibc gives every large tensor back to the system at once and fetches the next one page by page, which costs a third
-    of a training step on CPU (docs/performance.md); here it is set to reuse the pages, for all threads out of one
-    arena. Other C libraries are left as they are.
-
-    Args:
-        threads: per network, where NCFM_THREADS does not say another number; None: torch's default.
-        bounded: the process's memory shall be small (``recompute``): large tensors lie on huge pages, whose common
-            alignment lets freed ones be reused, a third to a half less memory.
-
-    Raises:
-        ParamsError: where NCFM_THREADS is not a whole number from 1.
+    NCFM_THREADS goes before ``threads``, and without either torch has its default. Sums over several threads round
+    differently: the threads per network decide a result's last bits, but the number of cores does not. By default glibc
+    gives every large tensor back to the system, which costs a third of a training step on CPU (docs/performance.md);
+    here it is set to reuse the pages, for all threads out of one arena. ``bounded`` (for ``recompute``) puts large
+    tensors on huge pages, whose common alignment lets freed ones be reused: a third to a half less memory.
     """
     if threads := _positive("NCFM_THREADS") or threads:
         torch.set_num_threads(threads)
@@ -121,9 +109,9 @@ def add_over_processes(*tensors: Tensor) -> None:
 
 
 def precision_on(params: ComputeParams, device: torch.device) -> str:
-    """Return the precision that ``device`` computes in: the one asked for, or float32 where bfloat16 has no hardware.
+    """Return the precision asked for, or float32, with a line that says so, where bfloat16 has no hardware.
 
-    A line on standard error says so: emulated, it would be a hundred times slower, and float32 is the more exact.
+    Emulated, it would be a hundred times slower, and float32 is the more exact.
     """
     if params.precision == "bfloat16" and not has_bfloat16(device):
         say_once(f"ncfm: this {device.type} has no bfloat16 arithmetic; computing in float32")
@@ -147,11 +135,14 @@ def say_once(text: str) -> None:
 def accelerated(function: Callable[..., Tensor], params: ComputeParams, device: torch.device) -> Callable[..., Tensor]:
     """Return ``function`` as the params say: under bfloat16 autocast, compiled, or as it is. Results are float32.
 
-    Raises:
-        ParamsError: where ``compile`` is asked for on a CPU without a C++ compiler.
+    Raises :class:`ParamsError` where ``compile`` is asked for on a CPU without a C++ compiler.
     """
     if params.compile:
-        check_compiler(device)
+        compilers = [os.environ.get("CXX") or "c++", "g++", "clang++"]
+        if device.type == "cpu" and not any(shutil.which(name) for name in compilers):
+            raise ParamsError(
+                "compile: is true, but this machine has no C++ compiler (install g++, or set it to false)"
+            )
         # The full graph or an error: parts that run uncompiled would not be safe to call from several threads.
         # A second batch size makes the batch dimension dynamic, so that many sizes cost two compilations.
         function = torch.compile(function, fullgraph=True)
@@ -166,23 +157,12 @@ def accelerated(function: Callable[..., Tensor], params: ComputeParams, device: 
     return in_bfloat16
 
 
-def check_compiler(device: torch.device) -> None:
-    """Raise :class:`ParamsError` where torch.compile would find no compiler."""
-    names = [os.environ.get("CXX") or "c++", "g++", "clang++"]
-    if device.type == "cpu" and not any(shutil.which(name) for name in names):
-        raise ParamsError("compile: is true, but this machine has no C++ compiler (install g++, or set it to false)")
-
-
 def stateless(network: torch.nn.Module) -> Callable[[dict[str, Tensor], Tensor], Tensor]:
     """Return the forward pass as a function of (weights and buffers, images): compiled once, it serves many networks.
 
     The network itself only lends its structure and its mode.
     """
-
-    def forward(state: dict[str, Tensor], images: Tensor) -> Tensor:
-        return functional_call(network, state, (images,))
-
-    return forward
+    return lambda state, images: functional_call(network, state, (images,))
 
 
 def state_of(network: torch.nn.Module) -> dict[str, Tensor]:
@@ -193,8 +173,7 @@ def state_of(network: torch.nn.Module) -> dict[str, Tensor]:
 def images_at_once(params: DistillParams, width: int, resolution: int, device: torch.device) -> int:
     """Return how many images go through a network at once: ``params.images_at_once``, or what suits the device.
 
-    On a CPU few enough for their activations to stay in the cache, which is twice as fast as all at once
-    (docs/performance.md); on a GPU enough to fill it.
+    That is enough to fill a GPU, or so few that a CPU's cache holds their activations: twice as fast as all at once.
     """
     if params.images_at_once:
         return params.images_at_once
@@ -223,11 +202,9 @@ def side_by_side(
     """Call ``work(index, check)`` for every index below ``count`` that is not ``done``, and ``finished(index, result)``
     after each, in the calling thread.
 
-    On a CPU as many calls run at the same time as :func:`usable_cores` has room for, each on as many threads as the
-    calling thread has (:func:`set_up`): one thread per network is faster than all threads on each network in turn
-    (docs/performance.md). Elsewhere they run one after the other. Results therefore depend on the threads per network,
-    and not on the cores. ``work`` must draw from its own generators, and call ``check`` often: it raises
-    :class:`StoppedError` where another call failed or the caller was interrupted.
+    On a CPU as many calls run at the same time as :func:`usable_cores` has room for, each on the calling thread's
+    number of threads, which is faster than all threads on each call in turn (docs/performance.md); elsewhere one after
+    the other. ``work`` must draw from its own generators, and call ``check`` often.
     """
     waiting = [index for index in range(count) if index not in done]
     threads = torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""What a run shows of a stage's record: name, tags, history, artifacts. Pure functions, and what a run can be told."""
+"""What a run shows of a stage's record: name, tags, history, artifacts; and what a run can be told."""
 
 from __future__ import annotations
 
@@ -68,12 +68,11 @@ def ended(record: Content) -> int:
 
 
 def history_of(record: Content) -> list[Row]:
-    """Return the rows of the record's history: from its file, else from the record itself; none where there is none."""
+    """Return the rows of the record's history: from its file, else from the record itself."""
     path = Path(record.get("history", ""))
     rows = record.get("rows", [])
     if path.is_file():
-        with path.open(newline="", encoding="utf-8") as stream:
-            rows = list(csv.DictReader(stream))
+        rows = csv.DictReader(path.read_text(encoding="utf-8").splitlines())
     return [
         Row(int(row["step"]), {k: float(v) for k, v in row.items() if k != "step" and v != ""}, ended(record))
         for row in rows
@@ -95,11 +94,11 @@ def final_metrics(record: Content, history: list[Row]) -> dict[str, float]:
 
 def artifacts_of(record: Content) -> list[tuple[Path, str | None]]:
     """Return the small files worth a look, each with its folder in the run: tables/, figures/ or none."""
-    names = list(dict.fromkeys([*record.get("outputs", {}), *([record["history"]] if "history" in record else [])]))
-    root = os.path.commonpath([posixpath.dirname(name) for name in names]) if names else ""
+    names = [*record.get("outputs", ()), record.get("history")]
+    paths = list(dict.fromkeys(Path(name) for name in names if name))  # a history may be an output, too
+    root = os.path.commonpath([path.parent for path in paths]) if paths else ""
     chosen = []
-    for name in names:
-        path = Path(name)
+    for path in paths:
         if path.suffix in ARTIFACTS and path.is_file() and path.stat().st_size < MOST_BYTES:
             place = os.path.relpath(path.parent, root or ".")
             chosen.append((path, None if place == "." else place))

@@ -14,6 +14,7 @@ import hashlib
 import io
 import os
 import platform
+import re
 import resource
 import shlex
 import subprocess
@@ -40,17 +41,10 @@ FORMAT = 1
 class Record:
     """Collects the record of one stage and passes it on.
 
-    Args:
-        stage: the stage's name.
-        output: the stage's main output; the record lies beside it.
-        params: the stage's params as a JSON-able mapping.
-        names: dataset, ipc, method, seed, arch: those that the stage has.
-        inputs: the files that the stage reads (params file excluded: its values are in ``params``).
-
-    Attributes:
-        path: where the record is written.
-        rows: the history, a row per step.
-        content: what is written; its ``key`` is a hash of what the run computes, so runs of one key compute the same.
+    It lies at ``path``, beside the main ``output``. ``params`` are JSON-able; ``names`` are those of the cell; of
+    ``inputs`` the params file is no part. ``content`` is what is written: its ``key`` is a hash of what the run
+    computes, so runs of one key compute the same, and MLflow continues the one instead of adding another. ``rows`` is
+    the history, a row per step.
     """
 
     def __init__(
@@ -80,7 +74,6 @@ class Record:
             "versions": versions(),
             **commit(),
         }
-        # A run is the same run when it would compute the same thing: MLflow continues it instead of adding another.
         identity = {key: self.content[key] for key in ("stage", "campaign", "names", "params", "inputs")}
         self.content["key"] = hashlib.sha256(json_text(identity).encode()).hexdigest()
 
@@ -102,7 +95,7 @@ class Record:
             self._run.log(step, values)
 
     def log_all(self, history: Iterable[tuple[int, Mapping[str, float]]]) -> None:
-        """Add rows of history, each a step and its values, e.g. those that :meth:`history` gave a checkpoint."""
+        """Add rows of history, as :meth:`history` returns them."""
         for step, values in history:
             self.log(step, values)
 
@@ -110,27 +103,19 @@ class Record:
         """Return the history, each row a step and its values."""
         return [(int(row["step"]), {key: v for key, v in row.items() if key != "step"}) for row in self.rows]
 
-    def history_text(self) -> str:
-        """Return the history as CSV, the step first."""
+    def save_history(self, path: str | Path) -> None:
+        """Write the history as CSV, floats with six digits, and note its place in the record."""
         columns = list(dict.fromkeys(key for row in self.rows for key in row))
         stream = io.StringIO()
         writer = csv.DictWriter(stream, columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows({key: _short(value) for key, value in row.items()} for row in self.rows)
-        return stream.getvalue()
-
-    def save_history(self, path: str | Path) -> None:
-        """Write the history as CSV and note its place in the record."""
-        write_text(path, self.history_text())
+        for row in self.rows:
+            writer.writerow({key: value if isinstance(value, int) else f"{value:.6g}" for key, value in row.items()})
+        write_text(path, stream.getvalue())
         self.content["history"] = str(path)
 
     def finish(self, outputs: list[str | Path], metrics: Mapping[str, float]) -> None:
-        """Write the record, send it where :meth:`send_to` said, and remove the checkpoint.
-
-        Args:
-            outputs: the files that the stage wrote, the record excluded.
-            metrics: the final numbers.
-        """
+        """Write the record, with the stage's outputs and final numbers, send it, and remove the checkpoint."""
         self.content["outputs"] = {str(path): sha256(path) for path in outputs}
         self.content["metrics"] = dict(metrics)
         if self.rows and "history" not in self.content:  # else `ncfm track import` would have no curves
@@ -157,18 +142,10 @@ def recorded(
     inputs: list[str | Path],
     threads: int | None = None,
 ) -> Iterator[Record]:
-    """Set the process up for a stage, open its record, send it to MLflow where that is installed, and close it.
+    """Set the process up for a stage (:func:`~ncfm.run.compute.set_up`), open its :class:`Record`, send it to MLflow
+    where that is installed, and close it.
 
-    Args:
-        params: the stage's params.
-        output: its main output.
-        names: as of :class:`Record`.
-        inputs: the files that it reads.
-        threads: as of :func:`~ncfm.run.compute.set_up`.
-
-    Raises:
-        StorageError: where the output cannot be written.
-        DataError: where an input is missing.
+    Raises :class:`StorageError` where the output cannot be written and :class:`DataError` where an input is missing.
     """
     from ncfm.run import tracking
     from ncfm.run.compute import set_up, shard
@@ -180,16 +157,9 @@ def recorded(
         record.send_to(tracking.start(record.content))
     try:
         yield record
-    except (KeyboardInterrupt, SystemExit):
-        record.fail("KILLED")
+    except BaseException as error:
+        record.fail("KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED")
         raise
-    except BaseException:
-        record.fail("FAILED")
-        raise
-
-
-def _short(value: float) -> str:
-    return str(value) if isinstance(value, int) else f"{value:.6g}"
 
 
 def campaign_of(path: str | Path) -> str:
@@ -202,7 +172,6 @@ def hardware() -> dict[str, Any]:
     """Return the processor, cores, memory (GiB) and GPU of this machine, and the threads that each network has."""
     import torch
 
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     except (ValueError, OSError):
@@ -212,15 +181,12 @@ def hardware() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "memory_gib": round(memory, 1),
-        "gpu": gpu,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
 
 
 def peak_memory() -> dict[str, float]:
-    """Return the most memory that this process held so far, in GB (1e9 bytes).
-
-    ``process``: all of it on the host, program and libraries included. ``gpu``: tensors on the GPU, if any.
-    """
+    """Return the most memory, in GB (1e9 bytes), that this process held so far, and its tensors on the GPU."""
     import torch
 
     found = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9}
@@ -231,12 +197,11 @@ def peak_memory() -> dict[str, float]:
 
 def _processor() -> str:
     try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        text = ""
+    model = re.search(r"^model name[^:\n]*:(.*)", text, re.MULTILINE)
+    return model[1].strip() if model else platform.processor() or platform.machine()
 
 
 def versions() -> dict[str, str]:

@@ -34,7 +34,7 @@ FOLDER = Path("results", "mlflow")
 PATIENCE = 5.0  # seconds before a stage opens the store: a shorter stage sends everything at its end, in one go
 INTERVAL = 2.0  # seconds between two sendings
 MOST_ROWS = 500  # rows after which the next sending does not wait
-MOST_METRICS, MOST_ENTRIES = 1000, 100  # MLflow's limits for the metrics, and the params or tags, of one request
+MOST_METRICS = 1000  # MLflow's limit for one request
 
 
 def store_uri() -> str:
@@ -43,10 +43,8 @@ def store_uri() -> str:
 
 
 def start(record: dict[str, Any]) -> Run:
-    """Return the run of a stage that begins; it does nothing without mlflow or with ``NCFM_TRACKING=off``.
-
-    Args:
-        record: the content of the stage's record so far. Nothing is sent yet; see :data:`PATIENCE`.
+    """Return the run of a stage that begins, from its record so far; it does nothing without mlflow or with
+    ``NCFM_TRACKING=off``.
     """
     off = os.environ.get("NCFM_TRACKING", "").lower() == "off" or importlib.util.find_spec("mlflow") is None
     return _LiveRun(record, given_up=off)
@@ -55,8 +53,7 @@ def start(record: dict[str, Any]) -> Run:
 def import_records(folder: Path) -> None:
     """Send every ``*.record.json`` below ``folder`` whose run is not complete in the store; print one summary line.
 
-    Raises:
-        NcfmError: where mlflow, the folder or the store is missing.
+    Raises :class:`NcfmError` where mlflow, the folder or the store is missing.
     """
     if importlib.util.find_spec("mlflow") is None:
         raise NcfmError("mlflow is not installed here; `pip install mlflow`, then import again")
@@ -67,10 +64,6 @@ def import_records(folder: Path) -> None:
     for path in sorted(folder.rglob("*.record.json")):
         try:
             record = runs.read_record(path)
-        except DataError as error:
-            unreadable.append(str(error))
-            continue
-        try:
             with _quiet():
                 store = store or _Store()
                 if store.is_finished(record):
@@ -78,6 +71,8 @@ def import_records(folder: Path) -> None:
                 else:
                     _Sender(store, record).complete(record)
                     sent += 1
+        except DataError as error:
+            unreadable.append(str(error))
         except Exception as error:
             raise NcfmError(f"{_unreachable(error)} (records sent before that: {sent}; failed at {path})") from error
     print(f"records sent: {sent}, already there: {there}, unreadable: {'; '.join(unreadable) or 0}")
@@ -106,8 +101,7 @@ class _LiveRun:
         self._try(lambda sender: sender.complete(record))
 
     def fail(self, status: str) -> None:
-        """Close as FAILED or KILLED."""
-        # Silent: whatever made the stage fail (a full disk, say) is about to be reported, on one line.
+        """Close as FAILED or KILLED, silently: what made the stage fail is about to be reported, on one line."""
         self._try(lambda sender: sender.client.set_terminated(sender.run_id, status), report=False)
 
     def _try(self, act: Callable[[_Sender], None], report: bool = True) -> None:
@@ -141,7 +135,10 @@ class _Store:
         client = _import_client()
         with self.lock:  # processes that create the tables of one new database together destroy it
             if database is not None and not database.exists():
-                _create(client, database)
+                with replacing(database) as fresh:  # a process killed meanwhile would leave it broken for good
+                    client(f"sqlite:///{fresh}")
+                with contextlib.closing(sqlite3.connect(database)) as connection:
+                    connection.execute("PRAGMA journal_mode=wal")  # readers and writers don't wait for each other
             self.client = client(uri)
         gc.freeze()  # mlflow's thousands of classes: walking over them again makes the stage and its exit slow
 
@@ -149,16 +146,15 @@ class _Store:
         """Return the id of a campaign's experiment; made, or restored from MLflow's bin, where needed."""
         found = self.client.get_experiment_by_name(campaign)
         if found is None:
-            place = self.artifacts / campaign if self.artifacts else None
-            return self.client.create_experiment(campaign, place.as_uri() if place else None)
+            place = (self.artifacts / campaign).as_uri() if self.artifacts else None
+            return self.client.create_experiment(campaign, place)
         if found.lifecycle_stage == "deleted":
             self.client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
 
     def find(self, experiment: str, tag: str, value: str) -> Any | None:
         """Return the first run that carries a tag, or None."""
-        found = self.client.search_runs([experiment], f"tags.`{tag}` = '{value}'", max_results=1)
-        return found[0] if found else None
+        return next(iter(self.client.search_runs([experiment], f"tags.`{tag}` = '{value}'", max_results=1)), None)
 
     def is_finished(self, record: Content) -> bool:
         """Tell whether the run of a record is complete."""
@@ -171,6 +167,8 @@ class _Sender:
     """One run in an open store: continues the run that carries the record's key, or creates it."""
 
     def __init__(self, store: _Store, record: Content) -> None:
+        from mlflow.entities import Dataset, DatasetInput, Param, RunTag
+
         self.client = store.client
         self.metrics: dict[str, float] = {}
         with store.lock:  # find-or-create, and the inputs' shared rows, are not atomic in MLflow
@@ -186,10 +184,18 @@ class _Sender:
                 self.client.update_run(run.info.run_id, "RUNNING")
                 self.metrics = dict(run.data.metrics)
             self.run_id: str = run.info.run_id
-            self._log_inputs(record)
+            inputs = [
+                Dataset(p, sha[:36], "local", json.dumps({"uri": p})) for p, sha in runs.inputs_of(record).items()
+            ]
+            if inputs:
+                self.client.log_inputs(self.run_id, [DatasetInput(dataset, []) for dataset in inputs])
         history = (self.client.get_metric_history(self.run_id, name) for name in self.metrics)
         self.sent: set[int] = {metric.step for metrics in history for metric in metrics}
-        self._log_texts(runs.params_of(record), tags)
+        params, marks = (
+            [Param(*pair) for pair in runs.params_of(record).items()],
+            [RunTag(*pair) for pair in tags.items()],
+        )
+        self.client.log_batch(self.run_id, params=params, tags=marks)
 
     def _parent(self, store: _Store, experiment: str, record: Content) -> str | None:
         """Return the run that groups the runs of one cell (data set, IPC, method), or of one data set."""
@@ -203,22 +209,6 @@ class _Sender:
             self.client.set_terminated(run.info.run_id, "FINISHED", runs.started(record))
         return str(run.info.run_id)
 
-    def _log_inputs(self, record: Content) -> None:
-        from mlflow.entities import Dataset, DatasetInput
-
-        inputs = runs.inputs_of(record).items()
-        datasets = [DatasetInput(Dataset(p, sha[:36], "local", json.dumps({"uri": p})), []) for p, sha in inputs]
-        if datasets:
-            self.client.log_inputs(self.run_id, datasets)
-
-    def _log_texts(self, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
-        from mlflow.entities import Param, RunTag
-
-        texts, marks = [Param(*pair) for pair in params.items()], [RunTag(*pair) for pair in tags.items()]
-        for first in range(0, max(len(texts), len(marks)), MOST_ENTRIES):
-            part = slice(first, first + MOST_ENTRIES)
-            self.client.log_batch(self.run_id, params=texts[part], tags=marks[part])
-
     def send(self, rows: Iterable[Row]) -> None:
         """Send the rows whose steps are not there yet; a row is never split between two requests."""
         from mlflow.entities import Metric
@@ -226,16 +216,12 @@ class _Sender:
         new = [row for row in rows if row.step not in self.sent]
         size = MOST_METRICS // max((len(row.values) for row in new), default=1)
         for first in range(0, len(new), size):
-            part = new[first : first + size]
-            self.client.log_batch(
-                self.run_id,
-                [
-                    Metric(runs.key_of(k), float(v), row.milliseconds, row.step)
-                    for row in part
-                    for k, v in row.values.items()
-                ],
-            )
-            self.sent.update(row.step for row in part)
+            metrics = []
+            for row in new[first : first + size]:
+                for name, value in row.values.items():
+                    metrics.append(Metric(runs.key_of(name), float(value), row.milliseconds, row.step))
+            self.client.log_batch(self.run_id, metrics)
+            self.sent |= {metric.step for metric in metrics}
 
     def complete(self, record: Content) -> None:
         """Send what is not there yet of a finished stage, and end the run."""
@@ -269,14 +255,6 @@ def _import_client() -> Any:
     return MlflowClient
 
 
-def _create(client: Any, database: Path) -> None:
-    """Make an empty store. Under another name first: a process killed meanwhile would leave it broken for good."""
-    with replacing(database) as fresh:
-        client(f"sqlite:///{fresh}")
-    with contextlib.closing(sqlite3.connect(database)) as connection:
-        connection.execute("PRAGMA journal_mode=wal")  # kept in the file: readers and writers don't wait for each other
-
-
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Hide warnings, and stop the garbage collector: it takes a third of the time of importing mlflow."""
@@ -292,6 +270,6 @@ def _quiet() -> Iterator[None]:
 
 
 def _unreachable(error: Exception) -> str:
-    reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+    reason = str(error).partition("\n")[0] or type(error).__name__
     text = f"the MLflow store {store_uri()} cannot be reached ({reason[:200]})"
     return re.sub(r"//[^/@\s]*@", "//", text)  # without a password

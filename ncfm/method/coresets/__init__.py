@@ -19,29 +19,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """What a rule chooses from.
-
-    Attributes:
-        params: the stage's params.
-        split: the training split.
-        wanted: how many images of each class.
-        seed: the cell's seed.
-        draws: a CPU generator for the rule's own draws.
-        pool: the extractors, for rules that read them, else None.
-    """
+    """What a rule chooses from."""
 
     params: SelectParams
-    split: Split
-    wanted: int
+    split: Split  # for training
+    wanted: int  # images of each class
     seed: int
-    draws: torch.Generator
-    pool: Pool | None = None
+    draws: torch.Generator  # for the rule's own draws, on the CPU
+    pool: Pool | None = None  # for rules that read the extractors
 
     def class_features(self) -> Iterator[Tensor]:
         """Yield, class by class, the features (n, D) of all its images, in the order of ``split.by_class``.
 
-        They are the flattened features of one trained network of the pool, the seed's own as long as there are as many
-        networks as seeds; neither augmented nor L2-normalised (as in IDC's herding, docs/method.md).
+        One trained network of the pool, chosen by the seed, gives them; neither augmented nor L2-normalised (as in
+        IDC's herding, docs/method.md).
         """
         import torch
 
@@ -58,23 +49,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule, as params files name it.
-
-    Attributes:
-        name: value of ``select.rule``.
-        choose: returns, for each class, the indices into the split of the images that it chose, each once.
-        reads_extractors: whether it needs the extractor pool: its networks' features, or their architecture and width.
-        trains: whether it trains one network of the pool's shape for ``select.epochs``.
-        whole: whether it takes every image: one set per data set, stored as bytes, whose IPC is what it holds.
-        order: place in lists.
-    """
+    """A rule, as ``select.rule`` names it."""
 
     name: str
-    choose: Callable[[Request], list[Tensor]]
-    reads_extractors: bool = False
-    trains: bool = False
-    whole: bool = False
-    order: int = 100
+    choose: Callable[[Request], list[Tensor]]  # for each class, the indices into the split of what it chose, each once
+    reads_extractors: bool = False  # needs the pool: its networks' features, or their architecture and width
+    trains: bool = False  # trains one network of the pool's shape for ``select.epochs``
+    whole: bool = False  # takes every image: one set per data set, stored as bytes, whose IPC is what it holds
+    order: int = 100  # place in lists
 
 
 RULES: Registry[Rule] = Registry("rule", __name__)

@@ -17,9 +17,6 @@ from ncfm.method.coresets import Request, Rule
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ncfm.datasets.split import Split
-    from ncfm.models.base import Network
-
 
 def choose(request: Request) -> list[Tensor]:
     """Return, for each class, the ``wanted`` images with the most forgetting events; ties are drawn."""
@@ -35,16 +32,10 @@ def choose(request: Request) -> list[Tensor]:
 
 
 def forgetting_events(correct_EN: Tensor) -> Tensor:
-    """Count, for each of N images, how often it was classified right and, one epoch later, wrong.
+    """Count, for each of N images, how often it was right in one epoch (row of bools) and wrong in the next.
 
     An image that is never learned has no event and counts 0, as in DeepCore: it is among the last to be chosen.
     (Toneva et al. count it as forgotten infinitely often.)
-
-    Args:
-        correct_EN: bool, one row per epoch.
-
-    Returns:
-        (N,) int64.
     """
     return (correct_EN[:-1] & ~correct_EN[1:]).sum(0)
 
@@ -52,8 +43,7 @@ def forgetting_events(correct_EN: Tensor) -> Tensor:
 def watched_training(request: Request) -> Tensor:
     """Train one network on the whole split; return whether it had each image right when it saw it: (epochs, N), bool.
 
-    As in Toneva et al. (algorithm 1) an image is judged as it comes in its batch, augmented and before that batch's
-    step.
+    As in Toneva et al. (algorithm 1) an image is judged as it comes in its batch, augmented and before its step.
     """
     import torch
 
@@ -63,36 +53,28 @@ def watched_training(request: Request) -> Tensor:
     assert pool is not None
     params = NetworkParams.model_validate({"epochs": request.params.epochs, "cutmix_probability": 0})
     names = (split.dataset, "forgetting", request.seed)
-    watch = _Watch(pool.fresh(generator(*names, "weights")), split)
+    network = pool.fresh(generator(*names, "weights"))
+    correct_N = torch.zeros_like(split.labels, dtype=torch.bool)
+    batch = split.labels[:0]
     epochs: list[Tensor] = []
+
+    def normalised(index: Tensor) -> Tensor:
+        nonlocal batch
+        batch = index
+        return split.normalisation(split.pixels(index))
+
+    def logits(images: Tensor) -> Tensor:
+        found = network(images)
+        correct_N[batch] = found.detach().argmax(1) == split.labels[batch]
+        return found
+
+    def after_epoch(epoch: int, loss: float) -> None:
+        epochs.append(correct_N.clone())
+        progress.step(loss=loss)
+
     with Progress(params.epochs, "forgetting", unit="epoch") as progress:
-
-        def after_epoch(epoch: int, loss: float) -> None:
-            epochs.append(watch.correct_N.clone())
-            progress.step(loss=loss)
-
-        train(watch.network, watch.normalised, split.labels, params, names, after_epoch, watch.logits)
+        train(network, normalised, split.labels, params, names, after_epoch, logits)
     return torch.stack(epochs)
-
-
-class _Watch:
-    """Notes, batch by batch, which images the network has right."""
-
-    def __init__(self, network: Network, split: Split) -> None:
-        import torch
-
-        self.network, self.split = network, split
-        self.correct_N = torch.zeros_like(split.labels, dtype=torch.bool)
-        self._batch = split.labels[:0]
-
-    def normalised(self, index: Tensor) -> Tensor:
-        self._batch = index
-        return self.split.normalisation(self.split.pixels(index))
-
-    def logits(self, images: Tensor) -> Tensor:
-        logits = self.network(images)
-        self.correct_N[self._batch] = logits.detach().argmax(1) == self.split.labels[self._batch]
-        return logits
 
 
 ENTRIES = (Rule("forgetting", choose, reads_extractors=True, trains=True, order=4),)

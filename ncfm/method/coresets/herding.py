@@ -13,21 +13,15 @@ if TYPE_CHECKING:
 
 def choose(request: Request) -> list[Tensor]:
     """Return ``wanted`` images of each class; nothing is drawn: seeds differ by the network that gives the features."""
-    features = request.class_features()
-    return [
-        rows[herd(features_ND, request.wanted)]
-        for rows, features_ND in zip(request.split.by_class, features, strict=True)
-    ]
+    by_class = zip(request.split.by_class, request.class_features(), strict=True)
+    return [rows[herd(features_ND, request.wanted)] for rows, features_ND in by_class]
 
 
 def herd(features_ND: Tensor, wanted: int) -> Tensor:
     """Choose rows one by one, each the unused one that brings the mean of the chosen closest to the mean of all.
 
-    With k rows chosen it is argmin ||(k + 1) mu - sum of the chosen - x||. (DeepCore takes the farthest instead: a
-    defect that is not followed here.)
-
-    Returns:
-        (wanted,) row numbers in the order of choice; of equally good rows the first.
+    With k rows chosen it is argmin ||(k + 1) mu - sum of the chosen - x||, of equally good rows the first. (DeepCore
+    takes the farthest instead: a defect that is not followed here.) Returns row numbers (wanted,) in this order.
     """
     import torch
 

@@ -22,12 +22,10 @@ def choose(request: Request) -> list[Tensor]:
 
 
 def farthest_first(features_ND: Tensor, wanted: int, start: int) -> Tensor:
-    """Choose rows one by one, each the one farthest from its nearest chosen row.
+    """Choose rows one by one, ``start`` and then the one farthest from its nearest chosen row, of equals the first.
 
     The radius that covers all rows is at most twice the smallest that ``wanted`` rows can have (Gonzalez 1985).
-
-    Returns:
-        (wanted,) row numbers in the order of choice, ``start`` first; of equally far rows the first.
+    Returns row numbers (wanted,) in this order.
     """
     import torch
 

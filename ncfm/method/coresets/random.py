@@ -14,9 +14,8 @@ def choose(request: Request) -> list[Tensor]:
     """Return ``wanted`` different images of each class."""
     import torch
 
-    return [
-        rows[torch.randperm(len(rows), generator=request.draws)[: request.wanted]] for rows in request.split.by_class
-    ]
+    by_class, draws = request.split.by_class, request.draws
+    return [rows[torch.randperm(len(rows), generator=draws)[: request.wanted]] for rows in by_class]
 
 
 ENTRIES = (Rule("random", choose, order=1),)

@@ -25,25 +25,14 @@ Cost = Callable[[DistillParams, int, int, int, int], float]
 
 @dataclass(frozen=True)
 class Discrepancy:
-    """A discrepancy, as params files name it.
-
-    Attributes:
-        name: value of ``distill.discrepancy``.
-        measure: the function itself.
-        flop: its floating point operations in one iteration, forward and backward, for `ncfm plan`; 0 where they are
-            few beside the networks'.
-        uses_frequencies: whether it compares at frequencies, which distillation then draws.
-        reads: the fields of :class:`~ncfm.core.params.DistillParams` that nothing but this discrepancy reads: they
-            make no difference to the others.
-        order: place in lists.
-    """
+    """A discrepancy, as ``distill.discrepancy`` names it."""
 
     name: str
     measure: Measure
-    flop: Cost = lambda *_: 0.0
-    uses_frequencies: bool = False
-    reads: tuple[str, ...] = ()
-    order: int = 100
+    flop: Cost = lambda *_: 0.0  # of one iteration, forward and backward; 0 where they are few beside the networks'
+    uses_frequencies: bool = False  # compares at frequencies, which distillation then draws
+    reads: tuple[str, ...] = ()  # the fields of DistillParams that make no difference to the other discrepancies
+    order: int = 100  # place in lists
 
 
 DISCREPANCIES: Registry[Discrepancy] = Registry("discrepancy", __name__)

@@ -15,29 +15,22 @@ if TYPE_CHECKING:
 
 CLAMP = 1e-12  # lower bound of the phase term before the square root (docs/method.md section 1)
 TINY = 1e-24  # keeps the square roots of exact zeros differentiable; in float32 it changes no other value
-PER_COMPONENT = (
-    16  # frequencies per component of the mixture: 1024 frequencies, 64 components (docs/method.md section 2)
-)
+PER_COMPONENT = 16  # frequencies per component of the mixture (docs/method.md section 2)
 
 
 def characteristic_function(features_CBD: Tensor, frequencies_FD: Tensor) -> tuple[Tensor, Tensor]:
     """Return the empirical characteristic function (paper eq. 4): mean over images of exp(j <t, f(x)>).
 
-    Returns:
-        Real and imaginary part, each (C, F), in [-1, 1].
+    Real and imaginary part are each (C, F), in [-1, 1].
     """
     angles_CBF = features_CBD @ frequencies_FD.T
     return angles_CBF.cos().mean(-2), angles_CBF.sin().mean(-2)
 
 
 def amplitude_and_phase(real_CF: ComplexParts, synthetic_CF: ComplexParts) -> tuple[Tensor, Tensor]:
-    """Return the two terms of the paper's eq. 6 at each frequency, unweighted.
+    """Return the two terms of the paper's eq. 6 at each frequency, unweighted, from two characteristic functions.
 
-    Args:
-        real_CF, synthetic_CF: characteristic functions, as :func:`characteristic_function` returns them.
-
-    Returns:
-        Amplitude (|Px| - |Py|)^2 and phase 2 |Px| |Py| (1 - cos(ax - ay)), each (C, F); their sum is |Px - Py|^2.
+    Amplitude (|Px| - |Py|)^2 and phase 2 |Px| |Py| (1 - cos(ax - ay)) are each (C, F); their sum is |Px - Py|^2.
     """
     (re_x, im_x), (re_y, im_y) = real_CF, synthetic_CF
     size_x = (re_x.square() + im_x.square()).clamp_min(TINY).sqrt()
@@ -52,15 +45,9 @@ def ncfd(
 ) -> Tensor:
     """Return the neural characteristic function discrepancy (paper eq. 5 to 8): mean over frequencies of sqrt(Chf(t)).
 
-    Args:
-        real_CBD: features of real images, rows of length 1.
-        synthetic_CMD: features of synthetic images, rows of length 1.
-        frequencies_FD: the frequency arguments t.
-        alpha: weight of amplitude in [0, 1]; phase has 1 - alpha.
-        recompute: compute the angles <t, f(x)> again in the backward pass instead of keeping them.
-
-    Returns:
-        (C,), zero for equal sets up to rounding, at most sqrt(4 max(alpha, 1 - alpha)).
+    Features have length 1; ``alpha`` in [0, 1] is the weight of amplitude, and phase has 1 - alpha. ``recompute``
+    computes the angles <t, f(x)> again in the backward pass instead of keeping them. The result (C,) is zero for equal
+    sets up to rounding, at most sqrt(4 max(alpha, 1 - alpha)).
     """
     from torch.utils.checkpoint import checkpoint
 
@@ -96,13 +83,5 @@ def flop(params: DistillParams, classes: int, real: int, synthetic: int, dimensi
     return total
 
 
-ENTRIES = (
-    Discrepancy(
-        "ncfd",
-        _measure,
-        flop,
-        uses_frequencies=True,
-        reads=("alpha", "frequencies", "num_frequencies", "sampler_learning_rate"),
-        order=1,
-    ),
-)
+READS = ("alpha", "frequencies", "num_frequencies", "sampler_learning_rate")
+ENTRIES = (Discrepancy("ncfd", _measure, flop, uses_frequencies=True, reads=READS, order=1),)
