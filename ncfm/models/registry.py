@@ -19,14 +19,10 @@ NORMS = ("instance", "batch", "group", "layer", "none")
 
 @dataclass(frozen=True)
 class Shape:
-    """What a network is built for.
+    """What a network is built for: images (channels, resolution, resolution), and one of the architecture's norms.
 
-    Attributes:
-        channels, resolution: shape of the images, (channels, resolution, resolution).
-        classes: number of outputs.
-        width: of a ConvNet the channels per block; of the others 128 is the published size, and all their channels
-            scale with it.
-        norm: one of :data:`NORMS` that the architecture can take.
+    ``width`` is the channels per block of a ConvNet; of the others 128 is the published size, and all their channels
+    scale with it.
     """
 
     channels: int
@@ -38,22 +34,14 @@ class Shape:
 
 @dataclass(frozen=True)
 class NetworkWork:
-    """One image's way through a network.
+    """One image's way through a network."""
 
-    Attributes:
-        first, others: FLOP of the first convolution and of the other ones, forward.
-        head: FLOP of the linear head, forward.
-        activations: outputs of all convolutions.
-        features: D, the length of one image's features.
-        parameters: number of weights.
-    """
-
-    first: float
-    others: float
-    head: float
-    activations: float
-    features: int
-    parameters: int
+    first: float  # FLOP of the first convolution, forward
+    others: float  # FLOP of the other ones
+    head: float  # FLOP of the linear head
+    activations: float  # outputs of all convolutions
+    features: int  # D, the length of one image's features
+    parameters: int  # number of weights
 
     @property
     def body(self) -> float:
@@ -66,22 +54,15 @@ class Counted:
     """The work of one image of 3 x 32 x 32 at width 128, counted once (tests/test_plan.py), for any shape by scaling.
 
     FLOP scale with (width / 128)^2 and (resolution / 32)^2, which is too much above 32 for networks that shrink larger
-    images first. The head and its parameters are added for the number of classes.
-
-    Attributes:
-        first, others: FLOP of the first layer and of the other ones.
-        activations: outputs of convolutions, or of a transformer's linear layers.
-        features: D.
-        parameters: number of weights without the head.
-        flattened: whether the features are the whole last map, which grows with the image.
+    images first. The numbers are :class:`NetworkWork`'s without the head, which is added for the number of classes.
     """
 
     first: float
     others: float
-    activations: float
+    activations: float  # of a transformer: of its linear layers
     features: int
     parameters: int
-    flattened: bool = False
+    flattened: bool = False  # whether the features are the whole last map, which grows with the image
 
     def __call__(self, shape: Shape) -> NetworkWork:
         """Return the work of one image."""
@@ -99,15 +80,11 @@ class Counted:
 
 @dataclass(frozen=True)
 class Architecture:
-    """An architecture, as params files name it.
+    """An architecture, as ``arch`` in params files names it.
 
-    Attributes:
-        name: value of ``arch``.
-        network: builds it; weights are initialised afterwards, by :func:`build`.
-        smallest, multiple: it takes resolutions from ``smallest`` on that are multiples of ``multiple``.
-        norms: the normalisations that it can take, its own first.
-        work: what one image costs in it, for `ncfm plan`; None where that is not known.
-        order: place in lists.
+    It takes resolutions from ``smallest`` on that are multiples of ``multiple``, and the normalisations ``norms``, its
+    own first. ``network`` builds it; :func:`build` then initialises the weights. ``work`` is what one image costs, for
+    `ncfm plan`; None where that is not known. ``order`` is its place in lists.
     """
 
     name: str
@@ -135,14 +112,7 @@ ARCHITECTURES: Registry[Architecture] = Registry("architecture", "ncfm.models.fa
 def norm_of(arch: str, norm: str, width: int, where: str = "norm") -> str:
     """Return the normalisation that ``norm`` stands for: the architecture's own where it is ``default``.
 
-    Args:
-        arch: a name in :data:`ARCHITECTURES`.
-        norm: ``default`` or a normalisation.
-        width: of the network.
-        where: file and key, put before the message.
-
-    Raises:
-        ParamsError: where the architecture cannot take it, or not at this width.
+    Raises :class:`ParamsError`, which begins with ``where``, if the architecture cannot take it, or not at this width.
     """
     norms = ARCHITECTURES[arch].norms
     if norm == "default":
@@ -155,25 +125,12 @@ def norm_of(arch: str, norm: str, width: int, where: str = "norm") -> str:
 
 
 def build(
-    arch: str,
-    *,
-    channels: int,
-    resolution: int,
-    classes: int,
-    width: int,
-    norm: str,
-    generator: torch.Generator,
+    arch: str, *, channels: int, resolution: int, classes: int, width: int, norm: str, generator: torch.Generator
 ) -> Network:
-    """Build a freshly initialised network.
+    """Build a freshly initialised network for a :class:`Shape`, whose ``norm`` may also be ``default``.
 
-    Args:
-        arch: a name in :data:`ARCHITECTURES`.
-        channels, resolution, classes, width: as in :class:`Shape`.
-        norm: ``default`` or one of the architecture's normalisations.
-        generator: the only source of the initial weights.
-
-    Raises:
-        ParamsError: for an unknown name, or a resolution or normalisation that it cannot take.
+    ``generator`` is the only source of the initial weights. Raises :class:`ParamsError` for an unknown name, or a
+    resolution or normalisation that the architecture cannot take.
     """
     from ncfm.models.initialisation import build_module
 

@@ -13,12 +13,8 @@ if TYPE_CHECKING:
 def resnet(shape: Shape, first: int, blocks: int, pooled: bool, halve_stem: bool) -> Network:
     """Return a 3 x 3 stem and four groups of basic blocks, the last three halving the resolution; the last map's mean.
 
-    Args:
-        shape: what it is built for.
-        first: published channels of the stem and the first group; each further group has twice as many.
-        blocks: blocks per group.
-        pooled: whether average pooling halves the resolution, not strides.
-        halve_stem: whether the resolution is halved behind the stem as well.
+    The stem and the first group have ``first`` published channels, each further group twice as many. Average pooling
+    halves the resolution where ``pooled``, else strides do.
     """
     from torch import nn
 
