@@ -42,10 +42,8 @@ def curate(
 ) -> None:
     """Curate a set and write `distilled.safetensors`, with ``soft_labels`` where asked for, and `grid.png`.
 
-    The networks of the pool, as they were after training, judge the images of ``source``.
-
-    Raises:
-        DivergenceError: a loss that is infinite or not a number.
+    The networks of the pool, as they were after training, judge the images of ``source``. Raises DivergenceError for a
+    loss that is infinite or not a number.
     """
     device = chosen_device()
     split, start = load_split(data, "train"), load(source, device)
@@ -56,11 +54,8 @@ def curate(
     images = run.images.detach()
     logits = teachers_logits(params, start.normalisation(decode(images, start.factor)), pool)
     wrong = float((logits.softmax(2).mean(0).argmax(1) != start.labels).float().mean())
-    labels = {
-        "hard": lambda: None,
-        "soft": lambda: soft_labels(logits, start.labels),
-        "released": lambda: released_labels(logits[0], start.labels),
-    }[params.labels]()
+    soft, released = soft_labels(logits, start.labels), released_labels(logits[0], start.labels)
+    labels = {"hard": None, "soft": soft, "released": released}[params.labels]
     files = write_set(out, images.unflatten(0, (split.classes, -1)), split, start.factor, names, labels)
     loss = {"loss": record.rows[-1]["loss"]} if record.rows else {}
     record.finish(files, {**loss, "misclassified_share": wrong})
@@ -68,10 +63,7 @@ def curate(
 
 def soft_labels(logits_TNC: Tensor, labels: Tensor) -> Tensor:
     """Return (N, C) class probabilities, averaged over T networks; where their top class is wrong, the hard label."""
-    probabilities = logits_TNC.softmax(2).mean(0)
-    hard = one_hot(labels, probabilities.shape[1]).to(probabilities)
-    wrong = probabilities.argmax(1) != labels
-    return torch.where(wrong[:, None], hard, probabilities)
+    return _hard_where_wrong(logits_TNC.softmax(2).mean(0), labels)
 
 
 def released_labels(logits_NC: Tensor, labels: Tensor) -> Tensor:
@@ -80,9 +72,13 @@ def released_labels(logits_NC: Tensor, labels: Tensor) -> Tensor:
     It replaces the logits of misclassified images by a 0/1 vector and takes the softmax of all: of ten classes, the
     true one of a misclassified image is left with a share of e / (e + 9) = 0.232.
     """
-    hard = one_hot(labels, logits_NC.shape[1]).to(logits_NC)
-    wrong = logits_NC.argmax(1) != labels
-    return torch.where(wrong[:, None], hard, logits_NC).softmax(1)
+    return _hard_where_wrong(logits_NC, labels).softmax(1)
+
+
+def _hard_where_wrong(scores_NC: Tensor, labels: Tensor) -> Tensor:
+    """Return the scores; where their top class is wrong, the label as a 0/1 vector instead."""
+    hard = one_hot(labels, scores_NC.shape[1]).to(scores_NC)
+    return torch.where((scores_NC.argmax(1) != labels)[:, None], hard, scores_NC)
 
 
 @torch.no_grad()
@@ -105,20 +101,10 @@ def _at_once(pool: Pool, images: Tensor) -> int:
 
 
 class FineTuning:
-    """Fine-tuning in progress.
+    """Fine-tuning in progress, of ``images`` (N, c, h, w), the stored images of the set ``start``.
 
     One step: a trained network of the pool is drawn; the mean cross-entropy of all decoded images, each with its own
-    augmentation, is what Adam lowers; pixels stay in [0, 1].
-
-    Args:
-        params: the steps' augmentation and learning rate.
-        start: the set to start from.
-        pool: the networks.
-        names: names that every random draw derives from.
-
-    Attributes:
-        images: the stored images (N, c, h, w), the leaf that the optimiser moves.
-        iteration: number of finished steps.
+    augmentation, is what Adam lowers; pixels stay in [0, 1]. Every random draw derives from ``names``.
     """
 
     def __init__(self, params: CurateParams, start: DistilledSet, pool: Pool, names: Sequence[object]) -> None:

@@ -21,11 +21,8 @@ def distill(
 ) -> None:
     """Distill a data set and write `distilled.safetensors`, `history.csv` and `grid.png` into ``out``.
 
-    Where ``torchrun`` started several processes, each computes the gradients of its share of the classes.
-
-    Raises:
-        ParamsError: an IPC that the data set cannot give.
-        DivergenceError: a loss that is infinite or not a number.
+    Where ``torchrun`` started several processes, each computes the gradients of its share of the classes. Raises
+    ParamsError for an IPC that the data set cannot give, DivergenceError for a loss that is infinite or not a number.
     """
     device = chosen_device()
     split = load_split(data, "train", device)
