@@ -9,16 +9,16 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 import PIL
-import torch
 from PIL import Image, features
-from torch import Tensor
 
 from ncfm.core.errors import DataError
-from ncfm.core.progress import Progress
 from ncfm.datasets.catalogue import DatasetFacts, check_sizes, one_line
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SUFFIXES = (".jpeg", ".jpg", ".png")
 # What Pillow raises on a file that is no image, or not a whole one.
@@ -133,6 +133,11 @@ def load_classes(
     makes a decoded image one of the data set. Raises :class:`DataError` where a class has too few or too many images,
     before any is decoded, or an image is not whole.
     """
+    import numpy as np
+    import torch
+
+    from ncfm.core.progress import Progress
+
     for split, classes in splits.items():
         check_sizes(facts, split, [len(images) for images in classes], names, files.where(""))
     loaded = {}

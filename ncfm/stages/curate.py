@@ -49,7 +49,7 @@ def curate(
     split, start = load_split(data, "train"), load(source, device)
     pool = load_pool(extractors, data, split, device)
     check_fits(start, source, split, data)
-    run = FineTuning(params, start, pool, (split.dataset, names["ipc"], "curate", names["seed"]))
+    run = _FineTuning(params, start, pool, (split.dataset, names["ipc"], "curate", names["seed"]))
     iterate(run, params.finetune, params.checkpoint_every, out, record, device)
     images = run.images.detach()
     logits = teachers_logits(params, start.normalisation(decode(images, start.factor)), pool)
@@ -100,7 +100,7 @@ def _at_once(pool: Pool, images: Tensor) -> int:
     return images_at_once(DistillParams.model_validate({}), pool.facts["width"], images.shape[-1], images.device)
 
 
-class FineTuning:
+class _FineTuning:
     """Fine-tuning in progress, of ``images`` (N, c, h, w), the stored images of the set ``start``.
 
     One step: a trained network of the pool is drawn; the mean cross-entropy of all decoded images, each with its own
@@ -116,7 +116,6 @@ class FineTuning:
         self.forward = accelerated(pool.blended, params, self.images.device)
 
     def step(self) -> dict[str, float]:
-        """Move the images once and return the row of history."""
         draws = generator(*self.names, self.iteration + 1)
         self.pool.blend(int(torch.randint(self.pool.members, (), generator=draws)), TRAINED)
         loss = self.backward(draws)
@@ -131,11 +130,11 @@ class FineTuning:
         images, start = self.images, self.start
         images.grad = None
         drawn = augmentation.draw(self.params.augmentation, len(start), images.shape[-1], draws)
-        total, tiles = 0.0, start.factor**2
+        total = 0.0
         for piece in pieces(len(images), self.at_once):
             decoded = start.normalisation(decode(images[piece], start.factor))
-            rows = torch.arange(len(images))[piece]
-            rows = torch.cat([rows + tile * len(images) for tile in range(tiles)])  # decoding goes tile by tile
+            stored = torch.arange(len(images))[piece]
+            rows = torch.cat([stored + tile * len(images) for tile in range(start.factor**2)])  # tile by tile
             logits = self.forward(augmentation.apply(decoded, drawn.for_images(rows)))
             loss = cross_entropy(logits, start.labels[rows.to(images.device)], reduction="sum") / len(start)
             if not loss.isfinite():
@@ -146,12 +145,10 @@ class FineTuning:
         return total
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return everything that the next step depends on, as tensors and plain values."""
         tensors = {"images": self.images.detach(), **optimiser_tensors(self.optimiser, "optimiser")}
         return tensors, {"iteration": self.iteration}
 
     def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-        """Continue from what :meth:`state` returned."""
         with torch.no_grad():
             self.images.copy_(tensors["images"])
         restore_optimiser(self.optimiser, "optimiser", tensors)

@@ -11,9 +11,12 @@ from pathlib import Path
 from subprocess import DEVNULL, TimeoutExpired, run
 from typing import TYPE_CHECKING
 
+from PIL import Image
+
 from ncfm.core.errors import DataError, StorageError
 from ncfm.core.store import sha256, storage_errors
 from ncfm.datasets.catalogue import DatasetFacts, Loaded, each, one_line
+from ncfm.datasets.image_files import BROKEN_IMAGE
 from ncfm.datasets.torchvision_sets import CIFAR, sources_of
 
 if TYPE_CHECKING:
@@ -99,9 +102,6 @@ def _decode(picture: bytes, where: str) -> Tensor:
     """Return the images of one PNG, (N, 3, 32, 32): each of its rows is one image, row-major RGB."""
     import numpy as np
     import torch
-    from PIL import Image
-
-    from ncfm.datasets.image_files import BROKEN_IMAGE
 
     try:
         with Image.open(io.BytesIO(picture), formats=["PNG"]) as image:
