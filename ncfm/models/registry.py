@@ -39,7 +39,7 @@ class NetworkWork:
     first: float  # FLOP of the first convolution, forward
     others: float  # FLOP of the other ones
     head: float  # FLOP of the linear head
-    activations: float  # outputs of all convolutions
+    activations: float  # outputs of all convolutions, or of a transformer's linear layers
     features: int  # D, the length of one image's features
     parameters: int  # number of weights
 
@@ -49,33 +49,29 @@ class NetworkWork:
         return self.first + self.others
 
 
-@dataclass(frozen=True)
-class Counted:
-    """The work of one image of 3 x 32 x 32 at width 128, counted once (tests/test_plan.py), for any shape by scaling.
+def counted(
+    first: float, others: float, activations: float, features: int, parameters: int, flattened: bool = False
+) -> Callable[[Shape], NetworkWork]:
+    """Return the work for any shape by scaling that of one image of 3 x 32 x 32 at width 128 (tests/test_plan.py).
 
-    FLOP scale with (width / 128)^2 and (resolution / 32)^2, which is too much above 32 for networks that shrink larger
-    images first. The numbers are :class:`NetworkWork`'s without the head, which is added for the number of classes.
+    The numbers are :class:`NetworkWork`'s without the head, which is added for the number of classes; ``flattened``
+    says that the features are the whole last map, which grows with the image. FLOP scale with (width / 128)^2 and
+    (resolution / 32)^2, which is too much above 32 for networks that shrink larger images first.
     """
 
-    first: float
-    others: float
-    activations: float  # of a transformer: of its linear layers
-    features: int
-    parameters: int
-    flattened: bool = False  # whether the features are the whole last map, which grows with the image
-
-    def __call__(self, shape: Shape) -> NetworkWork:
-        """Return the work of one image."""
+    def work(shape: Shape) -> NetworkWork:
         wide, area = shape.width / 128, (shape.resolution / 32) ** 2
-        features = round(self.features * wide * (area if self.flattened else 1))
+        length = round(features * wide * (area if flattened else 1))
         return NetworkWork(
-            first=self.first * wide * area * shape.channels / 3,
-            others=self.others * wide**2 * area,
-            head=2 * features * shape.classes,
-            activations=self.activations * wide * area,
-            features=features,
-            parameters=round(self.parameters * wide**2) + (features + 1) * shape.classes,
+            first=first * wide * area * shape.channels / 3,
+            others=others * wide**2 * area,
+            head=2 * length * shape.classes,
+            activations=activations * wide * area,
+            features=length,
+            parameters=round(parameters * wide**2) + (length + 1) * shape.classes,
         )
+
+    return work
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ else being kept, and tested on the test images of those classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,14 +22,12 @@ from ncfm.method.distilled import DistilledSet, load_with_test
 from ncfm.method.training import accuracy, new_network, train
 from ncfm.run.compute import Check, accelerated, chosen_device
 from ncfm.run.record import Record
-from ncfm.stages.repeats import Rows, Tensors, train_networks, write_tests
+from ncfm.stages.repeats import Names, Rows, Tensors, train_networks, write_tests
 
 Learned = dict[str, Any]  # one repeat as it stands in the JSON file
 
 
-def continual(
-    params: ContinualParams, data: Path, distilled: Path, names: Mapping[str, Any], out: Path, record: Record
-) -> None:
+def continual(params: ContinualParams, data: Path, distilled: Path, names: Names, out: Path, record: Record) -> None:
     """Learn the classes in ``params.steps`` groups, ``params.networks`` times, and write the accuracies of each step.
 
     Every repeat has its own order of the classes, drawn from the set's seed: methods with one seed have equal orders.

@@ -7,7 +7,7 @@ a variant by itself. Fine-tuning is this project's: the stored images descend th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +26,13 @@ from ncfm.method.multiformation import decode
 from ncfm.method.pool import Pool, load_pool
 from ncfm.run.compute import accelerated, chosen_device, images_at_once, pieces
 from ncfm.run.record import Record
-from ncfm.stages.repeats import iterate
+from ncfm.stages.repeats import Names, iterate
 
 TRAINED = 0.0  # the share of the initial weights in a trained network
 
 
 def curate(
-    params: CurateParams,
-    data: Path,
-    extractors: Path,
-    source: Path,
-    names: Mapping[str, Any],
-    out: Path,
-    record: Record,
+    params: CurateParams, data: Path, extractors: Path, source: Path, names: Names, out: Path, record: Record
 ) -> None:
     """Curate a set and write `distilled.safetensors`, with ``soft_labels`` where asked for, and `grid.png`.
 

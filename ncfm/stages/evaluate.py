@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,12 @@ from ncfm.method.distilled import load_with_test
 from ncfm.method.training import accuracy, forwards, new_network, train
 from ncfm.run.compute import Check, chosen_device
 from ncfm.run.record import Record
-from ncfm.stages.repeats import Rows, Tensors, train_networks, write_tests
+from ncfm.stages.repeats import Names, Rows, Tensors, train_networks, write_tests
 
 Tested = dict[str, Any]  # one network as it stands in the JSON file
 
 
-def evaluate(
-    params: EvaluateParams, data: Path, distilled: Path, names: Mapping[str, Any], out: Path, record: Record
-) -> None:
+def evaluate(params: EvaluateParams, data: Path, distilled: Path, names: Names, out: Path, record: Record) -> None:
     """Train ``params.networks`` fresh networks on a distilled set and write their test accuracies.
 
     ``params`` is the protocol. Of the data set only the test split is read.

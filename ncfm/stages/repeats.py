@@ -23,6 +23,7 @@ from ncfm.run.record import Record
 
 FORMAT = 1  # of the JSON files of tests
 Values = TypeVar("Values")
+Names = Mapping[str, Any]  # of a cell
 Tensors = Mapping[str, Tensor]
 Rows = Iterable[tuple[int, Mapping[str, float]]]  # of a record's history: each a step and its values
 
@@ -66,22 +67,19 @@ def train_networks(
         record.log_all(rows_of(index, values))
     with Progress(count * steps, record.stage, start=len(finished) * steps, unit=unit) as progress:
 
-        def work(index: int, check: Check) -> tuple[Values, Tensors]:
-            return train_one(index, check, progress)
-
         def keep(index: int, result: tuple[Values, Tensors]) -> None:
             finished[index], made = result
             tensors.update(made)
             checkpoint.save(tensors, {"finished": list(finished.items())})
             record.log_all(rows_of(index, finished[index]))
 
-        side_by_side(count, frozenset(finished), work, keep, device)
+        side_by_side(count, frozenset(finished), lambda index, check: train_one(index, check, progress), keep, device)
     return [finished[index] for index in range(count)], tensors
 
 
 def write_tests(
     out: Path,
-    names: Mapping[str, Any],
+    names: Names,
     params: StageParams,
     content: Mapping[str, Any],
     metrics: Mapping[str, float],

@@ -6,9 +6,7 @@ of DC's paper, Zhao et al. 2021, section 4.2).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ncfm.core.params import SearchParams
 from ncfm.core.progress import Progress
@@ -17,12 +15,10 @@ from ncfm.method.distilled import load_with_test
 from ncfm.method.training import accuracy, new_network, train
 from ncfm.run.compute import Check, accelerated, chosen_device
 from ncfm.run.record import Record
-from ncfm.stages.repeats import Rows, Tensors, train_networks, write_tests
+from ncfm.stages.repeats import Names, Rows, Tensors, train_networks, write_tests
 
 
-def search(
-    params: SearchParams, data: Path, distilled: Path, names: Mapping[str, Any], out: Path, record: Record
-) -> None:
+def search(params: SearchParams, data: Path, distilled: Path, names: Names, out: Path, record: Record) -> None:
     """Train each network of the grid ``params.networks`` times and write the accuracies after the last epoch.
 
     Of the data set only the test split is read.

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ncfm.core.errors import ParamsError
 from ncfm.core.params import SelectParams
@@ -16,11 +14,10 @@ from ncfm.method.multiformation import tile
 from ncfm.method.pool import load_pool
 from ncfm.run.compute import chosen_device
 from ncfm.run.record import Record
+from ncfm.stages.repeats import Names
 
 
-def select(
-    params: SelectParams, data: Path, extractors: Path | None, names: Mapping[str, Any], out: Path, record: Record
-) -> None:
+def select(params: SelectParams, data: Path, extractors: Path | None, names: Names, out: Path, record: Record) -> None:
     """Select real images of each class and store them, whole or as tiles, with the storage of ``ipc`` images per class.
 
     ``extractors`` is None for the rules that read no pool. Raises what :func:`check_extractors` and

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ncfm.models.registry import Architecture, Counted, Shape
+from ncfm.models.registry import Architecture, Shape, counted
 
 if TYPE_CHECKING:
     from ncfm.models.base import Network
@@ -29,5 +29,5 @@ def network(shape: Shape) -> Network:
     return Network(nn.Sequential(*dense, nn.ReLU()), made.classifier.in_features, shape.classes, pooled=True)
 
 
-WORK = Counted(3538944, 1773142016, 2056192, 1024, 6946048)
+WORK = counted(3538944, 1773142016, 2056192, 1024, 6946048)
 ENTRIES = (Architecture("densenet-121", network, norms=("batch",), smallest=16, multiple=8, work=WORK, order=5),)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ncfm.models.registry import Architecture, Counted, Shape
+from ncfm.models.registry import Architecture, Shape, counted
 
 if TYPE_CHECKING:
     from ncfm.models.base import Network
@@ -51,5 +51,5 @@ def network(shape: Shape) -> Network:
     return Network(built.features, built.classifier[1].in_features, shape.classes, pooled=True)
 
 
-WORK = Counted(1769472, 62163712, 559356, 1280, 4007548)
+WORK = counted(1769472, 62163712, 559356, 1280, 4007548)
 ENTRIES = (Architecture("efficientnet-b0", network, norms=("batch",), smallest=16, multiple=16, work=WORK, order=6),)

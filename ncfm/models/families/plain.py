@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ncfm.models.registry import NORMS, Architecture, Counted, NetworkWork, Shape
+from ncfm.models.registry import NORMS, Architecture, NetworkWork, Shape, counted
 
 if TYPE_CHECKING:
     from torch import nn
@@ -97,8 +97,8 @@ def vgg_11(shape: Shape) -> Network:
     return plain(shape, layers, partial(nn.MaxPool2d, 2))
 
 
-ALEXNET_WORK = Counted(19660800, 470286336, 221184, 3072, 1841472, flattened=True)
-VGG_WORK = Counted(3538944, 301989888, 151552, 512, 9225984, flattened=True)
+ALEXNET_WORK = counted(19660800, 470286336, 221184, 3072, 1841472, flattened=True)
+VGG_WORK = counted(3538944, 301989888, 151552, 512, 9225984, flattened=True)
 ENTRIES = (
     *(
         Architecture(f"convnet-{d}", partial(convnet, d), 2**d, 2**d, work=partial(convnet_work, d), order=1)

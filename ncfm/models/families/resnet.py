@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ncfm.models.registry import Architecture, Counted, Shape
+from ncfm.models.registry import Architecture, Shape, counted
 
 if TYPE_CHECKING:
     from ncfm.models.base import Network
@@ -47,8 +47,8 @@ def resnet_ap_10(shape: Shape) -> Network:
     return resnet(shape, first, blocks=1, pooled=True, halve_stem=shape.resolution > 64)
 
 
-WORK_18 = Counted(3538944, 1107296256, 614400, 512, 11168832)
-WORK_AP_10 = Counted(1769472, 220200960, 356352, 256, 1226400)
+WORK_18 = counted(3538944, 1107296256, 614400, 512, 11168832)
+WORK_AP_10 = counted(1769472, 220200960, 356352, 256, 1226400)
 ENTRIES = (  # from 16 on: instance normalisation of the last maps needs more than one value
     Architecture("resnet-18", resnet_18, smallest=16, multiple=8, work=WORK_18, order=4),
     Architecture("resnet-ap-10", resnet_ap_10, smallest=16, multiple=16, work=WORK_AP_10, order=4),

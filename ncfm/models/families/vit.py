@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ncfm.models.registry import Architecture, Counted, Shape
+from ncfm.models.registry import Architecture, Shape, counted
 
 if TYPE_CHECKING:
     from ncfm.models.base import Network
@@ -31,5 +31,5 @@ def network(shape: Shape) -> Network:
     return Network(blocks, hidden, shape.classes)
 
 
-WORK = Counted(1179648, 690094080, 1347840, 192, 5360832)
+WORK = counted(1179648, 690094080, 1347840, 192, 5360832)
 ENTRIES = (Architecture("vit-tiny", network, norms=("layer",), smallest=16, multiple=16, work=WORK, order=7),)
