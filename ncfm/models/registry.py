@@ -1,4 +1,4 @@
-"""Architectures: what each can take, what one image costs in it, and how it is built. One file per family."""
+"""Architectures: what each can take, what one image costs in it, and how it is built. The files are in `families/`."""
 
 from __future__ import annotations
 

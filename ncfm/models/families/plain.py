@@ -101,9 +101,11 @@ ALEXNET_WORK = counted(19660800, 470286336, 221184, 3072, 1841472, flattened=Tru
 VGG_WORK = counted(3538944, 301989888, 151552, 512, 9225984, flattened=True)
 ENTRIES = (
     *(
-        Architecture(f"convnet-{d}", partial(convnet, d), 2**d, 2**d, work=partial(convnet_work, d), order=1)
+        Architecture(
+            f"convnet-{d}", partial(convnet, d), smallest=2**d, multiple=2**d, work=partial(convnet_work, d), order=1
+        )
         for d in (3, 4, 5)
     ),
-    Architecture("alexnet", alexnet, 8, 8, norms=("none", *NORMS[:-1]), work=ALEXNET_WORK, order=2),
-    Architecture("vgg-11", vgg_11, 16, 16, work=VGG_WORK, order=3),
+    Architecture("alexnet", alexnet, smallest=8, multiple=8, norms=("none", *NORMS[:-1]), work=ALEXNET_WORK, order=2),
+    Architecture("vgg-11", vgg_11, smallest=16, multiple=16, work=VGG_WORK, order=3),
 )

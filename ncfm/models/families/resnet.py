@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ncfm.models.registry import Architecture, Shape, counted
@@ -33,11 +34,6 @@ def resnet(shape: Shape, first: int, blocks: int, pooled: bool, halve_stem: bool
     return Network(nn.Sequential(*layers), taken, shape.classes, pooled=True)
 
 
-def resnet_18(shape: Shape) -> Network:
-    """Return ResNet-18 for small images: a 3 x 3 stem without stride or pooling, two blocks per group (DC's, MTT's)."""
-    return resnet(shape, first=64, blocks=2, pooled=False, halve_stem=False)
-
-
 def resnet_ap_10(shape: Shape) -> Network:
     """Return ResNet-AP-10 (IDC, arXiv 2205.14959): one block per group, average pooling where ResNet has strides.
 
@@ -47,6 +43,8 @@ def resnet_ap_10(shape: Shape) -> Network:
     return resnet(shape, first, blocks=1, pooled=True, halve_stem=shape.resolution > 64)
 
 
+# A 3 x 3 stem without stride or pooling, two blocks per group (DC's, MTT's).
+resnet_18 = partial(resnet, first=64, blocks=2, pooled=False, halve_stem=False)
 WORK_18 = counted(3538944, 1107296256, 614400, 512, 11168832)
 WORK_AP_10 = counted(1769472, 220200960, 356352, 256, 1226400)
 ENTRIES = (  # from 16 on: instance normalisation of the last maps needs more than one value
