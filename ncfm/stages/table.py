@@ -12,19 +12,8 @@ from pathlib import PurePosixPath
 from string import Formatter
 from typing import Literal
 
+from ncfm.core import params as models
 from ncfm.core.layout import campaign_folder, record_file
-from ncfm.core.params import (
-    ContinualParams,
-    CurateParams,
-    DistillParams,
-    EvaluateParams,
-    PrepareParams,
-    PretrainParams,
-    ReportParams,
-    SearchParams,
-    SelectParams,
-    StageParams,
-)
 from ncfm.stages import cells
 from ncfm.stages.cells import Cell
 
@@ -57,7 +46,7 @@ class Stage:
     """
 
     example: Cell  # for the help text; its type is that of all cells of the stage
-    params: type[StageParams]
+    params: type[models.StageParams]
     params_file: str  # template of the file with a cell's resolved params; seeds share one
     help: str
     arguments: tuple[Argument, ...]  # of its command, besides ``--params``
@@ -107,7 +96,7 @@ _TEST_OUT = Argument("out", f"{EVALUATION}.json", "the .json file with the accur
 _RESULTS = Argument("results", "", "folder of the campaign's results", "output")
 
 
-def _testing(example: Cell, params: type[StageParams], text: str) -> Stage:
+def _testing(example: Cell, params: type[models.StageParams], text: str) -> Stage:
     """Return a stage that trains networks on a set and writes one JSON file."""
     arguments, file = (_DATA, _SET, _PROTOCOL, _TEST_OUT), f"params/{example.stage}/{OF_SET}/{{file}}.json"
     return Stage(example, params, file, text, arguments, (SET, TEST), (f"{EVALUATION}.json",))
@@ -115,7 +104,7 @@ def _testing(example: Cell, params: type[StageParams], text: str) -> Stage:
 
 def _report(example: Cell, file: str, text: str, writes: tuple[str, ...]) -> Stage:
     """Return a stage that reads many cells' results; which ones its params file says."""
-    return Stage(example, ReportParams, file, text, (_RESULTS,), (), writes, gpu=False, command="report")
+    return Stage(example, models.ReportParams, file, text, (_RESULTS,), (), writes, gpu=False, command="report")
 
 
 def _files(folder: str, names: str, ends: str) -> tuple[str, ...]:
@@ -126,7 +115,7 @@ _OF = ("digits", 1, "paper", 0)
 _ALL = (
     Stage(
         cells.Prepare("digits"),
-        PrepareParams,
+        models.PrepareParams,
         "params/prepare/{dataset}.json",
         "Fetch a data set, check it and write it as tensors.",
         (Argument("out", DATA, "folder for train.safetensors, test.safetensors and card.json", "output"),),
@@ -136,7 +125,7 @@ _ALL = (
     ),
     Stage(
         cells.Pretrain("digits", "convnet-3"),
-        PretrainParams,
+        models.PretrainParams,
         "params/pretrain/{dataset}.json",
         "Train the pool of extractors; keep each network's start and end.",
         (_DATA, Argument("out", POOL, "the pool's .safetensors file", "output")),
@@ -146,7 +135,7 @@ _ALL = (
     ),
     Stage(
         cells.Distill(*_OF, "convnet-3"),
-        DistillParams,
+        models.DistillParams,
         f"params/distill/{OF_SET}.json",
         "Distill a data set, or your own folder of images, into a few images per class.",
         (_DATA, _EXTRACTORS, _IPC, _METHOD, _SEED, _SET_OUT),
@@ -155,7 +144,7 @@ _ALL = (
     ),
     Stage(
         cells.Select("digits", 1, "random", 0),
-        SelectParams,
+        models.SelectParams,
         f"params/select/{OF_SET}.json",
         "Select real images as a coreset of equal storage.",
         (_DATA, _IPC, _METHOD, _SEED, _SET_OUT, _SOME_EXTRACTORS),
@@ -164,7 +153,7 @@ _ALL = (
     ),
     Stage(
         cells.Curate("digits", 1, "paper-curated", 0, "convnet-3", "paper"),
-        CurateParams,
+        models.CurateParams,
         f"params/curate/{OF_SET}.json",
         "Label the images of a set by the extractors, and fine-tune them.",
         (_DATA, _EXTRACTORS, _SOURCE, _METHOD, _SET_OUT),
@@ -173,16 +162,18 @@ _ALL = (
     ),
     _testing(
         cells.Evaluate(*_OF, "convnet-3"),
-        EvaluateParams,
+        models.EvaluateParams,
         "Train fresh networks on a distilled set and test them on real images.",
     ),
     _testing(
         cells.Continual(*_OF, "convnet-3", steps=5),
-        ContinualParams,
+        models.ContinualParams,
         "Train fresh networks as classes arrive in groups, each time on all seen so far.",
     ),
     _testing(
-        cells.Search(*_OF), SearchParams, "Train a grid of networks on a set, to see which architectures it finds best."
+        cells.Search(*_OF),
+        models.SearchParams,
+        "Train a grid of networks on a set, to see which architectures it finds best.",
     ),
     _report(
         cells.Artefact("table5"),
