@@ -36,8 +36,8 @@ def main(arguments: list[str]) -> None:
             # `ncfm use` switched meanwhile, perhaps to and fro, and DVC may not have known the stage. The stage's name
             # holds the campaign, so that DVC has not run a cell of another one.
         print(
-            f"run_stage.py: {campaign} is not the active campaign, or was not all the time: running {stage} without DVC; "
-            f"`ncfm use {campaign}`, then `dvc commit -f`, hands the results to DVC",
+            f"run_stage.py: {campaign} is not the active campaign, or was not all the time: running {stage} "
+            f"without DVC; `ncfm use {campaign}`, then `dvc commit -f`, hands the results to DVC",
             flush=True,
         )
     os.execvp(command[0], command)  # signals reach it, and its exit status is ours

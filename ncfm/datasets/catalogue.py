@@ -1,4 +1,4 @@
-"""What is known of every data set, and what its sources give. Each data set has its own file in `sets/`."""
+"""What is known of every data set, and what its sources give. The data sets are in the files of `sets/`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 class Loaded:
     """A data set as a source gave it.
 
-    Attributes:
-        splits: for ``train`` and ``test`` the images, uint8 (N, C, H, W), and the labels, int64 (N,).
-        origin: what the bytes were: package, file names, checksums. It goes into the card.
-        label_names: class names in label order, where the facts leave them to the source.
+    ``splits`` are, for ``train`` and ``test``, the images, uint8 (N, C, H, W), and the labels, int64 (N,). ``origin``
+    goes into the card and says what the bytes were: package, file names, checksums. ``label_names`` are the class names
+    in label order, where the facts leave them to the source.
     """
 
     splits: dict[str, tuple[Tensor, Tensor]]
@@ -36,15 +35,12 @@ Source = Callable[["DatasetFacts", Path], Loaded]
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """What is known of a data set before it is prepared.
+    """What is known of a data set before it is prepared; its images are (channels, resolution, resolution).
 
     Attributes:
-        classes: number of classes.
-        channels, resolution: shape of one image, (channels, resolution, resolution).
         sizes: for ``train`` and ``test`` the allowed numbers of images of each class: one number where it is known.
         mean, std: per-channel statistics that images are normalised with, for pixels in [0, 1].
-        sources: the functions that read it, by the values of ``prepare.source`` besides ``auto``, in the order that
-            ``auto`` tries them.
+        sources: by the values of ``prepare.source`` besides ``auto``, in the order that ``auto`` tries them.
         label_names: class names in label order; empty where only the source knows them.
         content: :func:`~ncfm.core.store.tensor_sha256` of each split's images and labels, whatever source gave them;
             empty where we could not obtain the data.
@@ -92,18 +88,10 @@ def facts_of(dataset: str, where: str = "") -> DatasetFacts:
 
 
 def check_sizes(facts: DatasetFacts, split: str, sizes: Sequence[int], names: Sequence[str], where: str) -> None:
-    """Raise :class:`DataError` where a class has a number of images that the facts do not allow.
-
-    Args:
-        facts: what is known of the data set.
-        split: ``train`` or ``test``.
-        sizes, names: for each class its number of images and its name.
-        where: the source, put before the message.
-    """
+    """Raise :class:`DataError`, beginning with ``where``, if a class's size, with its name, is not an allowed one."""
     for size, name, allowed in zip(sizes, names, facts.sizes[split], strict=True):
         if size not in allowed:
-            least, most = allowed[0], allowed[-1]
-            text = str(least) if least == most else f"{least} to {most}"
+            text = str(allowed[0]) if len(allowed) == 1 else f"{allowed[0]} to {allowed[-1]}"
             raise DataError(
                 f"{where}: class {name} has {size} {split} image{'' if size == 1 else 's'}, "
                 f"but in {facts.name} must have {text}; see docs/datasets.md"

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import bisect
 import io
+import itertools
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-import numpy as np
 import PIL
-import torch
 from PIL import Image, features
-from torch import Tensor
 
 from ncfm.core.errors import DataError
-from ncfm.core.progress import Progress
 from ncfm.datasets.catalogue import DatasetFacts, check_sizes, one_line
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SUFFIXES = (".jpeg", ".jpg", ".png")
 # What Pillow raises on a file that is no image, or not a whole one.
@@ -26,44 +26,28 @@ BROKEN_IMAGE = (OSError, SyntaxError, EOFError, ValueError, zlib.error, Image.De
 Form = Callable[[Image.Image, str], Image.Image]  # an RGB image and where it stands -> the image of the data set
 
 
-class Files(Protocol):
-    """Files below a root; all names are relative to it, with slashes."""
-
-    def where(self, name: str) -> str:
-        """Return how messages call a file or folder."""
-
-    def folders(self, folder: str) -> list[str]:
-        """Return the names of the folders directly in ``folder``, sorted; none where there is no such folder."""
-
-    def images(self, folder: str) -> list[str]:
-        """Return the images at any depth below ``folder``, sorted by name; none where there is no such folder."""
-
-    def read(self, name: str) -> bytes | None:
-        """Return a file's bytes, or None where there is no such file. Raises :class:`DataError` if unreadable."""
-
-
-class Folder:
-    """Files on disk."""
+class Files:
+    """Files below a folder on disk; all names are relative to it, with slashes."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def where(self, name: str) -> str:
-        """See :class:`Files`."""
+        """Return how messages call a file or folder."""
         return str(self.root / name)
 
     def folders(self, folder: str) -> list[str]:
-        """See :class:`Files`."""
+        """Return the names of the folders directly in ``folder``, sorted; none where there is no such folder."""
         place = self.root / folder
         return sorted(path.name for path in place.iterdir() if path.is_dir()) if place.is_dir() else []
 
     def images(self, folder: str) -> list[str]:
-        """See :class:`Files`."""
+        """Return the images at any depth below ``folder``, sorted by name; none where there is no such folder."""
         found = (path.relative_to(self.root).as_posix() for path in (self.root / folder).rglob("*"))
-        return sorted(name for name in found if _is_image(name))
+        return sorted(filter(_is_image, found))
 
     def read(self, name: str) -> bytes | None:
-        """See :class:`Files`."""
+        """Return a file's bytes, or None where there is no such file. Raises :class:`DataError` if unreadable."""
         try:
             return (self.root / name).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
@@ -72,23 +56,23 @@ class Folder:
             raise DataError(f"{self.where(name)}: cannot be read ({error.strerror})") from error
 
 
-class Archive:
-    """Files in a zip archive, whose root is the folder in it that holds ``train``."""
+class Archive(Files):
+    """Files in a zip archive, below the folder in it that holds ``train``."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path)
         try:
             self._zip = zipfile.ZipFile(path)
         except (OSError, zipfile.BadZipFile) as error:
             raise DataError(f"{path}: not a whole zip archive ({one_line(error)}); fetch it again") from error
         names = self._zip.namelist()
-        roots = [f"/{name}".partition("/train/")[0] for name in names if "/train/" in f"/{name}"]
-        self._root = f"{min(roots, key=len, default='')}/".removeprefix("/")
-        self._names = sorted(name.removeprefix(self._root) for name in names if name.startswith(self._root))
+        tops = [f"/{name}".partition("/train/")[0] for name in names if "/train/" in f"/{name}"]
+        self._top = f"{min(tops, key=len, default='')}/".removeprefix("/")
+        self._names = sorted(name.removeprefix(self._top) for name in names if name.startswith(self._top))
 
     def where(self, name: str) -> str:
         """See :class:`Files`."""
-        return f"{self.path}: {self._root}{name}"
+        return f"{self.root}: {self._top}{name}"
 
     def _below(self, folder: str) -> list[str]:
         start = bisect.bisect_left(self._names, f"{folder}/")
@@ -101,12 +85,12 @@ class Archive:
 
     def images(self, folder: str) -> list[str]:
         """See :class:`Files`."""
-        return [name for name in self._below(folder) if _is_image(name)]
+        return list(filter(_is_image, self._below(folder)))
 
     def read(self, name: str) -> bytes | None:
         """See :class:`Files`."""
         try:
-            return self._zip.read(self._root + name)
+            return self._zip.read(self._top + name)
         except KeyError:
             return None
         except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
@@ -118,11 +102,11 @@ def _is_image(name: str) -> bool:
     return last.lower().endswith(SUFFIXES) and not last.startswith(".")  # "._x.JPEG": what macOS puts into archives
 
 
-def find_folder(facts: DatasetFacts, root: Path, names: Iterable[str]) -> Folder:
+def find_folder(facts: DatasetFacts, root: Path, names: Iterable[str]) -> Files:
     """Return the first of ``root`` and its folders ``names`` that holds ``train``, or raise :class:`DataError`."""
     for place in (root, *(root / name for name in names)):
         if (place / "train").is_dir():
-            return Folder(place)
+            return Files(place)
     raise DataError(
         f"{root}: no folder train/ in it, nor in its {' or '.join(f'{name}/' for name in names)}; "
         f"prepare.root must be the folder that holds the files of {facts.name} (docs/datasets.md)"
@@ -141,27 +125,19 @@ def class_images(files: Files, folder: str, classes: Iterable[str]) -> list[list
 
 
 def load_classes(
-    facts: DatasetFacts,
-    files: Files,
-    splits: dict[str, list[list[str]]],
-    names: Sequence[str],
-    form: Form,
+    facts: DatasetFacts, files: Files, splits: dict[str, list[list[str]]], names: Sequence[str], form: Form
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """Decode the images of both splits, class by class in the order given.
+    """Decode the images of both splits, class by class in the order given, into what :class:`Loaded` calls splits.
 
-    Args:
-        facts: what is known of the data set.
-        files: where the images are.
-        splits: for each split and class the images' names.
-        names: the classes' names, for messages.
-        form: what makes a decoded image one of the data set.
-
-    Returns:
-        For each split the images, uint8 (N, 3, resolution, resolution), and the labels, int64 (N,).
-
-    Raises:
-        DataError: where a class has too few or too many images (before any is decoded), or an image is not whole.
+    ``splits`` holds for each split and class the images' names, ``names`` the classes' names for messages; ``form``
+    makes a decoded image one of the data set. Raises :class:`DataError` where a class has too few or too many images,
+    before any is decoded, or an image is not whole.
     """
+    import numpy as np
+    import torch
+
+    from ncfm.core.progress import Progress
+
     for split, classes in splits.items():
         check_sizes(facts, split, [len(images) for images in classes], names, files.where(""))
     loaded = {}
@@ -169,7 +145,7 @@ def load_classes(
         sizes = torch.tensor([len(images) for images in classes])
         tensor = torch.empty(int(sizes.sum()), 3, facts.resolution, facts.resolution, dtype=torch.uint8)
         with Progress(len(tensor), f"prepare {facts.name} {split}", unit="images") as progress:
-            for target, name in zip(tensor, (name for images in classes for name in images), strict=True):
+            for target, name in zip(tensor, itertools.chain.from_iterable(classes), strict=True):
                 where = files.where(name)
                 image = form(decode(files.read(name) or b"", where), where)
                 target.copy_(torch.from_numpy(np.array(image)).permute(2, 0, 1))

@@ -16,7 +16,7 @@ from ncfm.core.store import load_tensors, read_metadata
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Per-channel statistics: ``mean`` and ``std``, each (1, C, 1, 1), for pixels in [0, 1]."""
+    """Per-channel statistics, each (1, C, 1, 1), for pixels in [0, 1]."""
 
     mean: Tensor
     std: Tensor
@@ -28,16 +28,7 @@ class Normalisation:
 
 @dataclass(frozen=True)
 class Split:
-    """Images and labels of one split.
-
-    Attributes:
-        dataset: the data set's name.
-        images: uint8, (N, C, H, W).
-        labels: int64, (N,), each in [0, classes).
-        classes: number of classes.
-        label_names: class names in label order.
-        normalisation: the data set's statistics.
-    """
+    """Images, uint8 (N, C, H, W), and labels of one split, int64 (N,) in [0, classes), and the data set's facts."""
 
     dataset: str
     images: Tensor
@@ -76,11 +67,8 @@ def load_split(folder: str | Path, split: Literal["train", "test"], device: str 
     images, labels = tensors["images"], tensors["labels"]
     if images.dtype != torch.uint8 or images.dim() != 4 or labels.shape != images.shape[:1]:
         raise DataError(f"{path}: images must be uint8 (N, C, H, W) with one label each; run `ncfm prepare` again")
-
-    def statistics(name: str) -> Tensor:
-        return torch.tensor(facts[name], dtype=torch.float32, device=device).view(1, -1, 1, 1)
-
-    normalisation = Normalisation(statistics("mean"), statistics("std"))
+    statistics = torch.tensor([facts["mean"], facts["std"]], dtype=torch.float32, device=device)
+    normalisation = Normalisation(*statistics.view(2, 1, -1, 1, 1))
     names = tuple(facts["label_names"])
     return Split(facts["dataset"], images, labels.long(), facts["classes"], names, normalisation)
 

@@ -22,27 +22,20 @@ if TYPE_CHECKING:
 
 SILENCE_SECONDS = 10.0  # of the official server, before it counts as out of reach
 MNIST_BORDER = 2  # pixels on each side: 28 x 28 becomes 32 x 32
+# What torchvision's classes raise on files that are missing or damaged: the reader of MNIST's files asserts.
+_UNREADABLE = (OSError, RuntimeError, ValueError, TypeError, AssertionError)
 
 
 @dataclass(frozen=True)
 class Family:
-    """How torchvision's classes of one kind name things; each function takes the class, ``images`` a loaded split.
+    """How torchvision's classes of one kind name things; each function takes the class, ``images`` a loaded split."""
 
-    Attributes:
-        split: the constructor's argument for ``train`` or ``test``.
-        folder: where its files lie, relative to its root.
-        files: their names and MD5s as torchvision knows them.
-        download: what the card says of a download; its first value is the address.
-        images: the images, uint8 (N, C, H, W).
-        labels: the attribute that holds the labels.
-    """
-
-    split: Callable[[str], dict[str, Any]]
-    folder: Callable[[Any], str]
-    files: Callable[[Any], dict[str, str]]
-    download: Callable[[Any], dict[str, Any]]
-    images: Callable[[Any], Tensor]
-    labels: str = "targets"
+    folder: Callable[[Any], str]  # where its files lie, relative to its root
+    files: Callable[[Any], dict[str, str]]  # their names and MD5s as torchvision knows them
+    download: Callable[[Any], dict[str, Any]]  # what the card says of a download
+    images: Callable[[Any], Tensor]  # uint8 (N, C, H, W)
+    labels: str = "targets"  # the attribute that holds the labels
+    split: Callable[[str], dict[str, Any]] = lambda split: {"train": split == "train"}  # the constructor's argument
 
 
 def _padded(images: Tensor) -> Tensor:
@@ -64,14 +57,12 @@ def _channels_first(data: Any) -> Tensor:
 
 
 CIFAR = Family(
-    split=lambda split: {"train": split == "train"},
     folder=lambda kind: str(kind.base_folder),
     files=lambda kind: dict((*kind.train_list, *kind.test_list)),
     download=lambda kind: {"url": kind.url, "archive": kind.filename, "md5": kind.tgz_md5},
     images=_channels_first,
 )
 MNIST = Family(
-    split=lambda split: {"train": split == "train"},
     folder=lambda kind: f"{kind.__name__}/raw",
     files=lambda kind: dict(kind.resources),
     download=lambda kind: {"url": kind.mirrors[0], "md5": dict(kind.resources)},
@@ -79,9 +70,9 @@ MNIST = Family(
 )
 
 
-def sources_of(kind: str, family: Family) -> dict[str, Source]:
-    """Return the sources of a data set that torchvision has as the class ``kind``, which names things as ``family``."""
-    return {"folder": partial(_folder, kind, family), "torchvision": partial(_official, kind, family)}
+def sources_of(name: str, family: Family) -> dict[str, Source]:
+    """Return the sources of a data set that torchvision has as the class ``name``, which names things as ``family``."""
+    return {"folder": partial(_folder, name, family), "torchvision": partial(_official, name, family)}
 
 
 def _folder(name: str, family: Family, facts: DatasetFacts, root: Path) -> Loaded:
@@ -107,10 +98,6 @@ def _official(name: str, family: Family, facts: DatasetFacts, root: Path) -> Loa
     return Loaded(_read(kind, family, root), origin)
 
 
-# The reader of MNIST's files asserts; it has no error of its own.
-_UNREADABLE = (OSError, RuntimeError, ValueError, TypeError, AssertionError)
-
-
 def _class(name: str) -> Any:
     from ncfm.core.torchvision_shim import torchvision
 
@@ -121,15 +108,15 @@ def _read(kind: Any, family: Family, root: Path) -> dict[str, tuple[Tensor, Tens
     import torch
 
     splits = {}
-    for split in ("train", "test"):
-        try:
+    try:
+        for split in ("train", "test"):
             data = kind(root, **family.split(split))
             splits[split] = (family.images(data), torch.as_tensor(getattr(data, family.labels), dtype=torch.int64))
-        except _UNREADABLE as error:
-            raise DataError(
-                f"{root / family.folder(kind)}: files missing or corrupted (torchvision checks their MD5); "
-                f"delete them: {', '.join(family.files(kind))}"
-            ) from error
+    except _UNREADABLE as error:
+        raise DataError(
+            f"{root / family.folder(kind)}: files missing or corrupted (torchvision checks their MD5); "
+            f"delete them: {', '.join(family.files(kind))}"
+        ) from error
     return splits
 
 

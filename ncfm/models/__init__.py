@@ -1,1 +1,1 @@
-"""Architectures: one file per family and one registry; every model offers `features(x)` and `forward(x)`."""
+"""Architectures: families and one registry; every model offers `features(x)` and `forward(x)`."""

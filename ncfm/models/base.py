@@ -6,17 +6,10 @@ from torch import Tensor, nn
 
 
 class Network(nn.Module):
-    """A body that makes features of images, and a linear head that makes logits of features.
+    """A body that makes features of images, and a linear ``head`` that makes logits of features.
 
-    Args:
-        blocks: the body, from images (N, c, h, w) to maps (N, channels, h, w) or to features (N, D).
-        dimension: D, the length of one image's features.
-        classes: number of outputs.
-        pooled: whether the features are the mean of each last map, not the maps flattened.
-
-    Attributes:
-        feature_dimension: D.
-        head: the linear layer from the features to the logits.
+    ``blocks`` go from images (N, c, h, w) to maps (N, channels, h, w), or to features of ``dimension`` D themselves.
+    The features are each map's mean where ``pooled``, else the maps flattened.
     """
 
     def __init__(self, blocks: nn.Module, dimension: int, classes: int, pooled: bool = False) -> None:

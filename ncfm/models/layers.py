@@ -13,8 +13,7 @@ def scaled(channels: int, width: int) -> int:
 
 
 def normalisation(norm: str, channels: int) -> list[nn.Module]:
-    """Return the normalisation of maps with ``channels`` channels: one layer with a learned scale and shift per
-    channel, or none.
+    """Return the normalisation of maps: one layer with a learned scale and shift per channel, or none.
 
     Instance, group and layer normalisation are one operation: an image's channels in as many, in 4, or in 1 group
     (Wu and He, arXiv 1803.08494). Field's names: instancenorm, groupnorm, layernorm.
@@ -23,8 +22,7 @@ def normalisation(norm: str, channels: int) -> list[nn.Module]:
         return []
     if norm == "batch":
         return [nn.BatchNorm2d(channels)]
-    groups = {"instance": channels, "group": 4, "layer": 1}[norm]
-    return [nn.GroupNorm(groups, channels)]
+    return [nn.GroupNorm({"instance": channels, "group": 4, "layer": 1}[norm], channels)]
 
 
 class HalvingPool(nn.Module):
@@ -48,30 +46,22 @@ def convolution(taken: int, made: int, kernel: int, norm: str, stride: int = 1) 
 
 
 class BasicBlock(nn.Module):
-    """Two 3 x 3 convolutions beside a shortcut (He et al., arXiv 1512.03385, figure 2)."""
+    """Two 3 x 3 convolutions beside a shortcut (He et al., arXiv 1512.03385, figure 2).
+
+    Where it shall ``halve`` the resolution, the first convolution's stride does so or, if ``pooled``, average pooling
+    behind that convolution.
+    """
 
     def __init__(self, taken: int, made: int, halve: bool, pooled: bool, norm: str) -> None:
-        """Build the block.
-
-        Args:
-            taken, made: channels of its input and of its output.
-            halve: whether the resolution is halved.
-            pooled: by average pooling behind the convolution, where ``halve``; else by the convolution's stride.
-            norm: a normalisation.
-        """
         super().__init__()
         stride = 2 if halve and not pooled else 1
         pool = [HalvingPool()] if halve and pooled else []
-        self.block = nn.Sequential(
-            *convolution(taken, made, 3, norm, stride),
-            nn.ReLU(),
-            *pool,
-            *convolution(made, made, 3, norm),
-        )
+        first, second = convolution(taken, made, 3, norm, stride), convolution(made, made, 3, norm)
+        self.block = nn.Sequential(*first, nn.ReLU(), *pool, *second)
         self.shortcut = nn.Sequential()
         if halve or taken != made:
-            first, *rest = convolution(taken, made, 1, norm, stride)
-            self.shortcut = nn.Sequential(first, *pool, *rest)
+            projection, *rest = convolution(taken, made, 1, norm, stride)
+            self.shortcut = nn.Sequential(projection, *pool, *rest)
         self.relu = nn.ReLU()
 
     def forward(self, maps: Tensor) -> Tensor:

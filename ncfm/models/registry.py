@@ -1,4 +1,4 @@
-"""Architectures: what each can take, what one image costs in it, and how it is built. One file per family."""
+"""Architectures: what each can take, what one image costs in it, and how it is built. The files are in `families/`."""
 
 from __future__ import annotations
 
@@ -19,14 +19,10 @@ NORMS = ("instance", "batch", "group", "layer", "none")
 
 @dataclass(frozen=True)
 class Shape:
-    """What a network is built for.
+    """What a network is built for: images (channels, resolution, resolution), and one of the architecture's norms.
 
-    Attributes:
-        channels, resolution: shape of the images, (channels, resolution, resolution).
-        classes: number of outputs.
-        width: of a ConvNet the channels per block; of the others 128 is the published size, and all their channels
-            scale with it.
-        norm: one of :data:`NORMS` that the architecture can take.
+    ``width`` is the channels per block of a ConvNet; of the others 128 is the published size, and all their channels
+    scale with it.
     """
 
     channels: int
@@ -38,22 +34,14 @@ class Shape:
 
 @dataclass(frozen=True)
 class NetworkWork:
-    """One image's way through a network.
+    """One image's way through a network."""
 
-    Attributes:
-        first, others: FLOP of the first convolution and of the other ones, forward.
-        head: FLOP of the linear head, forward.
-        activations: outputs of all convolutions.
-        features: D, the length of one image's features.
-        parameters: number of weights.
-    """
-
-    first: float
-    others: float
-    head: float
-    activations: float
-    features: int
-    parameters: int
+    first: float  # FLOP of the first convolution, forward
+    others: float  # FLOP of the other ones
+    head: float  # FLOP of the linear head
+    activations: float  # outputs of all convolutions, or of a transformer's linear layers
+    features: int  # D, the length of one image's features
+    parameters: int  # number of weights
 
     @property
     def body(self) -> float:
@@ -61,53 +49,38 @@ class NetworkWork:
         return self.first + self.others
 
 
-@dataclass(frozen=True)
-class Counted:
-    """The work of one image of 3 x 32 x 32 at width 128, counted once (tests/test_plan.py), for any shape by scaling.
+def counted(
+    first: float, others: float, activations: float, features: int, parameters: int, flattened: bool = False
+) -> Callable[[Shape], NetworkWork]:
+    """Return the work for any shape by scaling that of one image of 3 x 32 x 32 at width 128 (tests/test_plan.py).
 
-    FLOP scale with (width / 128)^2 and (resolution / 32)^2, which is too much above 32 for networks that shrink larger
-    images first. The head and its parameters are added for the number of classes.
-
-    Attributes:
-        first, others: FLOP of the first layer and of the other ones.
-        activations: outputs of convolutions, or of a transformer's linear layers.
-        features: D.
-        parameters: number of weights without the head.
-        flattened: whether the features are the whole last map, which grows with the image.
+    The numbers are :class:`NetworkWork`'s without the head, which is added for the number of classes; ``flattened``
+    says that the features are the whole last map, which grows with the image. FLOP scale with (width / 128)^2 and
+    (resolution / 32)^2, which is too much above 32 for networks that shrink larger images first.
     """
 
-    first: float
-    others: float
-    activations: float
-    features: int
-    parameters: int
-    flattened: bool = False
-
-    def __call__(self, shape: Shape) -> NetworkWork:
-        """Return the work of one image."""
+    def work(shape: Shape) -> NetworkWork:
         wide, area = shape.width / 128, (shape.resolution / 32) ** 2
-        features = round(self.features * wide * (area if self.flattened else 1))
+        length = round(features * wide * (area if flattened else 1))
         return NetworkWork(
-            first=self.first * wide * area * shape.channels / 3,
-            others=self.others * wide**2 * area,
-            head=2 * features * shape.classes,
-            activations=self.activations * wide * area,
-            features=features,
-            parameters=round(self.parameters * wide**2) + (features + 1) * shape.classes,
+            first=first * wide * area * shape.channels / 3,
+            others=others * wide**2 * area,
+            head=2 * length * shape.classes,
+            activations=activations * wide * area,
+            features=length,
+            parameters=round(parameters * wide**2) + (length + 1) * shape.classes,
         )
+
+    return work
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """An architecture, as params files name it.
+    """An architecture, as ``arch`` in params files names it.
 
-    Attributes:
-        name: value of ``arch``.
-        network: builds it; weights are initialised afterwards, by :func:`build`.
-        smallest, multiple: it takes resolutions from ``smallest`` on that are multiples of ``multiple``.
-        norms: the normalisations that it can take, its own first.
-        work: what one image costs in it, for `ncfm plan`; None where that is not known.
-        order: place in lists.
+    It takes resolutions from ``smallest`` on that are multiples of ``multiple``, and the normalisations ``norms``, its
+    own first. ``network`` builds it; :func:`build` then initialises the weights. ``work`` is what one image costs, for
+    `ncfm plan`; None where that is not known. ``order`` is its place in lists.
     """
 
     name: str
@@ -135,14 +108,7 @@ ARCHITECTURES: Registry[Architecture] = Registry("architecture", "ncfm.models.fa
 def norm_of(arch: str, norm: str, width: int, where: str = "norm") -> str:
     """Return the normalisation that ``norm`` stands for: the architecture's own where it is ``default``.
 
-    Args:
-        arch: a name in :data:`ARCHITECTURES`.
-        norm: ``default`` or a normalisation.
-        width: of the network.
-        where: file and key, put before the message.
-
-    Raises:
-        ParamsError: where the architecture cannot take it, or not at this width.
+    Raises :class:`ParamsError`, which begins with ``where``, if the architecture cannot take it, or not at this width.
     """
     norms = ARCHITECTURES[arch].norms
     if norm == "default":
@@ -155,25 +121,12 @@ def norm_of(arch: str, norm: str, width: int, where: str = "norm") -> str:
 
 
 def build(
-    arch: str,
-    *,
-    channels: int,
-    resolution: int,
-    classes: int,
-    width: int,
-    norm: str,
-    generator: torch.Generator,
+    arch: str, *, channels: int, resolution: int, classes: int, width: int, norm: str, generator: torch.Generator
 ) -> Network:
-    """Build a freshly initialised network.
+    """Build a freshly initialised network for a :class:`Shape`, whose ``norm`` may also be ``default``.
 
-    Args:
-        arch: a name in :data:`ARCHITECTURES`.
-        channels, resolution, classes, width: as in :class:`Shape`.
-        norm: ``default`` or one of the architecture's normalisations.
-        generator: the only source of the initial weights.
-
-    Raises:
-        ParamsError: for an unknown name, or a resolution or normalisation that it cannot take.
+    ``generator`` is the only source of the initial weights. Raises :class:`ParamsError` for an unknown name, or a
+    resolution or normalisation that the architecture cannot take.
     """
     from ncfm.models.initialisation import build_module
 

@@ -48,14 +48,14 @@ class Prepare(DatasetCell):
 
 @dataclass(frozen=True)
 class Pretrain(DatasetCell):
-    """A pool of extractors of one architecture."""
+    """A pool of extractors of one architecture, which whoever reads the pool calls the extractor."""
 
     stage = "pretrain"
     arch: str
 
     @cached_property
     def values(self) -> dict[str, str | int]:
-        """See :class:`Cell`; whoever reads the pool calls its architecture the extractor."""
+        """See :class:`Cell`."""
         return {**self.names, "extractor": self.arch}
 
 
@@ -105,8 +105,8 @@ class TestingCell(SetCell):
     @property
     def file(self) -> str:
         """How its files begin: ``convnet-3``, ``convnet-3.dm``, ``convnet-3.steps5``, or ``search``."""
-        rest = {name: self.names.get(name) for name in ("arch", "protocol", "steps")}
-        return title({"arch": self.stage, **{name: value for name, value in rest.items() if value is not None}}, ".")
+        own = {name: value for name, value in self.names.items() if name in ("arch", "protocol", "steps")}
+        return title({"arch": self.stage, **own}, ".")
 
     @cached_property
     def values(self) -> dict[str, str | int]:

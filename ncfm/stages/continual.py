@@ -6,9 +6,7 @@ else being kept, and tested on the test images of those classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,61 +22,57 @@ from ncfm.method.distilled import DistilledSet, load_with_test
 from ncfm.method.training import accuracy, new_network, train
 from ncfm.run.compute import Check, accelerated, chosen_device
 from ncfm.run.record import Record
-from ncfm.stages.repeats import Rows, Tensors, train_networks, write_tests
+from ncfm.stages.repeats import Names, Rows, Tensors, train_networks, write_tests
 
 Learned = dict[str, Any]  # one repeat as it stands in the JSON file
 
 
-def continual(
-    params: ContinualParams, data: Path, distilled: Path, names: Mapping[str, Any], out: Path, record: Record
-) -> None:
+def continual(params: ContinualParams, data: Path, distilled: Path, names: Names, out: Path, record: Record) -> None:
     """Learn the classes in ``params.steps`` groups, ``params.networks`` times, and write the accuracies of each step.
 
     Every repeat has its own order of the classes, drawn from the set's seed: methods with one seed have equal orders.
-    Of the data set only the test split is read.
-
-    Raises:
-        ParamsError: where the classes do not divide into the steps.
+    Of the data set only the test split is read. Raises ParamsError where the classes do not divide into the steps.
     """
     device = chosen_device()
     test, images = load_with_test(distilled, data, device)
     if test.classes % params.steps:
         raise ParamsError(f"steps: is {params.steps}, but must divide the {test.classes} classes of {test.dataset}")
-    networks, _ = train_networks(
-        params.networks, params.steps, partial(_learn, params, test, images), _rows, out, record, device, unit="step"
-    )
     classes = [test.classes * step // params.steps for step in range(1, params.steps + 1)]
+    # Never compiled: every step has another network, each too short to pay for it.
+    plain = params.model_copy(update={"compile": False})
+
+    def learn(repeat: int, check: Check, progress: Progress) -> tuple[Learned, Tensors]:
+        order = class_order(images.dataset, int(images.names["seed"]), repeat, test.classes)
+        accuracies = []
+        for step, count in enumerate(classes, start=1):
+            accuracies.append(after_step(order[:count].to(device), (repeat, step), check))
+            progress.step(network=repeat, accuracy=accuracies[-1])
+        return {"network": repeat, "order": order.tolist(), "accuracies": accuracies}, {}
+
+    def after_step(seen: Tensor, step: tuple[int, int], check: Check) -> float:
+        """Train a fresh network on the classes ``seen``; return its accuracy on their test images, in percent."""
+        tested = only(test, seen)
+        all_names = (*images.names.values(), "continual", params.arch, params.steps, *step)
+        network = new_network(params.arch, params, tested, generator(*all_names, "weights"))
+        rows = torch.isin(images.labels, seen).nonzero().squeeze(1)
+        wanted, forward = targets(images, rows, seen), accelerated(network, plain, device)
+        train(
+            network, lambda index: images.images[rows[index]], wanted, params, all_names, forward=forward, check=check
+        )
+        return accuracy(network, tested)
+
+    def rows_of(repeat: int, network: Learned) -> Rows:
+        for step, tested in enumerate(network["accuracies"], start=1):
+            yield repeat * params.steps + step, {"network": repeat, "accuracy": tested}
+
+    networks, _ = train_networks(params.networks, params.steps, learn, rows_of, out, record, device, unit="step")
     final = sum(network["accuracies"][-1] for network in networks) / len(networks)
     write_tests(out, names, params, {"classes": classes, "networks": networks}, {"final": final}, record)
-
-
-def _rows(repeat: int, network: Learned) -> Rows:
-    steps = len(network["accuracies"])
-    for step, tested in enumerate(network["accuracies"], start=1):
-        yield repeat * steps + step, {"network": repeat, "accuracy": tested}
 
 
 def class_order(dataset: str, seed: int, repeat: int, classes: int) -> Tensor:
     """Return the order (classes,) in which a repeat sees the classes."""
     return torch.randperm(classes, generator=generator(dataset, "continual", seed, repeat, "classes"))
-
-
-def _learn(
-    params: ContinualParams,
-    test: Split,
-    images: DistilledSet,
-    repeat: int,
-    check: Check,
-    progress: Progress,
-) -> tuple[Learned, Tensors]:
-    """Learn all steps of one repeat: its order of the classes and the accuracy (percent) after each step."""
-    order = class_order(images.dataset, int(images.names["seed"]), repeat, test.classes)
-    accuracies = []
-    for step in range(1, params.steps + 1):
-        seen = order[: test.classes * step // params.steps].to(test.labels.device)
-        accuracies.append(_after_step(params, only(test, seen), images, seen, (repeat, step), check))
-        progress.step(network=repeat, accuracy=accuracies[-1])
-    return {"network": repeat, "order": order.tolist(), "accuracies": accuracies}, {}
 
 
 def only(split: Split, seen: Tensor) -> Split:
@@ -103,30 +97,3 @@ def targets(images: DistilledSet, rows: Tensor, seen: Tensor) -> Tensor:
         return places(images.labels[rows], seen)
     shares = images.soft_labels[rows][:, seen]
     return shares / shares.sum(1, keepdim=True)
-
-
-def _after_step(
-    params: ContinualParams,
-    test: Split,
-    images: DistilledSet,
-    seen: Tensor,
-    names: tuple[int, int],
-    check: Check,
-) -> float:
-    """Train a fresh network on the classes ``seen``; return its accuracy on ``test``, their images, in percent."""
-    all_names = (*images.names.values(), "continual", params.arch, params.steps, *names)
-    network = new_network(params.arch, params, test, generator(*all_names, "weights"))
-    rows = torch.isin(images.labels, seen).nonzero().squeeze(1)
-    # Never compiled: every step has another network, each too short to pay for it.
-    forward = accelerated(network, params.model_copy(update={"compile": False}), rows.device)
-
-    train(
-        network,
-        lambda index: images.images[rows[index]],
-        targets(images, rows, seen),
-        params,
-        all_names,
-        forward=forward,
-        check=check,
-    )
-    return accuracy(network, test)

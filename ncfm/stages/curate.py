@@ -7,7 +7,7 @@ a variant by itself. Fine-tuning is this project's: the stored images descend th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,41 +26,30 @@ from ncfm.method.multiformation import decode
 from ncfm.method.pool import Pool, load_pool
 from ncfm.run.compute import accelerated, chosen_device, images_at_once, pieces
 from ncfm.run.record import Record
-from ncfm.stages.repeats import iterate
+from ncfm.stages.repeats import Names, iterate
 
 TRAINED = 0.0  # the share of the initial weights in a trained network
 
 
 def curate(
-    params: CurateParams,
-    data: Path,
-    extractors: Path,
-    source: Path,
-    names: Mapping[str, Any],
-    out: Path,
-    record: Record,
+    params: CurateParams, data: Path, extractors: Path, source: Path, names: Names, out: Path, record: Record
 ) -> None:
     """Curate a set and write `distilled.safetensors`, with ``soft_labels`` where asked for, and `grid.png`.
 
-    The networks of the pool, as they were after training, judge the images of ``source``.
-
-    Raises:
-        DivergenceError: a loss that is infinite or not a number.
+    The networks of the pool, as they were after training, judge the images of ``source``. Raises DivergenceError for a
+    loss that is infinite or not a number.
     """
     device = chosen_device()
     split, start = load_split(data, "train"), load(source, device)
     pool = load_pool(extractors, data, split, device)
     check_fits(start, source, split, data)
-    run = FineTuning(params, start, pool, (split.dataset, names["ipc"], "curate", names["seed"]))
+    run = _FineTuning(params, start, pool, (split.dataset, names["ipc"], "curate", names["seed"]))
     iterate(run, params.finetune, params.checkpoint_every, out, record, device)
     images = run.images.detach()
     logits = teachers_logits(params, start.normalisation(decode(images, start.factor)), pool)
     wrong = float((logits.softmax(2).mean(0).argmax(1) != start.labels).float().mean())
-    labels = {
-        "hard": lambda: None,
-        "soft": lambda: soft_labels(logits, start.labels),
-        "released": lambda: released_labels(logits[0], start.labels),
-    }[params.labels]()
+    soft, released = soft_labels(logits, start.labels), released_labels(logits[0], start.labels)
+    labels = {"hard": None, "soft": soft, "released": released}[params.labels]
     files = write_set(out, images.unflatten(0, (split.classes, -1)), split, start.factor, names, labels)
     loss = {"loss": record.rows[-1]["loss"]} if record.rows else {}
     record.finish(files, {**loss, "misclassified_share": wrong})
@@ -68,10 +57,7 @@ def curate(
 
 def soft_labels(logits_TNC: Tensor, labels: Tensor) -> Tensor:
     """Return (N, C) class probabilities, averaged over T networks; where their top class is wrong, the hard label."""
-    probabilities = logits_TNC.softmax(2).mean(0)
-    hard = one_hot(labels, probabilities.shape[1]).to(probabilities)
-    wrong = probabilities.argmax(1) != labels
-    return torch.where(wrong[:, None], hard, probabilities)
+    return _hard_where_wrong(logits_TNC.softmax(2).mean(0), labels)
 
 
 def released_labels(logits_NC: Tensor, labels: Tensor) -> Tensor:
@@ -80,9 +66,13 @@ def released_labels(logits_NC: Tensor, labels: Tensor) -> Tensor:
     It replaces the logits of misclassified images by a 0/1 vector and takes the softmax of all: of ten classes, the
     true one of a misclassified image is left with a share of e / (e + 9) = 0.232.
     """
-    hard = one_hot(labels, logits_NC.shape[1]).to(logits_NC)
-    wrong = logits_NC.argmax(1) != labels
-    return torch.where(wrong[:, None], hard, logits_NC).softmax(1)
+    return _hard_where_wrong(logits_NC, labels).softmax(1)
+
+
+def _hard_where_wrong(scores_NC: Tensor, labels: Tensor) -> Tensor:
+    """Return the scores; where their top class is wrong, the label as a 0/1 vector instead."""
+    hard = one_hot(labels, scores_NC.shape[1]).to(scores_NC)
+    return torch.where((scores_NC.argmax(1) != labels)[:, None], hard, scores_NC)
 
 
 @torch.no_grad()
@@ -104,21 +94,11 @@ def _at_once(pool: Pool, images: Tensor) -> int:
     return images_at_once(DistillParams.model_validate({}), pool.facts["width"], images.shape[-1], images.device)
 
 
-class FineTuning:
-    """Fine-tuning in progress.
+class _FineTuning:
+    """Fine-tuning in progress, of ``images`` (N, c, h, w), the stored images of the set ``start``.
 
     One step: a trained network of the pool is drawn; the mean cross-entropy of all decoded images, each with its own
-    augmentation, is what Adam lowers; pixels stay in [0, 1].
-
-    Args:
-        params: the steps' augmentation and learning rate.
-        start: the set to start from.
-        pool: the networks.
-        names: names that every random draw derives from.
-
-    Attributes:
-        images: the stored images (N, c, h, w), the leaf that the optimiser moves.
-        iteration: number of finished steps.
+    augmentation, is what Adam lowers; pixels stay in [0, 1]. Every random draw derives from ``names``.
     """
 
     def __init__(self, params: CurateParams, start: DistilledSet, pool: Pool, names: Sequence[object]) -> None:
@@ -130,7 +110,6 @@ class FineTuning:
         self.forward = accelerated(pool.blended, params, self.images.device)
 
     def step(self) -> dict[str, float]:
-        """Move the images once and return the row of history."""
         draws = generator(*self.names, self.iteration + 1)
         self.pool.blend(int(torch.randint(self.pool.members, (), generator=draws)), TRAINED)
         loss = self.backward(draws)
@@ -145,11 +124,11 @@ class FineTuning:
         images, start = self.images, self.start
         images.grad = None
         drawn = augmentation.draw(self.params.augmentation, len(start), images.shape[-1], draws)
-        total, tiles = 0.0, start.factor**2
+        total = 0.0
         for piece in pieces(len(images), self.at_once):
             decoded = start.normalisation(decode(images[piece], start.factor))
-            rows = torch.arange(len(images))[piece]
-            rows = torch.cat([rows + tile * len(images) for tile in range(tiles)])  # decoding goes tile by tile
+            stored = torch.arange(len(images))[piece]
+            rows = torch.cat([stored + tile * len(images) for tile in range(start.factor**2)])  # tile by tile
             logits = self.forward(augmentation.apply(decoded, drawn.for_images(rows)))
             loss = cross_entropy(logits, start.labels[rows.to(images.device)], reduction="sum") / len(start)
             if not loss.isfinite():
@@ -160,12 +139,10 @@ class FineTuning:
         return total
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return everything that the next step depends on, as tensors and plain values."""
         tensors = {"images": self.images.detach(), **optimiser_tensors(self.optimiser, "optimiser")}
         return tensors, {"iteration": self.iteration}
 
     def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-        """Continue from what :meth:`state` returned."""
         with torch.no_grad():
             self.images.copy_(tensors["images"])
         restore_optimiser(self.optimiser, "optimiser", tensors)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ncfm.core.params import DistillParams
 from ncfm.datasets.split import load_split
@@ -13,19 +11,14 @@ from ncfm.method.distilled import write_set
 from ncfm.method.pool import load_pool
 from ncfm.run.compute import chosen_device, process_group
 from ncfm.run.record import Record
-from ncfm.stages.repeats import iterate
+from ncfm.stages.repeats import Names, iterate
 
 
-def distill(
-    params: DistillParams, data: Path, extractors: Path, names: Mapping[str, Any], out: Path, record: Record
-) -> None:
+def distill(params: DistillParams, data: Path, extractors: Path, names: Names, out: Path, record: Record) -> None:
     """Distill a data set and write `distilled.safetensors`, `history.csv` and `grid.png` into ``out``.
 
-    Where ``torchrun`` started several processes, each computes the gradients of its share of the classes.
-
-    Raises:
-        ParamsError: an IPC that the data set cannot give.
-        DivergenceError: a loss that is infinite or not a number.
+    Where ``torchrun`` started several processes, each computes the gradients of its share of the classes. Raises
+    ParamsError for an IPC that the data set cannot give, DivergenceError for a loss that is infinite or not a number.
     """
     device = chosen_device()
     split = load_split(data, "train", device)

@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +14,16 @@ import torch
 from ncfm.core.params import EvaluateParams
 from ncfm.core.progress import Progress
 from ncfm.core.seeding import generator
-from ncfm.datasets.split import Split
-from ncfm.method.distilled import DistilledSet, load_with_test
-from ncfm.method.training import Forward, accuracy, forwards, new_network, train
-from ncfm.models.base import Network
+from ncfm.method.distilled import load_with_test
+from ncfm.method.training import accuracy, forwards, new_network, train
 from ncfm.run.compute import Check, chosen_device
 from ncfm.run.record import Record
-from ncfm.stages.repeats import Rows, Tensors, train_networks, write_tests
+from ncfm.stages.repeats import Names, Rows, Tensors, train_networks, write_tests
 
 Tested = dict[str, Any]  # one network as it stands in the JSON file
 
 
-def evaluate(
-    params: EvaluateParams, data: Path, distilled: Path, names: Mapping[str, Any], out: Path, record: Record
-) -> None:
+def evaluate(params: EvaluateParams, data: Path, distilled: Path, names: Names, out: Path, record: Record) -> None:
     """Train ``params.networks`` fresh networks on a distilled set and write their test accuracies.
 
     ``params`` is the protocol. Of the data set only the test split is read.
@@ -37,47 +31,33 @@ def evaluate(
     device = chosen_device()
     test, images = load_with_test(distilled, data, device)
     forward_of = forwards(params, device, lambda: new_network(params.arch, params, test, generator("overwritten")))
-    train_one = partial(_train_one, params, test, images, forward_of)
-    rows_of = partial(_rows, params.epochs)
-    networks, _ = train_networks(params.networks, params.epochs, train_one, rows_of, out, record, device)
-    last, best = ([network[which] for network in networks] for which in ("last", "best"))
-    content = {
-        "training_images": len(images),
-        "networks": networks,
-        "last": summary(last),
-        "best": summary(best),
-    }
-    write_tests(out, names, params, content, {"last": sum(last) / len(last), "best": sum(best) / len(best)}, record)
-
-
-def _rows(epochs: int, repeat: int, network: Tested) -> Rows:
-    for epoch, tested, loss in network["curve"]:
-        yield repeat * epochs + epoch, {"network": repeat, "epoch": epoch, "test_accuracy": tested, "loss": loss}
-
-
-def _train_one(
-    params: EvaluateParams,
-    test: Split,
-    images: DistilledSet,
-    forward_of: Callable[[Network], Forward],
-    repeat: int,
-    check: Check,
-    progress: Progress,
-) -> tuple[Tested, Tensors]:
-    """Train and test one fresh network: its last and best accuracy and its curve."""
-    names = (*images.names.values(), "evaluate", params.arch, repeat)
-    network = new_network(params.arch, params, test, generator(*names, "weights"))
     looks = look_epochs(params.epochs, params.looks)
-    curve: list[tuple[int, float, float]] = []
 
-    def after_epoch(epoch: int, loss: float) -> None:
-        if epoch in looks:
-            curve.append((epoch, accuracy(network, test), loss))
-        progress.step(network=repeat, loss=loss, **({"accuracy": curve[-1][1]} if curve else {}))
+    def train_one(repeat: int, check: Check, progress: Progress) -> tuple[Tested, Tensors]:
+        drawn = (*images.names.values(), "evaluate", params.arch, repeat)
+        network = new_network(params.arch, params, test, generator(*drawn, "weights"))
+        curve: list[tuple[int, float, float]] = []
 
-    train(network, images.images.__getitem__, images.targets, params, names, after_epoch, forward_of(network), check)
-    best = max(curve, key=lambda look: look[1])
-    return {"network": repeat, "last": curve[-1][1], "best": best[1], "best_epoch": best[0], "curve": curve}, {}
+        def after_epoch(epoch: int, loss: float) -> None:
+            if epoch in looks:
+                curve.append((epoch, accuracy(network, test), loss))
+            progress.step(network=repeat, loss=loss, **({"accuracy": curve[-1][1]} if curve else {}))
+
+        forward = forward_of(network)
+        train(network, images.images.__getitem__, images.targets, params, drawn, after_epoch, forward, check)
+        best_epoch, best, _ = max(curve, key=lambda look: look[1])
+        return {"network": repeat, "last": curve[-1][1], "best": best, "best_epoch": best_epoch, "curve": curve}, {}
+
+    def rows_of(repeat: int, network: Tested) -> Rows:
+        for epoch, tested, loss in network["curve"]:
+            row = {"network": repeat, "epoch": epoch, "test_accuracy": tested, "loss": loss}
+            yield repeat * params.epochs + epoch, row
+
+    networks, _ = train_networks(params.networks, params.epochs, train_one, rows_of, out, record, device)
+    found = {which: [network[which] for network in networks] for which in ("last", "best")}
+    summaries = {which: summary(values) for which, values in found.items()}
+    content = {"training_images": len(images), "networks": networks, **summaries}
+    write_tests(out, names, params, content, {which: sum(one) / len(one) for which, one in found.items()}, record)
 
 
 def look_epochs(epochs: int, looks: int) -> set[int]:

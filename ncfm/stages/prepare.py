@@ -11,19 +11,15 @@ from torch import Tensor
 from ncfm.core.errors import DataError, ParamsError, one_of
 from ncfm.core.params import PrepareParams
 from ncfm.core.store import save_tensors, storage_errors, tensor_sha256, write_json
-from ncfm.datasets.catalogue import DatasetFacts, Loaded, Source, check_sizes, facts_of
+from ncfm.datasets.catalogue import DatasetFacts, Loaded, check_sizes, facts_of
 from ncfm.run.record import Record
 
 
 def prepare(params: PrepareParams, out: Path, record: Record) -> None:
     """Write ``train.safetensors``, ``test.safetensors`` and, last, ``card.json`` into the folder ``out``.
 
-    The tensors files hold nothing of the source, so they are the same bytes whichever source was used.
-
-    Raises:
-        DataError: where no source gives the data, or a source gives other data than is known of the data set.
-        ParamsError: for an unknown data set or source.
-        StorageError: where a folder cannot be written.
+    The tensors files hold nothing of the source, so they are the same bytes whichever source was used. Raises
+    ParamsError for an unknown data set or source, and DataError where a source gives other data than is known.
     """
     facts = facts_of(params.dataset)
     with storage_errors(out):
@@ -33,25 +29,30 @@ def prepare(params: PrepareParams, out: Path, record: Record) -> None:
 
 
 def write(facts: DatasetFacts, source: str, loaded: Loaded, out: Path, record: Record) -> None:
-    """Write what the source called ``source`` gave into the folder ``out`` and finish the record.
-
-    Raises:
-        StorageError: where the folder cannot be written.
-    """
+    """Write what the source called ``source`` gave into the folder ``out`` and finish the record."""
+    names = facts.label_names or loaded.label_names
+    known = {"label_names": names, "mean": facts.mean, "std": facts.std}
     files: list[str | Path] = []
     for split, (images, labels) in loaded.splits.items():
         files.append(out / f"{split}.safetensors")
-        metadata = {
-            "dataset": facts.name,
-            "split": split,
-            "classes": facts.classes,
-            "label_names": _label_names(facts, loaded),
-            "mean": facts.mean,
-            "std": facts.std,
-        }
+        metadata = {"dataset": facts.name, "split": split, "classes": facts.classes, **known}
         save_tensors(files[-1], {"images": images, "labels": labels}, metadata)
     files.append(out / "card.json")
-    write_json(files[-1], _card(facts, source, loaded))
+    train, _ = loaded.splits["train"]
+    mean, deviation = statistics(train)
+    counts = {split: labels.bincount(minlength=facts.classes).tolist() for split, (_, labels) in loaded.splits.items()}
+    card = {
+        "dataset": facts.name,
+        "source": {"name": source, **loaded.origin},
+        "label_names": names,
+        "shape": list(train.shape[1:]),
+        "images": {split: sum(count) for split, count in counts.items()},
+        "images_per_class": {split: dict(zip(names, count, strict=True)) for split, count in counts.items()},
+        "normalisation": {"mean": facts.mean, "std": facts.std},
+        "measured": {"mean": mean, "std": deviation},
+        "sha256": _hashes(loaded),
+    }
+    write_json(files[-1], card)
     record.finish(files, {f"{split}_images": len(labels) for split, (_, labels) in loaded.splits.items()})
 
 
@@ -63,36 +64,26 @@ def _load(facts: DatasetFacts, choice: str, root: Path) -> tuple[str, Loaded]:
     failures = []
     for name in names:
         try:
-            loaded = _read(facts.sources[name], facts, root)
+            loaded = facts.sources[name](facts, root)
             _verify(facts, name, loaded)
+            return name, loaded
         except DataError as error:
             failures.append(error)
-            if len(names) > 1:
-                print(f"prepare: source {name}: {error}", file=sys.stderr, flush=True)
-        else:
-            return name, loaded
+        except PermissionError as error:
+            failures.append(DataError(f"{error.filename}: cannot be read (no permission)"))
+        if len(names) > 1:
+            print(f"prepare: source {name}: {failures[-1]}", file=sys.stderr, flush=True)
     if len(names) == 1:
         raise failures[0]
     said = "; ".join(f"({number}) {error}" for number, error in enumerate(failures, 1))
     raise DataError(f"{facts.name}: no source gave the data; put its files under {root}/ or connect; tried: {said}")
 
 
-def _read(source: Source, facts: DatasetFacts, root: Path) -> Loaded:
-    try:
-        return source(facts, root)
-    except PermissionError as error:
-        raise DataError(f"{error.filename}: cannot be read (no permission)") from error
-
-
-def _label_names(facts: DatasetFacts, loaded: Loaded) -> tuple[str, ...]:
-    """Return the class names in label order: the known ones, or the source's where only the source knows them."""
-    return facts.label_names or loaded.label_names
-
-
 def _verify(facts: DatasetFacts, name: str, loaded: Loaded) -> None:
     """Compare shapes, labels, class sizes and the known content. Raises :class:`DataError` where they differ."""
     place = f"{facts.name}: source {name}"
     shape = (facts.channels, facts.resolution, facts.resolution)
+    names = facts.label_names or loaded.label_names
     for split, (images, labels) in loaded.splits.items():
         if images.dtype != torch.uint8 or images.shape[1:] != shape or labels.shape != images.shape[:1]:
             raise DataError(
@@ -102,7 +93,7 @@ def _verify(facts: DatasetFacts, name: str, loaded: Loaded) -> None:
         outside = labels[(labels < 0) | (labels >= facts.classes)]
         if len(outside):
             raise DataError(f"{place}: gave the {split} label {outside[0]}, but labels are 0 to {facts.classes - 1}")
-        check_sizes(facts, split, labels.bincount(minlength=facts.classes).tolist(), _label_names(facts, loaded), place)
+        check_sizes(facts, split, labels.bincount(minlength=facts.classes).tolist(), names, place)
     found = _hashes(loaded) if facts.content else {}
     for part, expected in facts.content.items():
         if found[part] != expected:
@@ -113,8 +104,10 @@ def _verify(facts: DatasetFacts, name: str, loaded: Loaded) -> None:
 
 
 def _hashes(loaded: Loaded) -> dict[str, str]:
-    pairs = {split: {"images": images, "labels": labels} for split, (images, labels) in loaded.splits.items()}
-    return {f"{split} {part}": tensor_sha256(value) for split, parts in pairs.items() for part, value in parts.items()}
+    hashes: dict[str, str] = {}
+    for split, (images, labels) in loaded.splits.items():
+        hashes |= {f"{split} images": tensor_sha256(images), f"{split} labels": tensor_sha256(labels)}
+    return hashes
 
 
 def statistics(images: Tensor) -> tuple[list[float], list[float]]:
@@ -128,24 +121,3 @@ def statistics(images: Tensor) -> tuple[list[float], list[float]]:
     mean = shares @ values
     deviation = (shares * (values - mean[:, None]) ** 2).sum(1).sqrt()
     return [round(value, 5) for value in mean.tolist()], [round(value, 5) for value in deviation.tolist()]
-
-
-def _card(facts: DatasetFacts, name: str, loaded: Loaded) -> dict[str, object]:
-    images, _ = loaded.splits["train"]
-    mean, deviation = statistics(images)
-    names = _label_names(facts, loaded)
-    per_class = {
-        split: dict(zip(names, torch.bincount(labels, minlength=facts.classes).tolist(), strict=True))
-        for split, (_, labels) in loaded.splits.items()
-    }
-    return {
-        "dataset": facts.name,
-        "source": {"name": name, **loaded.origin},
-        "label_names": names,
-        "shape": list(images.shape[1:]),
-        "images": {split: len(labels) for split, (_, labels) in loaded.splits.items()},
-        "images_per_class": per_class,
-        "normalisation": {"mean": facts.mean, "std": facts.std},
-        "measured": {"mean": mean, "std": deviation},
-        "sha256": _hashes(loaded),
-    }

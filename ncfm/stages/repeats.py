@@ -23,6 +23,7 @@ from ncfm.run.record import Record
 
 FORMAT = 1  # of the JSON files of tests
 Values = TypeVar("Values")
+Names = Mapping[str, Any]  # of a cell
 Tensors = Mapping[str, Tensor]
 Rows = Iterable[tuple[int, Mapping[str, float]]]  # of a record's history: each a step and its values
 
@@ -52,21 +53,12 @@ def train_networks(
     device: torch.device,
     unit: str = "epoch",
 ) -> tuple[list[Values], dict[str, Tensor]]:
-    """Train several networks, side by side where that is faster, each kept in a checkpoint when it is finished.
+    """Train ``count`` networks, side by side where that is faster, each kept in a checkpoint when it is finished.
 
-    Args:
-        count: number of networks.
-        steps: how often the training of one network calls ``progress.step``.
-        train_one: called with the network's index, a function to call before every batch, and the progress; returns
-            what is known of the trained network: JSON-able values, and tensors with names that no other network has.
-        rows_of: gives the rows of history of the network at an index.
-        out: the stage's main output, beside which the checkpoint lies.
-        record: takes the rows.
-        device: where the networks are trained.
-        unit: what one step is.
-
-    Returns:
-        The values of each network, in the order of the indices, and the tensors of all.
+    ``train_one`` is called with a network's index, a function to call before every batch, and the progress, of which it
+    makes ``steps`` steps, each a ``unit``. It returns what is known of the trained network: JSON-able values, and
+    tensors with names that no other network has. ``rows_of`` gives the rows of history of the network at an index. The
+    checkpoint lies beside ``out``. Returned are the values by index, and the tensors of all.
     """
     checkpoint = record.checkpoint(out.with_name(f"{out.stem}.checkpoint.safetensors"))
     tensors, saved = checkpoint.load() or ({}, {})
@@ -75,22 +67,19 @@ def train_networks(
         record.log_all(rows_of(index, values))
     with Progress(count * steps, record.stage, start=len(finished) * steps, unit=unit) as progress:
 
-        def work(index: int, check: Check) -> tuple[Values, Tensors]:
-            return train_one(index, check, progress)
-
         def keep(index: int, result: tuple[Values, Tensors]) -> None:
             finished[index], made = result
             tensors.update(made)
             checkpoint.save(tensors, {"finished": list(finished.items())})
             record.log_all(rows_of(index, finished[index]))
 
-        side_by_side(count, frozenset(finished), work, keep, device)
+        side_by_side(count, frozenset(finished), lambda index, check: train_one(index, check, progress), keep, device)
     return [finished[index] for index in range(count)], tensors
 
 
 def write_tests(
     out: Path,
-    names: Mapping[str, Any],
+    names: Names,
     params: StageParams,
     content: Mapping[str, Any],
     metrics: Mapping[str, float],
@@ -102,24 +91,12 @@ def write_tests(
 
 
 def iterate(
-    run: Iterated,
-    iterations: int,
-    every: int,
-    out: Path,
-    record: Record,
-    device: torch.device,
-    leads: bool = True,
+    run: Iterated, iterations: int, every: int, out: Path, record: Record, device: torch.device, leads: bool = True
 ) -> None:
-    """Run the iterations that a checkpoint leaves to do.
+    """Run what is left of the ``iterations``, with a checkpoint in the folder ``out`` after ``every`` so many of them.
 
-    Args:
-        run: what is iterated.
-        iterations: how many in all.
-        every: iterations from one checkpoint to the next; the last iteration needs none.
-        out: the folder that the stage writes to, in which the checkpoint lies.
-        record: takes a row of history for each iteration.
-        device: where the checkpoint's tensors shall be.
-        leads: whether this process, of several, shows the progress and writes.
+    The checkpoint's tensors are read onto ``device``. Of several processes only the one that ``leads`` shows the
+    progress and writes.
     """
     checkpoint = record.checkpoint(out / "checkpoint.safetensors")
     if saved := checkpoint.load(device):

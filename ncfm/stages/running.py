@@ -17,34 +17,22 @@ THREADS = 1  # of each network that a stage computes, in whichever engine; NCFM_
 
 
 def run(stage: Stage, params_file: Path, values: Mapping[str, Any]) -> None:
-    """Run a stage.
+    """Run a stage of the table, no report, on a cell's resolved params.
 
-    Args:
-        stage: of the table, a report excluded.
-        params_file: the cell's resolved params.
-        values: of the stage's arguments by name; None for an optional one that is left out.
-
-    Raises:
-        NcfmError: one line: what was wrong, where, what is allowed.
+    ``values`` are those of the stage's arguments by name, None for an optional one that is left out. Raises
+    :class:`~ncfm.core.errors.NcfmError`, one line: what was wrong, where, what is allowed.
     """
     from ncfm.run.record import recorded
 
     params = read_stage_params(stage.params, params_file)
-    function = load(stage.function)
+    function = getattr(import_module(f"ncfm.stages.{stage.name}"), stage.name)  # only a stage that runs waits for torch
     inputs = [values[argument.name] for argument in stage.arguments if argument.kind == "input"]
-    read = [path for template in stage.reads if (path := place(stage, template, values)) is not None]
-    main = place(stage, stage.writes[0], values)
+    main, *read = (place(stage, template, values) for template in (stage.writes[0], *stage.reads))
     assert main is not None
     names = names_of(params, values)
     names_too = [names] if issubclass(stage.cell, SetCell) else []  # what makes or tests a set writes its names into it
-    with recorded(params, main, names, [*read, *params.files], THREADS) as record:
+    with recorded(params, main, names, [*filter(None, read), *params.files], THREADS) as record:
         function(params, *inputs, *names_too, values["out"], record)
-
-
-def load(name: str) -> Any:
-    """Return the function ``module:name``, importing its module: only a stage that runs waits for torch."""
-    module, _, attribute = name.partition(":")
-    return getattr(import_module(module), attribute)
 
 
 def place(stage: Stage, template: str, values: Mapping[str, Any]) -> Path | None:
@@ -64,7 +52,6 @@ def names_of(params: StageParams, values: Mapping[str, Any]) -> dict[str, str | 
     elif "data" in values:
         names = {"dataset": str(read_metadata(values["data"] / "train.safetensors").get("dataset", "unknown"))}
     names |= {name: values[name] for name in ("ipc", "method", "seed") if name in values}
-    names |= {
-        name: value for name in ("dataset", "arch", "steps") if (value := getattr(params, name, None)) is not None
-    }
+    own = {name: getattr(params, name, None) for name in ("dataset", "arch", "steps")}
+    names |= {name: value for name, value in own.items() if value is not None}
     return names | ({} if values.get("protocol", RELEASED) == RELEASED else {"protocol": values["protocol"]})

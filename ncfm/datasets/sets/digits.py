@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from ncfm.datasets.catalogue import DatasetFacts, exactly
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from ncfm.datasets.catalogue import Loaded
+from ncfm.datasets.catalogue import DatasetFacts, Loaded, exactly
 
 TEST_EVERY = 5
 
 
 def _embedded(facts: DatasetFacts, root: Path) -> Loaded:
-    """Read the digits out of scikit-learn; neither argument is used.
+    """Read the digits out of scikit-learn; ``root`` is not used.
 
     Pixels 0..16 are enlarged bilinearly by 2 (``align_corners=False``: weights of quarters, so the result is exact and
     the same on every machine), multiplied by 255/16 and rounded half to even. The package has no split of its own:
@@ -29,26 +23,16 @@ def _embedded(facts: DatasetFacts, root: Path) -> Loaded:
     from sklearn.datasets import load_digits
     from torch.nn.functional import interpolate
 
-    from ncfm.datasets.catalogue import Loaded
-
     pixels, targets = load_digits(return_X_y=True)
     small = torch.from_numpy(pixels.astype(np.float32)).view(-1, 1, 8, 8)
     large = interpolate(small, scale_factor=2, mode="bilinear", align_corners=False)
     images = (large * 255 / 16).round().to(torch.uint8)
     labels = torch.from_numpy(targets.astype(np.int64))
-    test = _test_mask(labels)
+    test = torch.zeros(len(labels), dtype=torch.bool)
+    for label in range(facts.classes):
+        test[(labels == label).nonzero().squeeze(1)[::TEST_EVERY]] = True
     origin = {"package": "scikit-learn", "version": metadata.version("scikit-learn"), "function": "load_digits"}
     return Loaded({"train": (images[~test], labels[~test]), "test": (images[test], labels[test])}, origin)
-
-
-def _test_mask(labels: Tensor) -> Tensor:
-    """Mark every fifth image of each class, (N,) bool."""
-    import torch
-
-    mask = torch.zeros(len(labels), dtype=torch.bool)
-    for label in labels.unique():
-        mask[(labels == label).nonzero().squeeze(1)[::TEST_EVERY]] = True
-    return mask
 
 
 ENTRIES = (

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from PIL import Image
 
 from ncfm.datasets.catalogue import DatasetFacts, Loaded
+from ncfm.datasets.image_files import class_images, decoder, find_folder, load_classes
 from ncfm.datasets.imagenet_classes import IMAGENET_CLASSES, IMAGENET_MEAN, IMAGENET_STD, PUBLIC_SPLIT
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 PUBLIC = ("imagenette", "imagewoof")
 SIDE = 128
@@ -18,8 +17,6 @@ IMAGENET_TEST_IMAGES = 50
 
 def _folder(facts: DatasetFacts, root: Path) -> Loaded:
     """Read ``train/<class>`` and ``val/<class>`` of ``root``, ``root/imagenet`` or, where public, its own folder."""
-    from ncfm.datasets.image_files import class_images, decoder, find_folder, load_classes
-
     public = [f"{facts.name}2"] if facts.name in PUBLIC else []
     files = find_folder(facts, root, ["imagenet", *public])
     folders, names = zip(*IMAGENET_CLASSES[facts.name], strict=True)
@@ -39,11 +36,9 @@ def shrink_and_crop(image: Image.Image, where: str = "") -> Image.Image:
 
     As MTT (Cazenave et al. 2022) does, by torchvision's Resize and CenterCrop, rounding included.
     """
-    from PIL.Image import Resampling
-
     width, height = image.size
     shorter = min(width, height)
-    image = image.resize((SIDE * width // shorter, SIDE * height // shorter), Resampling.BILINEAR)
+    image = image.resize((SIDE * width // shorter, SIDE * height // shorter), Image.Resampling.BILINEAR)
     left, top = round((image.width - SIDE) / 2), round((image.height - SIDE) / 2)
     return image.crop((left, top, left + SIDE, top + SIDE))
 

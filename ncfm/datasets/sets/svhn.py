@@ -22,12 +22,12 @@ def _images(data: Any) -> Tensor:
 
 
 FAMILY = Family(
-    split=lambda split: {"split": split},
     folder=lambda kind: "",
     files=_files,
     download=lambda kind: {"url": kind.split_list["train"][0].rsplit("/", 1)[0], "md5": _files(kind)},
     images=_images,
     labels="labels",
+    split=lambda split: {"split": split},
 )
 
 ENTRIES = (

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from PIL import Image
 
 from ncfm.core.errors import DataError
 from ncfm.core.store import sha256
 from ncfm.datasets.catalogue import DatasetFacts, Loaded, each
+from ncfm.datasets.image_files import Archive, Files, class_images, decoder, find_folder, load_classes
 from ncfm.datasets.imagenet_classes import IMAGENET_MEAN, IMAGENET_STD
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-    from ncfm.datasets.image_files import Files
 
 FOLDER = "tiny-imagenet-200"
 ARCHIVES = {"tinyimagenet": f"{FOLDER}.zip", "tinyimagenet-slice": f"{FOLDER}-slice.zip"}
@@ -24,16 +21,12 @@ SIDE = 64
 
 def _folder(facts: DatasetFacts, root: Path) -> Loaded:
     """Read ``root`` itself or ``root/tiny-imagenet-200``."""
-    from ncfm.datasets.image_files import find_folder
-
     files = find_folder(facts, root, [FOLDER])
     return _load(facts, files, {"folder": files.root.name})
 
 
 def _archive(facts: DatasetFacts, root: Path) -> Loaded:
     """Read the zip archive in ``root`` without unpacking it."""
-    from ncfm.datasets.image_files import Archive
-
     path = root / ARCHIVES[facts.name]
     if not path.is_file():
         raise DataError(f"{path}: no such file; put the archive there or choose another prepare.source")
@@ -42,8 +35,6 @@ def _archive(facts: DatasetFacts, root: Path) -> Loaded:
 
 def _load(facts: DatasetFacts, files: Files, origin: dict[str, str]) -> Loaded:
     """Read both splits; labels follow the sorted folder names, so every layout gives the same tensors."""
-    from ncfm.datasets.image_files import class_images, decoder, load_classes
-
     classes = sorted(set(_lines(files, "wnids.txt") or files.folders("train")))
     if len(classes) != facts.classes:
         raise DataError(f"{files.where('')}: has {len(classes)} classes, but {facts.name} has {facts.classes}")

@@ -1,1 +1,1 @@
-"""Architectures, one file per family; each is declared in the ENTRIES of its file (ncfm/models/registry.py)."""
+"""Architectures, each declared in the ENTRIES of a file here (ncfm/models/registry.py)."""

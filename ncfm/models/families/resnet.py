@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from ncfm.models.registry import Architecture, Counted, Shape
+from ncfm.models.registry import Architecture, Shape, counted
 
 if TYPE_CHECKING:
     from ncfm.models.base import Network
@@ -13,12 +14,8 @@ if TYPE_CHECKING:
 def resnet(shape: Shape, first: int, blocks: int, pooled: bool, halve_stem: bool) -> Network:
     """Return a 3 x 3 stem and four groups of basic blocks, the last three halving the resolution; the last map's mean.
 
-    Args:
-        shape: what it is built for.
-        first: published channels of the stem and the first group; each further group has twice as many.
-        blocks: blocks per group.
-        pooled: whether average pooling halves the resolution, not strides.
-        halve_stem: whether the resolution is halved behind the stem as well.
+    The stem and the first group have ``first`` published channels, each further group twice as many. Average pooling
+    halves the resolution where ``pooled``, else strides do.
     """
     from torch import nn
 
@@ -37,11 +34,6 @@ def resnet(shape: Shape, first: int, blocks: int, pooled: bool, halve_stem: bool
     return Network(nn.Sequential(*layers), taken, shape.classes, pooled=True)
 
 
-def resnet_18(shape: Shape) -> Network:
-    """Return ResNet-18 for small images: a 3 x 3 stem without stride or pooling, two blocks per group (DC's, MTT's)."""
-    return resnet(shape, first=64, blocks=2, pooled=False, halve_stem=False)
-
-
 def resnet_ap_10(shape: Shape) -> Network:
     """Return ResNet-AP-10 (IDC, arXiv 2205.14959): one block per group, average pooling where ResNet has strides.
 
@@ -51,8 +43,10 @@ def resnet_ap_10(shape: Shape) -> Network:
     return resnet(shape, first, blocks=1, pooled=True, halve_stem=shape.resolution > 64)
 
 
-WORK_18 = Counted(3538944, 1107296256, 614400, 512, 11168832)
-WORK_AP_10 = Counted(1769472, 220200960, 356352, 256, 1226400)
+# A 3 x 3 stem without stride or pooling, two blocks per group (DC's, MTT's).
+resnet_18 = partial(resnet, first=64, blocks=2, pooled=False, halve_stem=False)
+WORK_18 = counted(3538944, 1107296256, 614400, 512, 11168832)
+WORK_AP_10 = counted(1769472, 220200960, 356352, 256, 1226400)
 ENTRIES = (  # from 16 on: instance normalisation of the last maps needs more than one value
     Architecture("resnet-18", resnet_18, smallest=16, multiple=8, work=WORK_18, order=4),
     Architecture("resnet-ap-10", resnet_ap_10, smallest=16, multiple=16, work=WORK_AP_10, order=4),
