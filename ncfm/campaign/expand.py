@@ -192,13 +192,13 @@ class Expansion:
             extra["extractor"] = pretrain.arch
             self._add(cells.Pretrain(dataset, pretrain.arch), pretrain, chosen)
         for seed in layers.seeds(method):
-            self._add(stage.cell(**names, **extra, seed=seed), values, chosen)
+            self._add(stage.cell(**{**names, **extra, "seed": seed}), values, chosen)
         for name in chosen:
             for test, extra, params in self._tests(facts, ipc, method, self.crosses[name], pool[0].arch):
                 with self._possible(test, **names, **extra):
                     found = params()
                     for seed in layers.seeds(method):
-                        self._add(STAGES[test].cell(**names, **extra, seed=seed), found, [name])
+                        self._add(STAGES[test].cell(**{**names, **extra, "seed": seed}), found, [name])
 
     def _tests(
         self, facts: DatasetFacts, ipc: int, method: str, cross: Cross, network: str
