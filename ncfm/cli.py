@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any, ClassVar
@@ -22,18 +21,20 @@ from ncfm.stages.table import STAGES, Argument, Stage
 PATH = click.Path(path_type=Path)
 TYPES: dict[str, Any] = {"ipc": click.IntRange(min=1), "seed": int}
 DEFAULTS: dict[str, Any] = {"seed": 0, "protocol": RELEASED}
+PARAMS = Argument("params", "", "params of the stage (JSON)", "input")
 WORKFLOW, STAGE, SETS = "Workflow", "Stages (snakemake and dvc repro run them for you)", "Sets of images"
 
 
 class Commands(click.Group):
     """The sub-commands in groups; a misspelt one is answered with the nearest."""
 
-    groups: ClassVar[dict[str, str]] = {}
+    groups: ClassVar[dict[str, list[click.Command]]] = {}
 
-    def add(self, command: click.Command, group: str) -> None:
-        """Add a sub-command to a group of the help text."""
-        self.add_command(command)
-        self.groups[str(command.name)] = group
+    def add(self, group: str, *commands: click.Command) -> None:
+        """Add sub-commands to a group of the help text."""
+        self.groups.setdefault(group, []).extend(commands)
+        for command in commands:
+            self.add_command(command)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names in the order in which they were added."""
@@ -41,10 +42,9 @@ class Commands(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write a section for each group."""
-        for group in dict.fromkeys(self.groups.values()):
+        for group, commands in self.groups.items():
             with formatter.section(group):
-                mine = [command for name, command in self.commands.items() if self.groups[name] == group]
-                formatter.write_dl([(str(command.name), command.get_short_help_str(90)) for command in mine])
+                formatter.write_dl([(str(command.name), command.get_short_help_str(90)) for command in commands])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -95,33 +95,35 @@ def _example(text: str) -> str:
     return f"\b\nexample:\n  {text}"
 
 
-def _option(argument: Argument, required: bool = True) -> click.Option:
+def _option(argument: Argument, required: bool = True) -> click.Parameter:
     """Return the option of a stage's argument."""
     default = DEFAULTS.get(argument.name) if required else None
+    named = argument.kind == "name"
     return click.Option(
         [f"--{argument.name}"],
-        type=TYPES.get(argument.name, str) if argument.kind == "name" else PATH,
+        type=TYPES.get(argument.name, str) if named else PATH,
         default=default,
         show_default=default is not None,
         required=required and not argument.optional and default is None,
         help=argument.help,
-        metavar="PATH" if argument.kind != "name" else None,
+        metavar=None if named else "PATH",
     )
-
-
-def _params_option(required: bool = True) -> click.Option:
-    return click.Option(["--params"], type=PATH, required=required, help="params of the stage (JSON)", metavar="PATH")
 
 
 def _stage_command(stage: Stage) -> click.Command:
     """Return the sub-command of a stage of the table."""
 
     def callback(params: Path, **values: Any) -> None:
-        run(stage, params, values)
+        if stage.name == "report":
+            from ncfm.report.build import run_report
 
-    options = [_params_option(), *map(_option, stage.arguments)]
+            run_report(params, values["results"], THREADS)
+        else:
+            run(stage, params, values)
+
+    options = [_option(argument) for argument in (PARAMS, *stage.arguments)]
     example = _example(table.command("digits", stage.example))
-    return click.Command(stage.name, callback=callback, params=list(options), help=stage.help, epilog=example)
+    return click.Command(stage.name, callback=callback, params=options, help=stage.help, epilog=example)
 
 
 FOLDER_ONLY = {  # options of `distill` on the user's own folder of images, read only without --params
@@ -150,14 +152,11 @@ def _distill_command(stage: Stage) -> click.Command:
                 raise ParamsError(f"--{name}: is read only without --params, whose file says it")
         run(stage, params, values)
 
-    needed = ("data", "ipc", "seed")
-    options: list[click.Parameter] = [_params_option(required=False)]
-    options += [_option(argument, argument.name in needed) for argument in stage.arguments]
+    options = [_option(argument, argument.name in ("data", "ipc", "seed")) for argument in (PARAMS, *stage.arguments)]
     options += [click.Option([f"--{name}"], type=int, help=f"own folder: {text}") for name, text in FOLDER_ONLY.items()]
     text = (
-        f"{stage.help}\n\nWith --params: one cell of a campaign, on a prepared data set. Without: --data is a "
-        "folder of images, FOLDER/<class>/*.png, --method a recipe (default paper), --out the folder for all "
-        "stages (default "
+        f"{stage.help}\n\nWith --params: one cell of a campaign, on a prepared data set. Without: --data is a folder "
+        "of images, FOLDER/<class>/*.png, --method a recipe (default paper), --out the folder for all stages (default "
         "results/adhoc/<folder name>)."
     )
     example = _example(f"ncfm distill --data photos --ipc 10\n  {table.command('digits', stage.example)}")
@@ -171,19 +170,6 @@ def _distill_folder(values: dict[str, Any], alone: dict[str, Any]) -> None:
     given = {name: values[name] for name in ("ipc", "seed", "method")} | alone
     wish = parse(Wish, {name: value for name, value in given.items() if value is not None}, "ncfm distill")
     print(distill_folder(values["data"], wish, values["out"]))
-
-
-@click.command("report", epilog=_example(table.command("digits", STAGES["report"].example)))
-@click.option("--params", type=PATH, required=True, metavar="PATH", help="params of the stage (JSON)")
-@click.option("--results", type=PATH, required=True, metavar="PATH", help="folder of the campaign's results")
-def _report(params: Path, results: Path) -> None:
-    """Write the tables and figures of a campaign, or one of its artefacts."""
-    from ncfm.report.build import run_report
-
-    run_report(params, results, THREADS)
-
-
-CAMPAIGN_HELP = "a campaign: params/<campaign>.yaml"
 
 
 @click.command("use", epilog=_example("ncfm use digits"))
@@ -236,14 +222,12 @@ def _track(action: str, folder: Path) -> None:
     tracking.import_records(folder)
 
 
-for _command in (_use, _params, _plan):
-    cli.add(_command, WORKFLOW)
-_MADE: dict[str, Callable[[Stage], click.Command]] = {"distill": _distill_command}
+cli.add(WORKFLOW, _use, _params, _plan)
 for _stage in STAGES.values():
-    if not isinstance(_stage.example, cells.Report | cells.Artefact):
-        cli.add(_MADE.get(_stage.name, _stage_command)(_stage), STAGE)
-for _command, _group in ((_report, STAGE), (_track, WORKFLOW), (import_command, SETS), (export_command, SETS)):
-    cli.add(_command, _group)
+    if not isinstance(_stage.example, cells.Artefact):  # `ncfm report` writes those too
+        cli.add(STAGE, _distill_command(_stage) if _stage.name == "distill" else _stage_command(_stage))
+cli.add(WORKFLOW, _track)
+cli.add(SETS, import_command, export_command)
 
 
 if __name__ == "__main__":

@@ -31,10 +31,10 @@ RESERVED = ("base", "campaign", "dvc")  # names in params/ that are not campaign
 
 @dataclass(frozen=True)
 class Campaign:
-    """A checked campaign: its cells, in the order of the pipeline, and the params of each.
+    """A checked campaign: its cells, in the order of the pipeline, with the params of each, and those that cannot be.
 
-    ``skipped`` are the cells that cannot be. ``artefacts`` are the tables and figures that it names, each with the
-    cells that it needs, and ``artefacts_skipped`` with those that cannot be; most campaigns name none.
+    ``artefacts`` are the tables and figures that it names, each with the cells that it needs, and
+    ``artefacts_skipped`` with those that cannot be; most campaigns name none.
     """
 
     name: str
@@ -55,6 +55,10 @@ class Campaign:
         """Return the cells of the given stages."""
         return [cell for cell in self.cells if cell.stage in stages]
 
+    def part(self, artefact: str | None) -> tuple[Cell, ...]:
+        """Return the cells of an artefact; of the whole campaign where none is named."""
+        return self.artefacts[artefact] if artefact else self.cells
+
 
 def available(folder: str | Path = "params") -> list[str]:
     """Return the names of the campaigns in ``folder``."""
@@ -62,26 +66,20 @@ def available(folder: str | Path = "params") -> list[str]:
 
 
 def load(name: str, folder: str | Path = "params") -> Campaign:
-    """Read, check and resolve a campaign.
+    """Read, check and resolve `folder/<name>.yaml`.
 
-    Args:
-        name: a campaign's name, as in ``params/<name>.yaml``.
-        folder: where the params files are.
-
-    Raises:
-        ParamsError: one line naming the file, the key, the value and what is allowed.
+    Faults are :class:`ParamsError`: one line naming the file, the key, the value and what is allowed.
     """
     layers = _layers(name, folder)
     file = layers.campaign
     _check_tests(layers)
     layers.check_methods()
     found = Expansion(layers)
-    params: dict[Cell, StageParams] = dict(found.params)
     report = layers.merged(ReportParams)[0]
-    params |= {cells.Artefact(artefact): report for artefact in file.artefacts}
-    params[cells.Report()] = report
-    order = {stage: place for place, stage in enumerate(STAGES)}
-    everything = tuple(sorted(params, key=lambda cell: order[cell.stage]))  # stable: keeps the file's order
+    reports: list[Cell] = [*map(cells.Artefact, file.artefacts), cells.Report()]
+    params = {**found.params, **dict.fromkeys(reports, report)}
+    order = list(STAGES)
+    everything = tuple(sorted(params, key=lambda cell: order.index(cell.stage)))  # stable: keeps the file's order
     return Campaign(
         name,
         file.title or name,
@@ -90,12 +88,11 @@ def load(name: str, folder: str | Path = "params") -> Campaign:
         {method: layers.field("label", [method]) or method for method in file.methods},
         tuple(found.skipped.values()),
         {name: tuple(cell for cell in everything if cell in found.members[name]) for name in file.artefacts},
-        {name: tuple(found.skipped_of(name)) for name in file.artefacts},
+        {name: found.skipped_of(name) for name in file.artefacts},
     )
 
 
 def _layers(name: str, folder: str | Path) -> Layers:
-    """Read the campaign's file and the base. Raises :class:`ParamsError`."""
     if name not in available(folder):
         raise ParamsError(one_of("campaign", name, available(folder), str(folder)))
     base, path = str(Path(folder) / "base.yaml"), str(Path(folder) / f"{name}.yaml")
@@ -109,14 +106,13 @@ def _layers(name: str, folder: str | Path) -> Layers:
 
 
 def _check_tests(layers: Layers) -> None:
-    """Raise :class:`ParamsError` where a protocol or a method of a test is not known."""
+    """Check that the protocols and the methods of all tests are known."""
     file, path = layers.campaign, layers.path
-    protocols = {layout.RELEASED} | {
-        name for one in layers.files.values() for name, entry in one.protocols.items() if entry.evaluate
-    }
-    asked = {"protocols": list(file.protocols)} | {f"{key}.protocol": [one.protocol] for key, one in file.tests.items()}
-    for key, names in asked.items():
-        check_declared("protocol", names, sorted(protocols), f"{path}: {key}")
+    named = {name for one in layers.files.values() for name, entry in one.protocols.items() if entry.evaluate}
+    protocols = sorted({layout.RELEASED, *named})
+    check_declared("protocol", file.protocols, protocols, f"{path}: protocols")
+    for key, section in file.tests.items():
+        check_declared("protocol", [section.protocol], protocols, f"{path}: {key}.protocol")
     for key, section in file.tests.items():
         check_declared("method of this campaign", section.methods, file.methods, f"{path}: {key}.methods")
         for method in section.also:
@@ -129,7 +125,7 @@ def report_contents(campaign: Campaign, artefact: str | None = None) -> dict[str
 
     Cells are never found by globbing.
     """
-    chosen = campaign.artefacts[artefact] if artefact else campaign.cells
+    chosen = campaign.part(artefact)
     skipped = campaign.artefacts_skipped[artefact] if artefact else campaign.skipped
     return {
         "campaign": campaign.name,
@@ -145,19 +141,9 @@ def inputs(campaign: Campaign, cell: Cell) -> list[str]:
     """Return the files that a cell reads; of a report the main output of each cell, which stands for the others."""
     files = table.inputs(campaign.name, cell)
     if isinstance(cell, cells.Report | cells.Artefact):
-        chosen = campaign.artefacts[cell.artefact] if isinstance(cell, cells.Artefact) else campaign.cells
+        chosen = campaign.part(getattr(cell, "artefact", None))
         files += [str(table.output(campaign.name, one)) for one in chosen if one.stage in (*MAKERS, *TESTERS)]
     return files
-
-
-def stale_params(campaign: Campaign) -> dict[Path, str]:
-    """Return the params files that are missing or say something else than the campaign: path and wanted text."""
-    return {path: text for path, text in _params_texts(campaign).items() if not is_text(path, text)}
-
-
-def digest(texts: dict[Path, str]) -> str:
-    """Return a short name for these files and their texts."""
-    return hashlib.sha256(json_text({str(path): text for path, text in texts.items()}).encode()).hexdigest()[:16]
 
 
 def _params_texts(campaign: Campaign) -> dict[Path, str]:
@@ -170,6 +156,16 @@ def _params_texts(campaign: Campaign) -> dict[Path, str]:
                 values |= report_contents(campaign, getattr(cell, "artefact", None))
             texts[path] = json_text(values)
     return texts
+
+
+def stale_params(campaign: Campaign) -> dict[Path, str]:
+    """Return the params files that are missing or say something else than the campaign: path and wanted text."""
+    return {path: text for path, text in _params_texts(campaign).items() if not is_text(path, text)}
+
+
+def digest(texts: dict[Path, str]) -> str:
+    """Return a short name for these files and their texts."""
+    return hashlib.sha256(json_text({str(path): text for path, text in texts.items()}).encode()).hexdigest()[:16]
 
 
 def write_params(campaign: Campaign) -> None:

@@ -35,10 +35,8 @@ class Work:
 
 def network_work(arch: str, facts: DatasetFacts, width: int, norm: str) -> NetworkWork | None:
     """Return the work of one image in a network, or None for an architecture that says nothing of it."""
-    architecture = ARCHITECTURES.get(arch)
-    if architecture is None or architecture.work is None:
-        return None
-    return architecture.work(Shape(facts.channels, facts.resolution, facts.classes, width, norm))
+    work = ARCHITECTURES[arch].work if arch in ARCHITECTURES else None
+    return work(Shape(facts.channels, facts.resolution, facts.classes, width, norm)) if work else None
 
 
 def distillation(params: DistillParams, facts: DatasetFacts, network: NetworkWork, ipc: int) -> Work:
@@ -50,17 +48,14 @@ def distillation(params: DistillParams, facts: DatasetFacts, network: NetworkWor
     classes = facts.classes
     real_images = min(params.batch_real, ceil(facts.images("train") / classes))
     synthetic_images = ipc * params.factor**2
-    real, synthetic = classes * real_images, classes * synthetic_images
-    passes = 3 if params.recompute else 2
-    flop = real * network.body + synthetic * passes * network.body
-    activations = (real + synthetic * passes) * network.activations
-    if params.calibration:
-        flop += synthetic * (passes * network.body + 2 * network.head)
-        activations += synthetic * passes * network.activations
+    real = classes * real_images
+    synthetic = classes * synthetic_images * (3 if params.recompute else 2)  # image passes, here and to calibrate
+    passes = real + synthetic * (2 if params.calibration else 1)
+    head = 2 * classes * synthetic_images * network.head if params.calibration else 0
     discrepancy = DISCREPANCIES[params.discrepancy]
-    flop += discrepancy.flop(params, classes, real_images, synthetic_images, network.features)
+    flop = discrepancy.flop(params, classes, real_images, synthetic_images, network.features)
     steps = 2 * classes  # each class is drawn, augmented and compared on its own, in joint steps too
-    return Work(flop, activations, steps) * params.iterations
+    return Work(flop + passes * network.body + head, passes * network.activations, steps) * params.iterations
 
 
 def training(params: NetworkParams, network: NetworkWork, images: int) -> Work:
@@ -97,14 +92,10 @@ def curation(params: CurateParams, network: NetworkWork, images: int, pool: int)
 
 @dataclass(frozen=True)
 class Device:
-    """A device's rates.
+    """A device's rates, measured by this project or assumed, and their source.
 
-    Attributes:
-        name: as printed.
-        flop_rate: FLOP per second in convolutions, by precision.
-        activation_rate: activations per second in all that is no convolution, by (precision, compiled).
-        measured: whether this project has measured the rates; else they are assumptions.
-        source: where the rates are from.
+    ``flop_rate``: FLOP per second in convolutions, by precision. ``activation_rate``: activations per second in all
+    else, by (precision, compiled).
     """
 
     name: str
@@ -115,9 +106,8 @@ class Device:
 
     def seconds(self, work: Work, params: ComputeParams) -> float:
         """Return the seconds that the device needs for ``work``."""
-        arithmetic = work.flop / self.flop_rate[params.precision]
         rest = work.activations / self.activation_rate[params.precision, params.compile]
-        return arithmetic + rest + work.steps * STEP_SECONDS
+        return work.flop / self.flop_rate[params.precision] + rest + work.steps * STEP_SECONDS
 
 
 # Rates of the heaviest layer and the slowest of three benchmarks (a distillation, an extractor, an evaluation network)
@@ -125,12 +115,7 @@ class Device:
 CPU = Device(
     "2 CPU cores",
     {"float32": 2.256e11, "bfloat16": 4.764e11},
-    {
-        ("float32", False): 5.6e8,
-        ("float32", True): 8.0e8,
-        ("bfloat16", False): 5.2e8,
-        ("bfloat16", True): 9.6e8,
-    },
+    {("float32", False): 5.6e8, ("float32", True): 8e8, ("bfloat16", False): 5.2e8, ("bfloat16", True): 9.6e8},
     True,
     "benchmarks/results/cpu-2 (two cores of an AMD EPYC with AVX-512 bfloat16, ConvNet-3 of width 128)",
 )
@@ -142,9 +127,8 @@ def _assumed(name: str, bytes_per_second: float) -> Device:
     Convolutions at 30% of the dense tensor-core peak (float32 as TF32); per activation 48 bytes moved in float32 and
     24 in bfloat16, halved by compilation, at half of the memory's bandwidth.
     """
-    moved = bytes_per_second / 2
-    rates = {("float32", False): moved / 48, ("float32", True): moved / 24}
-    rates |= {("bfloat16", False): moved / 24, ("bfloat16", True): moved / 12}
+    moved = {("float32", False): 48, ("float32", True): 24, ("bfloat16", False): 24, ("bfloat16", True): 12}
+    rates = {how: bytes_per_second / 2 / size for how, size in moved.items()}
     source = "data sheet and assumed shares of it (ncfm/campaign/costs.py); never measured by this project"
     return Device(name, {"float32": 0.3 * 4.95e14, "bfloat16": 0.3 * 9.89e14}, rates, False, source)
 

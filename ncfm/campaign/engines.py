@@ -46,22 +46,20 @@ stages:
 
 def active(folder: str | Path = "params") -> str:
     """Return the name of the active campaign. Raises :class:`ParamsError` where ``ncfm use`` has never run."""
-    values = read_yaml(Path(folder) / ACTIVE)
+    values = read_yaml(Path(folder) / ACTIVE, end="\ncells:")  # which are thousands of lines
     if not isinstance(values, dict) or not isinstance(values.get("campaign"), str):
         raise ParamsError(f"{Path(folder) / ACTIVE}: campaign: is missing; run `ncfm use NAME` to write it")
     return values["campaign"]
 
 
 def use(campaign: Campaign, folder: str | Path = "params") -> None:
-    """Make a campaign the active one: write its params, `params/campaign.yaml` and, of artefacts, `params/dvc.yaml`,
-    each only where changed.
-    """
+    """Make a campaign the active one: write its params and, for DVC, its cells, each only where changed."""
     campaigns.write_params(campaign)  # first: where they can't be written, the active campaign stays the old one
     refresh(campaign, folder)
 
 
 def refresh(campaign: Campaign, folder: str | Path = "params") -> None:
-    """Write the files that name the active campaign and its cells, only where changed."""
+    """Write `params/campaign.yaml` and, of artefacts, `params/dvc.yaml`, each only where changed."""
     for path, text in _files(campaign, folder).items():
         if text and not is_text(path, text):
             write_text(path, text)
@@ -86,11 +84,10 @@ def _files(campaign: Campaign, folder: str | Path) -> dict[Path, str]:
 def active_text(campaign: Campaign) -> str:
     """Return the text of `params/campaign.yaml`: the active campaign and its cells, for dvc.yaml."""
     found: dict[str, dict[str, Any]] = {"params": {campaign.name: {}}}
-    found |= {stage: {} for stage in STAGES if stage != cells.Artefact.stage}
-    for cell in campaign.cells:
-        if not isinstance(cell, cells.Artefact):
-            key = table.address(campaign.name, cell).partition("@")[2]
-            found[cell.stage][key] = _item(campaign, cell)
+    for stage in STAGES:
+        if stage != cells.Artefact.stage:
+            of_stage = {table.address(campaign.name, cell): cell for cell in campaign.cells_of(stage)}
+            found[stage] = {name.partition("@")[2]: _item(campaign, cell) for name, cell in of_stage.items()}
     head = "# Written by `ncfm use NAME`; dvc.yaml runs these cells. Edit params/<campaign>.yaml, then run it again.\n"
     return head + yaml.safe_dump({"campaign": campaign.name, "cells": found}, sort_keys=False, width=120)
 
@@ -101,27 +98,27 @@ def _item(campaign: Campaign, cell: Cell) -> dict[str, str | int]:
     DVC has no input that is only sometimes there: a cell without it names one of its other inputs twice.
     """
     stage, found = STAGES[cell.stage], dict(cell.values)
-    for argument in stage.arguments:
-        if argument.optional:
-            there = table.has(cell, argument.value)
-            value = table.place(campaign.name, cell, argument.value if there else stage.reads[0])
-            found |= {argument.name: value, "options": f"--{argument.name} {value}" if there else ""}
+    for argument in filter(lambda argument: argument.optional, stage.arguments):
+        there = table.has(cell, argument.value)
+        value = table.place(campaign.name, cell, argument.value if there else stage.reads[0])
+        found |= {argument.name: value, "options": f"--{argument.name} {value}" if there else ""}
     return found
 
 
 def artefacts_text(campaign: Campaign) -> str:
-    """Return the text of `params/dvc.yaml`: a stage per artefact, which dvc.yaml cannot have.
+    """Return the text of `params/dvc.yaml`: a stage per artefact, empty where there are none.
 
-    A stage there cannot have a list of inputs that params/campaign.yaml names. Empty where there are no artefacts.
+    In `dvc.yaml` a stage cannot have a list of inputs that params/campaign.yaml names.
     """
-    stages: dict[str, dict[str, Any]] = {}
-    for cell in campaign.cells_of(cells.Artefact.stage):
-        stages[table.address(campaign.name, cell).partition(":")[2]] = {
+    stages = {
+        table.address(campaign.name, cell).partition(":")[2]: {
             "wdir": "..",
             "cmd": table.command(campaign.name, cell),
             "deps": campaigns.inputs(campaign, cell),
             "outs": table.outputs(campaign.name, cell),
         }
+        for cell in campaign.cells_of(cells.Artefact.stage)
+    }
     head = "# Written by `ncfm use NAME`: `dvc repro params/dvc.yaml:CAMPAIGN_ARTEFACT` makes one artefact of it.\n"
     return head + yaml.safe_dump({"stages": stages}, sort_keys=False, width=120) if stages else ""
 
@@ -132,40 +129,37 @@ def dvc_yaml() -> str:
 
 
 def _dvc_stage(stage: Stage) -> str:
-    options = [("--params", _in_dvc(stage.params_file))]
-    options += [
-        (f"--{one.name}", _in_dvc(one.value, below=one.kind != "name")) for one in stage.arguments if not one.optional
-    ]
-    words = " ".join(f"{name} {value}" for name, value in options)
-    words += " ${item.options}" if any(one.optional for one in stage.arguments) else ""
-    optional = {one.value: f"${{item.{one.name}}}" for one in stage.arguments if one.optional}
-    reads = [optional.get(one, _in_dvc(one)) for one in (stage.params_file, *stage.reads)]
+    words = ["ncfm", stage.command or stage.name, "--params", _below(stage.params_file)]
+    reads = {file: _below(file) for file in (stage.params_file, *stage.reads)}
+    for argument in stage.arguments:
+        name, value = argument.name, argument.value
+        if argument.optional:
+            reads[value] = f"${{item.{name}}}"
+        else:
+            words += [f"--{name}", _filled(value) if argument.kind == "name" else _below(value)]
+    words += ["${item.options}"] if any(one.optional for one in stage.arguments) else []
     if stage.cell is cells.Report:  # of all cells, whose number differs
-        reads += [_in_dvc("evaluations"), _in_dvc("sets")]
+        reads |= {folder: _below(folder) for folder in ("evaluations", "sets")}
     curves = [one for one in stage.writes if one.endswith("history.csv") and stage.makes_sets]
     metrics = [one for one in stage.writes if one.endswith("metrics.json")]
-    lines = ["foreach: ${cells." + stage.name + "}", "do:", "  cmd: >-"]
-    lines += textwrap.wrap(
-        f"ncfm {stage.command or stage.name} {words}",
-        116,
-        initial_indent=" " * 4,
-        subsequent_indent=" " * 4,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    lines += ["  deps:", *(f"    - {one}" for one in reads)]
-    lines += ["  outs:", *(f"    - {_in_dvc(one)}" for one in stage.outputs if one not in (*curves, *metrics))]
+    wrapped = textwrap.wrap(" ".join(words), 112, break_long_words=False, break_on_hyphens=False)
+    lines = ["foreach: ${cells." + stage.name + "}", "do:", "  cmd: >-", *(f"    {line}" for line in wrapped)]
+    lines += ["  deps:", *(f"    - {one}" for one in reads.values())]
+    lines += ["  outs:", *(f"    - {_below(one)}" for one in stage.outputs if one not in (*curves, *metrics))]
     for one in metrics:
-        lines += ["  metrics:", f"    - {_in_dvc(one)}"]
+        lines += ["  metrics:", f"    - {_below(one)}"]
     for one in curves:
-        lines += ["  plots:", f"    - {_in_dvc(one)}:", "        x: step", "        y: loss", "        title: ${key}"]
+        lines += ["  plots:", f"    - {_below(one)}:", "        x: step", "        y: loss", "        title: ${key}"]
     return f"  {stage.name}:\n" + textwrap.indent("\n".join(lines), " " * 4) + "\n"
 
 
-def _in_dvc(template: str, below: bool = True) -> str:
-    """Return a path template as DVC fills it."""
-    path = str(campaign_folder("${campaign}") / re.sub(r"{(\w+)}", r"${item.\1}", template))
-    return path if below else re.sub(r"{(\w+)}", r"${item.\1}", template)
+def _filled(template: str) -> str:
+    """Return a template as DVC fills it, for each item of a stage."""
+    return re.sub(r"{(\w+)}", r"${item.\1}", template)
+
+
+def _below(template: str) -> str:
+    return str(campaign_folder("${campaign}") / _filled(template))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from typing import Any
 
 from ncfm.campaign.checks import check_architecture, check_set, with_own_norm
@@ -38,16 +39,11 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Cross:
-    """A cross of cells.
+    """A cross of cells: IPCs by data set, methods and test networks, as an artefact or the whole campaign names them.
 
-    Attributes:
-        place: file and key, for messages.
-        ipcs: those of each data set.
-        made: methods whose sets are made: those tested, and what they curate.
-        evaluated: methods whose sets are evaluated.
-        architectures: test networks; none: the data set's own, which its extractors have.
-        protocols: how they are trained.
-        tests: other tests of sets, by the stage that runs them.
+    ``place`` is file and key, for messages. ``made`` are the methods whose sets are made: those tested, and what they
+    curate; ``evaluated`` those whose sets are evaluated. Without ``architectures`` each data set has its extractors'.
+    ``tests`` are other tests of sets, by the stage that runs them.
     """
 
     place: str
@@ -60,41 +56,31 @@ class Cross:
 
 
 def crosses_of(layers: Layers) -> dict[str, Cross]:
-    """Return the campaign's artefacts by name or, where it names none, the whole cross under the empty name.
-
-    Raises:
-        ParamsError: where an artefact selects what the campaign does not declare.
-    """
+    """Return the campaign's artefacts by name or, where it names none, the whole cross under the empty name."""
     file = layers.campaign
-    ipcs = {name: entry.ipcs for name, entry in file.datasets.items()}
-    protocols = tuple(file.protocols) or (RELEASED,)
     if not file.artefacts:
-        methods = frozenset(file.methods)
+        ipcs, methods = {name: entry.ipcs for name, entry in file.datasets.items()}, frozenset(file.methods)
+        protocols = tuple(file.protocols) or (RELEASED,)
         return {"": Cross(f"{layers.path}: ", ipcs, methods, methods, file.architectures, protocols, file.tests)}
-    found: dict[str, Cross] = {}
-    for name, entry in file.artefacts.items():
-        place = f"{layers.path}: artefacts.{name}"
-        check_declared("data set of this campaign", entry.datasets, ipcs, f"{place}.datasets")
-        for dataset, wanted in entry.datasets.items():
-            check_declared(f"IPC of {dataset} in this campaign", wanted, ipcs[dataset], f"{place}.datasets.{dataset}")
-        check_declared("method of this campaign", entry.methods, file.methods, f"{place}.methods")
-        check_declared(
-            "architecture of this campaign", entry.architectures, file.architectures, f"{place}.architectures"
-        )
-        check_declared("protocol of this campaign", entry.protocols, protocols, f"{place}.protocols")
-        tests = {stage: _section(layers, entry, stage, place) for stage in entry.tests}
-        sources = {source for method in entry.methods if (source := layers.source(method))}
-        also = {method for section in tests.values() for method in section.also}
-        found[name] = Cross(
-            f"{place}.",
-            entry.datasets,
-            frozenset({*entry.methods, *sources, *also}),
-            frozenset(() if tests else entry.methods),
-            entry.architectures,
-            entry.protocols or (RELEASED,),
-            tests,
-        )
-    return found
+    return {name: _cross(layers, entry, f"{layers.path}: artefacts.{name}") for name, entry in file.artefacts.items()}
+
+
+def _cross(layers: Layers, entry: ArtefactEntry, place: str) -> Cross:
+    """Return the cross of an artefact, which selects from what the campaign declares."""
+    file = layers.campaign
+    check_declared("data set of this campaign", entry.datasets, file.datasets, f"{place}.datasets")
+    for dataset, wanted in entry.datasets.items():
+        what = f"IPC of {dataset} in this campaign"
+        check_declared(what, wanted, file.datasets[dataset].ipcs, f"{place}.datasets.{dataset}")
+    protocols = tuple(file.protocols) or (RELEASED,)
+    for key, allowed in (("method", file.methods), ("architecture", file.architectures), ("protocol", protocols)):
+        check_declared(f"{key} of this campaign", getattr(entry, f"{key}s"), allowed, f"{place}.{key}s")
+    tests = {stage: _section(layers, entry, stage, place) for stage in entry.tests}
+    sources = {source for method in entry.methods if (source := layers.source(method))}
+    also = {method for section in tests.values() for method in section.also}
+    made, evaluated = frozenset({*entry.methods, *sources, *also}), frozenset(() if tests else entry.methods)
+    named = entry.protocols or (RELEASED,)
+    return Cross(f"{place}.", entry.datasets, made, evaluated, entry.architectures, named, tests)
 
 
 def _section(layers: Layers, entry: ArtefactEntry, stage: str, place: str) -> SetTests:
@@ -117,15 +103,10 @@ def check_declared(what: str, values: Iterable[object], allowed: Iterable[object
 
 
 class Expansion:
-    """The cells of a campaign, each once and checked, in the order of its file.
+    """The cells of a campaign, each once and checked, in the order of its file; faults are :class:`ParamsError`.
 
-    Attributes:
-        params: of each cell but the reports.
-        members: the cells of each cross by its name.
-        skipped: the cells that cannot be.
-
-    Raises:
-        ParamsError: one line naming the file, the key, the value and what is allowed.
+    ``params`` has the params of each cell but the reports, ``members`` the cells of each cross, ``skipped`` those that
+    cannot be.
     """
 
     def __init__(self, layers: Layers) -> None:
@@ -138,17 +119,14 @@ class Expansion:
         if self.skipped and not any(STAGES[cell.stage].tests_sets for cell in self.params):
             raise ParamsError(next(iter(self.skipped.values())).reason)
 
-    def skipped_of(self, cross: str | None = None) -> list[Skipped]:
-        """Return what is skipped in the whole campaign, or in one cross by its name."""
-        if cross is None:
-            return list(self.skipped.values())
-        chosen = self.crosses[cross]
-        return [
+    def skipped_of(self, cross: str) -> tuple[Skipped, ...]:
+        """Return what is skipped in a cross."""
+        made, ipcs = self.crosses[cross].made, self.crosses[cross].ipcs
+        return tuple(
             one
             for one in self.skipped.values()
-            if one.names.get("method") in chosen.made
-            and one.names["ipc"] in chosen.ipcs.get(str(one.names["dataset"]), ())
-        ]
+            if one.names["method"] in made and one.names["ipc"] in ipcs.get(str(one.names["dataset"]), ())
+        )
 
     def _add(self, cell: Cell, params: StageParams, names: Iterable[str]) -> None:
         """Add a cell of the crosses ``names``."""
@@ -171,24 +149,23 @@ class Expansion:
         if not ipcs:
             raise ParamsError(f"{place}.{dataset}.ipcs: is missing, but a campaign needs at least one IPC")
         prepare, places = self.layers.merged(PrepareParams, dataset, names={"dataset": dataset})
-        if prepare.source not in ("auto", *facts.sources):
-            allowed = ("auto", *facts.sources)
-            raise ParamsError(one_of(f"source of {dataset}", prepare.source, allowed, places["source"]))
+        check_declared(f"source of {dataset}", [prepare.source], ("auto", *facts.sources), places["source"])
         pool = self.layers.merged(PretrainParams, dataset)
-        for ipc in ipcs:
-            for method in file.methods:
-                chosen = [
-                    name
-                    for name, cross in self.crosses.items()
-                    if ipc in cross.ipcs.get(dataset, ()) and method in cross.made
-                ]
-                if chosen:
-                    # Of the whole training set there is one set, the same at every IPC: its IPC is what it holds.
-                    size = facts.smallest_class if self._takes_all(dataset, ipc, method) else ipc
-                    with self._possible(self.layers.stage(method), dataset=dataset, ipc=size, method=method):
-                        _check_ipc(size, facts, f"{place}.{dataset}.ipcs")
-                        self._add_method(facts, size, method, pool, chosen)
-                        self._add(cells.Prepare(dataset), prepare, chosen)
+        for ipc, method in product(ipcs, file.methods):
+            among = {name: cross for name, cross in self.crosses.items() if ipc in cross.ipcs.get(dataset, ())}
+            chosen = [name for name, cross in among.items() if method in cross.made]
+            if not chosen:
+                continue
+            # Of the whole training set there is one set, the same at every IPC: its IPC is what it holds.
+            size = facts.smallest_class if self._takes_all(dataset, ipc, method) else ipc
+            with self._possible(self.layers.stage(method), dataset=dataset, ipc=size, method=method):
+                if size > (most := facts.smallest_class):
+                    raise ImpossibleError(
+                        f"{place}.{dataset}.ipcs: is {size}, but the smallest class of {dataset} has {most} images "
+                        f"(allowed: 1 to {most})"
+                    )
+                self._add_method(facts, size, method, pool, chosen)
+                self._add(cells.Prepare(dataset), prepare, chosen)
 
     def _takes_all(self, dataset: str, ipc: int, method: str) -> bool:
         if STAGES[self.layers.stage(method)].params is not SelectParams:
@@ -207,39 +184,38 @@ class Expansion:
             made, places = layers.merged(STAGES[layers.stage(source)].params, dataset, ipc, source)
         if isinstance(made, DistillParams | SelectParams):
             check_set(made, facts, ipc, places)
-        names: dict[str, Any] = {"source": source} if source else {}
+        names: dict[str, Any] = {"dataset": dataset, "ipc": ipc, "method": method}
+        extra: dict[str, Any] = {"source": source} if source else {}
         if not isinstance(values, SelectParams) or RULES[values.rule].reads_extractors:
             check_architecture(pool[0].arch, facts, pool[1]["arch"])
             pretrain = with_own_norm(*pool)
-            names["extractor"] = pretrain.arch
+            extra["extractor"] = pretrain.arch
             self._add(cells.Pretrain(dataset, pretrain.arch), pretrain, chosen)
-        names |= {"dataset": dataset, "ipc": ipc, "method": method}
         for seed in layers.seeds(method):
-            self._add(stage.cell(**{**names, "seed": seed}), values, chosen)
+            self._add(stage.cell(**{**names, **extra, "seed": seed}), values, chosen)
         for name in chosen:
             for test, extra, params in self._tests(facts, ipc, method, self.crosses[name], pool[0].arch):
-                names = {"dataset": dataset, "ipc": ipc, "method": method, **extra}
-                with self._possible(test, **names):
+                with self._possible(test, **names, **extra):
                     found = params()
                     for seed in layers.seeds(method):
-                        self._add(STAGES[test].cell(**{**names, "seed": seed}), found, [name])
+                        self._add(STAGES[test].cell(**{**names, **extra, "seed": seed}), found, [name])
 
     def _tests(
         self, facts: DatasetFacts, ipc: int, method: str, cross: Cross, network: str
     ) -> Iterator[tuple[str, dict[str, Any], Callable[[], StageParams]]]:
         """Yield, for each test of a method's sets in a cross, its stage, its names, and what gives its params."""
         architectures = cross.architectures or (network,)
+        merged = partial(self.layers.merged, EvaluateParams, facts.name, ipc, method)
 
         def evaluation(protocol: str, arch: str | None) -> EvaluateParams:
             if arch is None:
-                return self.layers.merged(EvaluateParams, facts.name, ipc, method, protocol)[0]
+                return merged(protocol)[0]
             check_architecture(arch, facts, f"{cross.place}architectures")
-            return with_own_norm(*self.layers.merged(EvaluateParams, facts.name, ipc, method, protocol, {"arch": arch}))
+            return with_own_norm(*merged(protocol, {"arch": arch}))
 
         if method in cross.evaluated:
-            for arch in architectures:
-                for protocol in cross.protocols:
-                    yield "evaluate", {"arch": arch, **_named(protocol)}, partial(evaluation, protocol, arch)
+            for arch, protocol in product(architectures, cross.protocols):
+                yield "evaluate", {"arch": arch, **_named(protocol)}, partial(evaluation, protocol, arch)
         for stage, section in cross.tests.items():
             if method in (*section.methods, *section.also):
                 place = f"{self.layers.path}: {stage}"
@@ -251,11 +227,3 @@ class Expansion:
 def _named(protocol: str) -> dict[str, str]:
     """Return a protocol's name as cells have it: the default has none."""
     return {} if protocol == RELEASED else {"protocol": protocol}
-
-
-def _check_ipc(ipc: int, facts: DatasetFacts, place: str) -> None:
-    if ipc > facts.smallest_class:
-        raise ImpossibleError(
-            f"{place}: is {ipc}, but the smallest class of {facts.name} has "
-            f"{facts.smallest_class} images (allowed: 1 to {facts.smallest_class})"
-        )

@@ -10,13 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from ncfm.campaign.sections import Once, SetTests, each_once, section_of
 from ncfm.core.errors import ParamsError
-from ncfm.core.params import (
-    Count,
-    EvaluateProtocol,
-    PrepareSource,
-    PretrainParams,
-    ReportParams,
-)
+from ncfm.core.params import Count, EvaluateProtocol, PrepareSource, PretrainParams, ReportParams
 from ncfm.stages.table import MAKERS, STAGES, TESTERS
 
 # Stages, rules of the Snakefile, and files that the report of a whole campaign writes.
@@ -64,12 +58,8 @@ class MethodEntry(Section):
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Once] | None = None
 
 
-class ProtocolEntry(BaseModel):
+class ProtocolEntry(_Part):
     """A protocol of evaluation: where it differs from what the rest of the file and the defaults say."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    evaluate: EvaluateProtocol | None = None
 
 
 def _named(protocols: Any) -> Any:
@@ -149,20 +139,21 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                continue
-            if key.value in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"the key {key.value!r} stands there twice", problem_mark=key.start_mark
-                )
-            seen.add(key.value)
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.MarkedYAMLError(None, None, f"the key {key.value!r} stands there twice", key.start_mark)
+                seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
-def read_yaml(path: Path) -> Any:
-    """Return what a YAML file says; nothing is an empty mapping. Raises :class:`ParamsError`, also for a key twice."""
+def read_yaml(path: Path, end: str = "") -> Any:
+    """Return what a YAML file says, up to the text ``end``; nothing is an empty mapping.
+
+    Raises :class:`ParamsError`, also for a key that stands there twice.
+    """
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        text = path.read_text(encoding="utf-8")
+        values = yaml.load(text.partition(end)[0] if end else text, _Loader)
     except FileNotFoundError as error:
         raise ParamsError(f"{path}: no such file; run `ncfm use NAME` or restore it from git") from error
     except OSError as error:

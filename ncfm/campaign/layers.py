@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -16,10 +16,7 @@ from ncfm.method.discrepancies import DISCREPANCIES
 from ncfm.stages.table import MAKERS
 
 # Values that name an entry of a registry, by stage and key. Networks and data sets are checked with what they take.
-NAMES: tuple[tuple[str, str, Registry[Any]], ...] = (
-    ("distill", "discrepancy", DISCREPANCIES),
-    ("select", "rule", RULES),
-)
+NAMES: dict[tuple[str, str], Registry[Any]] = {("distill", "discrepancy"): DISCREPANCIES, ("select", "rule"): RULES}
 
 
 @dataclass(frozen=True)
@@ -98,16 +95,9 @@ class Layers:
         stage = model.stage
         values: dict[str, Any] = dict(names)
         places = {key: f"{self.path}: {stage}.{key}" for key in model.model_fields}
+        methods = self.ancestry(method) if method else []
         for path, file in self.files.items():
-            sections: list[tuple[str, Section]] = [("", file)]
-            if entry := file.datasets.get(dataset):
-                sections.append((f"datasets.{dataset}.", entry))
-                if ipc in entry.by_ipc:
-                    sections.append((f"datasets.{dataset}.by_ipc.{ipc}.", entry.by_ipc[ipc]))
-            for name in self.ancestry(method) if method else ():
-                if name in file.methods:
-                    sections.append((f"methods.{name}.", file.methods[name]))
-            for prefix, section in sections:
+            for prefix, section in _sections(file, [dataset], [ipc], methods):
                 named = section.values_for(stage)
                 values |= named
                 places |= {key: f"{path}: {prefix}{stage}.{key}" for key in named}
@@ -117,15 +107,26 @@ class Layers:
         return parse(model, values, self.path), places
 
 
+def _sections(
+    file: CampaignFile, datasets: Iterable[str], ipcs: Iterable[int] | None, methods: Iterable[str]
+) -> Iterator[tuple[str, Section]]:
+    """Yield the sections of a file about these data sets, at these IPCs (None: at all), and methods, by their keys."""
+    yield "", file
+    for dataset in datasets:
+        if entry := file.datasets.get(dataset):
+            yield f"datasets.{dataset}.", entry
+            for ipc in entry.by_ipc if ipcs is None else ipcs:
+                if ipc in entry.by_ipc:
+                    yield f"datasets.{dataset}.by_ipc.{ipc}.", entry.by_ipc[ipc]
+    for method in methods:
+        if method in file.methods:
+            yield f"methods.{method}.", file.methods[method]
+
+
 def check_names(files: Mapping[str, CampaignFile]) -> None:
     """Raise where a section of a file, used or not, names a discrepancy or a rule that there is not."""
     for path, file in files.items():
-        sections: dict[str, Section] = {"": file}
-        for dataset, entry in file.datasets.items():
-            sections[f"datasets.{dataset}."] = entry
-            sections |= {f"datasets.{dataset}.by_ipc.{ipc}.": section for ipc, section in entry.by_ipc.items()}
-        sections |= {f"methods.{method}.": section for method, section in file.methods.items()}
-        for prefix, section in sections.items():
-            for stage, key, registry in NAMES:
+        for prefix, section in _sections(file, file.datasets, None, file.methods):
+            for (stage, key), registry in NAMES.items():
                 if (name := section.values_for(stage).get(key)) is not None:
                     registry.find(name, f"{path}: {prefix}{stage}.{key}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ncfm.campaign import costs
 from ncfm.campaign.campaign import Campaign
-from ncfm.campaign.costs import DEVICES, Device, Work, network_work
+from ncfm.campaign.costs import DEVICES, Work, network_work
 from ncfm.core.errors import ParamsError, one_of
 from ncfm.core.params import (
     ComputeParams,
@@ -31,13 +31,10 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Line:
-    """The cells of one stage on one data set.
+    """The cells of one stage on one data set: how many, and of those with an estimate hours and bytes.
 
-    Attributes:
-        cells: how many.
-        hours: of each of :data:`~ncfm.campaign.costs.DEVICES`, for the cells that have an estimate.
-        disk: bytes that they write.
-        unknown: cells without an estimate, for want of a formula for their network or stage.
+    ``hours`` are those of each of :data:`~ncfm.campaign.costs.DEVICES`. ``unknown`` cells have no estimate, for want of
+    a formula for their network or stage.
     """
 
     stage: str
@@ -51,31 +48,29 @@ class Line:
 def plan(campaign: Campaign, artefact: str | None = None) -> list[Line]:
     """Return one line per stage and data set, in the order of the pipeline, of the campaign or of one artefact."""
     groups: dict[tuple[str, str], list[DatasetCell]] = {}
-    for cell in campaign.artefacts[artefact] if artefact else campaign.cells:
+    for cell in campaign.part(artefact):
         if isinstance(cell, DatasetCell):
             groups.setdefault((cell.stage, cell.dataset), []).append(cell)
     lines = []
     for (stage, dataset), cells in groups.items():
-        hours, disk, unknown = [0.0] * len(DEVICES), 0.0, 0
-        for cell in cells:
-            seconds = seconds_of(cell, campaign)
-            if seconds is None:
-                unknown += 1
-                continue
-            hours = [total + one / 3600 for total, one in zip(hours, seconds, strict=True)]
-            disk += disk_of(cell, campaign)
-        lines.append(Line(stage, dataset, len(cells), tuple(hours), disk, unknown))
+        known = [(cell, seconds) for cell in cells if (seconds := seconds_of(cell, campaign)) is not None]
+        hours = tuple(sum(seconds[index] for _, seconds in known) / 3600 for index in range(len(DEVICES)))
+        disk = sum(disk_of(cell, campaign) for cell, _ in known)
+        lines.append(Line(stage, dataset, len(cells), hours, disk, len(cells) - len(known)))
     return lines
 
 
-def seconds_of(cell: DatasetCell, campaign: Campaign, devices: Sequence[Device] = DEVICES) -> tuple[float, ...] | None:
+def seconds_of(cell: DatasetCell, campaign: Campaign) -> tuple[float, ...] | None:
     """Return the seconds that each device needs for a cell, or None where there is no formula for it."""
     params, facts = campaign.params[cell], facts_of(cell.dataset)
     trained = isinstance(params, SelectParams) and RULES[params.rule].trains
     if cell.stage in ("prepare", "select") and not trained:  # downloads, copies, features: minutes at most
-        return tuple(0.0 for _ in devices)
+        return _seconds([])
     if isinstance(params, SearchParams):
-        return _searching(cell, params, campaign, devices)
+        once, images = params.model_copy(update={"looks": 1}), _images(cell, campaign)
+        candidates = [network_work(arch, facts, width, norm) for arch, width, norm in params.candidates]
+        works = [costs.evaluation(once, facts, network, images) for network in candidates if network]
+        return _seconds([(params, work) for work in works]) if all(candidates) else None
     pool = params if isinstance(params, PretrainParams | EvaluateParams) else _pool(cell, campaign)
     network = network_work(pool.arch, facts, pool.width, pool.norm)
     if network is None:
@@ -94,22 +89,12 @@ def seconds_of(cell: DatasetCell, campaign: Campaign, devices: Sequence[Device] 
             work *= (params.steps + 1) / 2
     else:
         return None
-    how = params if isinstance(params, ComputeParams) else pool
-    return tuple(device.seconds(work, how) for device in devices)
+    return _seconds([(params if isinstance(params, ComputeParams) else pool, work)])
 
 
-def _searching(
-    cell: DatasetCell, params: SearchParams, campaign: Campaign, devices: Sequence[Device]
-) -> tuple[float, ...] | None:
-    facts, once = facts_of(cell.dataset), params.model_copy(update={"looks": 1})
-    total = [0.0] * len(devices)
-    for arch, width, norm in params.candidates:
-        network = network_work(arch, facts, width, norm)
-        if network is None:
-            return None
-        work = costs.evaluation(once, facts, network, _images(cell, campaign))
-        total = [before + device.seconds(work, params) for before, device in zip(total, devices, strict=True)]
-    return tuple(total)
+def _seconds(parts: Sequence[tuple[ComputeParams, Work]]) -> tuple[float, ...]:
+    """Return the seconds that each device needs for all parts."""
+    return tuple(sum(device.seconds(work, params) for params, work in parts) for device in DEVICES)
 
 
 def disk_of(cell: DatasetCell, campaign: Campaign) -> float:
@@ -151,12 +136,7 @@ def _images(cell: DatasetCell, campaign: Campaign) -> int:
 
 
 def reported_seconds(
-    facts: DatasetFacts,
-    ipc: int,
-    pool: PretrainParams,
-    distill: DistillParams | None,
-    evaluate: EvaluateParams,
-    devices: Sequence[Device] = DEVICES,
+    facts: DatasetFacts, ipc: int, pool: PretrainParams, distill: DistillParams | None, evaluate: EvaluateParams
 ) -> tuple[float, ...] | None:
     """Return what one reported accuracy costs from nothing at the full protocol, by device, or None without a formula.
 
@@ -169,18 +149,14 @@ def reported_seconds(
     images = facts.classes * ipc * (distill.factor if distill else 1) ** 2
     parts: list[tuple[ComputeParams, Work]] = [(evaluate, costs.evaluation(evaluate, facts, network, images))]
     if distill and distill.extractor == "pool":
-        parts += [(pool, costs.pretraining(pool, facts, extractor))]
+        parts.append((pool, costs.pretraining(pool, facts, extractor)))
     if distill:
-        parts += [(distill, costs.distillation(distill, facts, extractor, ipc))]
-    return tuple(sum(device.seconds(work, params) for params, work in parts) for device in devices)
+        parts.append((distill, costs.distillation(distill, facts, extractor, ipc)))
+    return _seconds(parts)
 
 
 def plan_text(campaign: Campaign, artefact: str | None = None) -> str:
-    """Return the plan of a campaign, or of one of its artefacts, as text for the terminal.
-
-    Raises:
-        ParamsError: where the campaign has no such artefact.
-    """
+    """Return the plan of a campaign, or of one of its artefacts, as text. Raises :class:`ParamsError` for another."""
     if artefact and artefact not in campaign.artefacts:
         raise ParamsError(one_of("artefact", artefact, campaign.artefacts, f"campaign {campaign.name}"))
     lines = plan(campaign, artefact)
@@ -197,9 +173,8 @@ def plan_text(campaign: Campaign, artefact: str | None = None) -> str:
     text += [f"  {device.name}: {device.source}" for device in DEVICES]
     text += ["Hours are those of the whole device, idle else; DVC's cache may hold the disk's amount a second time."]
     if unknown := sum(line.unknown for line in lines):
-        text.append(
-            f"Without an estimate, and not in the sums: {unknown} cells of networks or stages that have no formula."
-        )
+        without = f"{unknown} cells of networks or stages that have no formula."
+        text.append(f"Without an estimate, and not in the sums: {without}")
     return "\n".join(text) + "\n"
 
 
@@ -208,19 +183,15 @@ def _cells(lines: Sequence[Line]) -> list[str]:
     count = sum(line.cells for line in lines)
     if sum(line.unknown for line in lines) == count:
         return [str(count), *("?" for _ in DEVICES), "?"]
-    totals = [sum(line.hours[index] for line in lines) for index in range(len(DEVICES))]
-    return [str(count), *map(_hours, totals), _size(sum(line.disk for line in lines))]
+    hours = [sum(line.hours[index] for line in lines) for index in range(len(DEVICES))]
+    return [str(count), *map(_hours, hours), _size(sum(line.disk for line in lines))]
 
 
 def _aligned(grid: Sequence[Sequence[str]]) -> list[str]:
     """Return the lines of a grid of text: the first two columns to the left, the others to the right."""
-    widths = [max(len(row[column]) for row in grid) for column in range(len(grid[0]))]
-    text = []
-    for row in grid:
-        left = [cell.ljust(width) for cell, width in zip(row[:2], widths[:2], strict=True)]
-        right = [cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True)]
-        text.append("  ".join([*left, *right]).rstrip())
-    return text
+    widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
+    form = "  ".join(f"{{:{'<' if index < 2 else '>'}{width}}}" for index, width in enumerate(widths))
+    return [form.format(*row).rstrip() for row in grid]
 
 
 def _hours(hours: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import product
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
@@ -45,12 +46,8 @@ class SetTests(BaseModel):
     ) -> Iterator[tuple[dict[str, Any], Variant]]:
         """Yield, for each test of one set, the names beyond the set's and what gives its params.
 
-        Args:
-            stage: the section's name.
-            architectures: the test networks.
-            facts: of the data set.
-            evaluation: gives the params of an evaluation under the section's protocol.
-            place: the params file and the section, for messages.
+        ``evaluation`` gives the params of an evaluation under the section's protocol; ``place`` is the params file and
+        the section ``stage``, for messages.
         """
         for arch in architectures:
             yield {"arch": arch}, partial(_as_evaluated, stage, evaluation, arch)
@@ -73,9 +70,8 @@ class ContinualTests(SetTests):
                 )
             return _as_evaluated(stage, evaluation, arch, steps=steps)
 
-        for steps in self.steps:
-            for arch in architectures:
-                yield {"arch": arch, "steps": steps}, partial(params, arch, steps)
+        for steps, arch in product(self.steps, architectures):
+            yield {"arch": arch, "steps": steps}, partial(params, arch, steps)
 
 
 class SearchTests(SetTests):
@@ -110,9 +106,7 @@ def _as_evaluated(stage: str, evaluation: Evaluation, arch: str, **extra: int) -
     return STAGES[stage].params.model_validate({**evaluation(arch).model_dump(), **extra})
 
 
-_OF: dict[str, type[SetTests]] = {"continual": ContinualTests, "search": SearchTests}
-
-
 def section_of(stage: str) -> type[SetTests]:
     """Return the form of a stage's section in a params file."""
-    return _OF.get(stage, SetTests)
+    forms: dict[str, type[SetTests]] = {"continual": ContinualTests, "search": SearchTests}
+    return forms.get(stage, SetTests)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -21,7 +23,6 @@ from ncfm.outside.folder import Listing, facts_of_folder, list_folder, load_fold
 from ncfm.run.record import Record, recorded
 from ncfm.stages import cells, table
 from ncfm.stages import prepare as datasets
-from ncfm.stages.cells import Cell
 from ncfm.stages.distill import distill
 from ncfm.stages.evaluate import evaluate
 from ncfm.stages.pretrain import pretrain
@@ -62,13 +63,10 @@ class FolderParams(StageParams):
 def distill_folder(folder: Path, wish: Wish, out: Path | None = None) -> str:
     """Distill a folder of images and return one line: where the set is, and its accuracy on which images.
 
-    Args:
-        folder: FOLDER/<class>/*.png, or FOLDER/train/<class> with FOLDER/test/<class> or FOLDER/val/<class>.
-        wish: what to make.
-        out: where everything goes, laid out as the results of a campaign; results/adhoc/<folder name> by default.
+    Everything goes to ``out`` (default: results/adhoc/<folder name>), laid out as the results of a campaign.
 
     Raises:
-        DataError: a folder that is missing or in no such layout, an unreadable image.
+        DataError: a folder that is missing or in no layout of `ncfm/outside/folder.py`, an unreadable image.
         ParamsError: an unknown method, a resolution that is not offered, an IPC that a class cannot give.
     """
     recipe = recipe_of(wish.method)
@@ -79,34 +77,34 @@ def distill_folder(folder: Path, wish: Wish, out: Path | None = None) -> str:
         resolution = nearest_resolution(median_side(listing.all_files("train")))
     if resolution not in NETWORKS:
         raise ParamsError(one_of("resolution", resolution, NETWORKS, "--resolution"))
-    root, name, arch = out or Path("results/adhoc") / listing.name, listing.name, NETWORKS[resolution]
-
-    def place(cell: Cell) -> Path:
-        return root / table.output("", cell).relative_to(layout.campaign_folder(""))
-
-    of_set = (name, wish.ipc, wish.method, wish.seed)
-    data, pool = place(cells.Prepare(name)).parent, place(cells.Pretrain(name, arch))
-    stored, evaluation = place(cells.Distill(*of_set)), place(cells.Evaluate(*of_set, arch))
-    set_folder = stored.parent
-    names: dict[str, str | int] = {"dataset": name, "ipc": wish.ipc, "method": wish.method, "seed": wish.seed}
-
-    preparing = FolderParams(folder=str(folder), resolution=resolution)
+    name, arch = listing.name, NETWORKS[resolution]
+    prepared, pretrained = cells.Prepare(name), cells.Pretrain(name, arch)
+    distilled = cells.Distill(name, wish.ipc, wish.method, wish.seed)
+    evaluated = cells.Evaluate(*distilled.set_names, arch)
+    root, nowhere = out or Path("results/adhoc") / name, layout.campaign_folder("")
+    places = [table.output("", cell) for cell in (prepared, pretrained, distilled, evaluated)]
+    card, pool, stored, evaluation = (root / place.relative_to(nowhere) for place in places)
+    data, names, tested = card.parent, distilled.names, evaluated.names
+    train, test = data / "train.safetensors", data / "test.safetensors"
 
     def prepare(record: Record) -> None:
         loaded = load_folder(listing, resolution)
         datasets.write(facts_of_folder(listing, loaded), "folder", loaded, data, record)
 
-    run_stage(preparing, data / "card.json", {"dataset": name}, listing.all_files("train", "test"), prepare)
-    splits = [data / "train.safetensors", data / "test.safetensors"]
+    preparing = FolderParams(folder=str(folder), resolution=resolution)
+    run_stage(preparing, card, prepared.names, listing.all_files("train", "test"), prepare)
     training = parse(PretrainParams, {**PRETRAIN, "arch": arch, "pool": wish.pool, "epochs": wish.epochs}, "pretrain")
-    run_stage(training, pool, {"dataset": name, "arch": arch}, splits, lambda r: pretrain(training, data, pool, r))
+    run_stage(training, pool, pretrained.names, [train, test], partial(pretrain, training, data, pool))
     distilling = recipe.model_copy(update={"iterations": wish.iterations})
-    read = [splits[0], pool]
-    run_stage(distilling, stored, names, read, lambda r: distill(distilling, data, pool, names, set_folder, r))
+    run_stage(distilling, stored, names, [train, pool], partial(distill, distilling, data, pool, names, stored.parent))
     testing = parse(EvaluateParams, {**EVALUATE, "arch": arch, "epochs": 10 * wish.epochs}, "evaluate")
-    with_arch, read = {**names, "arch": arch}, [stored, splits[1]]
-    run_stage(testing, evaluation, with_arch, read, lambda r: evaluate(testing, data, stored, with_arch, evaluation, r))
-    return f"{stored}: {_accuracy(evaluation)} on {_test_images(listing)}"
+    work = partial(evaluate, testing, data, stored, tested, evaluation)
+    run_stage(testing, evaluation, tested, [stored, test], work)
+    last, count = read_json(evaluation)["last"], len(listing.all_files("test"))
+    accuracy = f"test accuracy {last['mean']:.1f} % ± {last['std']:.1f} ({last['n']} networks trained on it)"
+    held_out = f"a held-out fifth of each class ({count} images)"
+    images = f"the {count} images of {listing.test_folder}" if listing.test_folder else held_out
+    return f"{stored}: {accuracy} on {images}"
 
 
 def recipe_of(method: str) -> DistillParams:
@@ -127,8 +125,8 @@ def nearest_resolution(side: float) -> int:
 
 
 def _check_enough(folder: Path, listing: Listing, ipc: int, factor: int) -> None:
+    wanted, most = ipc * factor**2, listing.smallest_class // factor**2
     for label, files in zip(listing.label_names, listing.files["train"], strict=True):
-        wanted, most = ipc * factor**2, listing.smallest_class // factor**2
         if len(files) < wanted:
             allowed = f"allowed here: --ipc 1 to {most}" if most else f"add images: at least {factor**2} for training"
             raise ParamsError(
@@ -138,37 +136,19 @@ def _check_enough(folder: Path, listing: Listing, ipc: int, factor: int) -> None
 
 
 def run_stage(
-    params: StageParams,
-    output: Path,
-    names: Mapping[str, str | int],
-    inputs: list[Path],
-    work: Callable[[Record], None],
+    params: StageParams, output: Path, names: Mapping[str, Any], inputs: list[Path], work: Callable[[Record], None]
 ) -> None:
     """Run one stage under its record, unless its outputs are there, made by the same params from the same inputs."""
     paths: list[str | Path] = [*inputs]
-    if _finished(Record(params.stage, output, params.model_dump(mode="json"), names, paths)):
+    wanted = Record(params.stage, output, params.model_dump(mode="json"), names, paths)
+    try:
+        found = read_json(wanted.path)
+        same = found["key"] == wanted.content["key"]
+        finished = same and all(sha256(path) == digest for path, digest in found["outputs"].items())
+    except (DataError, KeyError, TypeError):  # no record, or a torn one
+        finished = False
+    if finished:
         print(f"{params.stage}: done before ({output})", file=sys.stderr, flush=True)
         return
     with recorded(params, output, names, paths) as record:
         work(record)
-
-
-def _finished(wanted: Record) -> bool:
-    try:
-        found = read_json(wanted.path)
-        same = found["key"] == wanted.content["key"]
-        return same and all(sha256(path) == digest for path, digest in found["outputs"].items())
-    except (DataError, KeyError, TypeError):  # no record, or a torn one: the stage runs
-        return False
-
-
-def _accuracy(evaluation: Path) -> str:
-    last = read_json(evaluation)["last"]
-    return f"test accuracy {last['mean']:.1f} % ± {last['std']:.1f} ({last['n']} networks trained on it)"
-
-
-def _test_images(listing: Listing) -> str:
-    count = len(listing.all_files("test"))
-    if listing.test_folder:
-        return f"the {count} images of {listing.test_folder}"
-    return f"a held-out fifth of each class ({count} images)"

@@ -11,6 +11,9 @@ from ncfm.core.errors import DataError, ParamsError
 
 PATH = click.Path(path_type=Path)
 FORMATS = ("pt", "png", "npz")
+EXPORT = (
+    "ncfm export results/digits/sets/digits/ipc10/paper/seed0/distilled.safetensors --format png --out digits-images"
+)
 IMPORT = (
     "ncfm import data_20000.pt --dataset cifar10 --ipc 10 --method authors --out results/authors/ipc10 "
     "--data results/cifar10-cpu/datasets/cifar10"
@@ -51,11 +54,6 @@ def import_command(file: Path, factor: int, out: Path, **values: Any) -> None:
     if values["data"] is not None:
         for line in evaluate_all(stored, values["data"], names, out, limits):
             print(line, flush=True)
-
-
-EXPORT = (
-    "ncfm export results/digits/sets/digits/ipc10/paper/seed0/distilled.safetensors --format png --out digits-images"
-)
 
 
 @click.command("export", epilog=f"\b\nexample:\n  {EXPORT}")

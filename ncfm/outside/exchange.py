@@ -40,14 +40,7 @@ def import_set(params: ImportParams, source: Path, names: Mapping[str, Any], out
     """Turn a file `[images, labels]` of NCFM's authors into a set: `distilled.safetensors` and `grid.png` in ``out``.
 
     Images are stored class by class, in the file's order within a class. Pixels up to :data:`OVERSHOOT` outside [0, 1]
-    are clamped, and a line on standard error says how many.
-
-    Args:
-        params: the factor.
-        source: the `.pt` file; only tensors are read from it, and no code of it is run.
-        names: dataset, ipc, method, seed.
-        out: the folder.
-        record: is finished here.
+    are clamped, and a line on standard error says how many. ``names``: dataset, ipc, method, seed.
 
     Raises:
         ParamsError: a data set that is not in the catalogue, or a factor that does not divide its resolution.
@@ -71,13 +64,11 @@ def import_set(params: ImportParams, source: Path, names: Mapping[str, Any], out
 
 
 def read_released(source: Path) -> tuple[Tensor, Tensor]:
-    """Read the pair of tensors of a released file. Raises :class:`DataError` where it holds anything else."""
+    """Read the pair of tensors of a released file and run no code in it. Raises :class:`DataError` for another."""
     try:
         with warnings.catch_warnings():  # torch warns of what is refused anyway; the message is one line
             warnings.simplefilter("ignore")
             content = torch.load(source, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise DataError(f"{source}: no such file") from error
     except OSError as error:
         raise DataError(f"{source}: cannot be read ({error.strerror})") from error
     except Exception as error:  # torch names its errors differently for each way in which a file can be wrong
@@ -85,8 +76,7 @@ def read_released(source: Path) -> tuple[Tensor, Tensor]:
             f"{source}: is not a whole torch file of tensors alone (wanted: a list [images, labels]; files with other "
             "objects are not read, because that could run their code)"
         ) from error
-    pair = isinstance(content, (list, tuple)) and len(content) == 2 and all(map(_is_plain, content))
-    if not pair:
+    if not (isinstance(content, (list, tuple)) and len(content) == 2 and all(map(_is_plain, content))):
         raise DataError(f"{source}: does not hold a list of two tensors [images, labels]")
     return content[0].detach(), content[1].detach()
 
@@ -138,13 +128,9 @@ def _no_images(facts: DatasetFacts) -> Split:
 
 
 def export_set(path: Path, form: str, decoded: bool, out: Path) -> None:
-    """Write a set in another format: its stored images, or the training images that they decode to.
+    """Write a set in a format of :data:`FORMATS`: its stored images, or the training images that they decode to.
 
-    Args:
-        path: a `distilled.safetensors`.
-        form: a key of :data:`FORMATS`.
-        decoded: whether the decoded images are wanted.
-        out: the file, or for ``png`` the folder, which must be new or empty.
+    ``out`` is the file, or for ``png`` the folder, which must be new or empty.
 
     Raises:
         DataError: where the set is missing or torn.

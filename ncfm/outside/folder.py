@@ -30,13 +30,9 @@ SMALLEST_DEVIATION = 1e-3  # of a channel, where all pixels are the same
 
 @dataclass(frozen=True)
 class Listing:
-    """What a folder holds.
+    """What a folder holds: its name, its classes, and for ``train`` and ``test`` the files of each class in order.
 
-    Attributes:
-        name: the folder's own name.
-        label_names: the classes, in alphabetical order.
-        files: for ``train`` and ``test`` the files of each class, in label order.
-        test_folder: the folder of the test images; None where they are every fifth image of each class.
+    ``test_folder`` is the folder of the test images; None where they are every fifth image of each class.
     """
 
     name: str
@@ -57,8 +53,7 @@ class Listing:
 def list_folder(folder: Path) -> Listing:
     """List a folder's classes and image files; no image is opened.
 
-    Raises:
-        DataError: no such folder, fewer than two classes, or test classes that are not the training classes.
+    Raises :class:`DataError` for no such folder, fewer than two classes, or test classes other than the training's.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
@@ -79,9 +74,7 @@ def list_folder(folder: Path) -> Listing:
 
 
 def _class_folders(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return sorted(path for path in folder.glob("[!.]*") if path.is_dir())
 
 
 def _classes(folder: Path) -> tuple[tuple[str, ...], tuple[tuple[Path, ...], ...]]:
@@ -95,8 +88,8 @@ def _classes(folder: Path) -> tuple[tuple[str, ...], tuple[tuple[Path, ...], ...
 
 
 def _images(folder: Path) -> tuple[Path, ...]:
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and not path.is_dir())
-    files = tuple(sorted(path for path in found if not path.name.startswith(".")))
+    found = folder.rglob("[!.]*")
+    files = tuple(sorted(path for path in found if path.suffix.lower() in EXTENSIONS and not path.is_dir()))
     if not files:
         raise DataError(f"{folder}: holds no images (looked for {', '.join(EXTENSIONS)})")
     return files
@@ -108,11 +101,7 @@ def median_side(files: Sequence[Path]) -> float:
 
 
 def load_folder(listing: Listing, resolution: int) -> Loaded:
-    """Read every image at ``resolution``: one channel where all images are grey, else RGB.
-
-    Raises:
-        DataError: naming the first image that is unreadable or truncated.
-    """
+    """Read every image at ``resolution``, as :func:`read_image`: one channel where all images are grey, else RGB."""
     grey = all(_head(file)[1] in GREY for file in listing.all_files("train", "test"))
     splits = {}
     for split, classes in listing.files.items():
@@ -123,15 +112,10 @@ def load_folder(listing: Listing, resolution: int) -> Loaded:
 
 
 def read_image(path: Path, resolution: int, mode: str) -> Tensor:
-    """Read one image, upright, its middle square scaled to ``resolution``: uint8 (C, H, W).
+    """Read one image, upright, its middle square scaled to ``resolution``: uint8 (C, H, W) in ``L`` or ``RGB``.
 
-    Args:
-        path: the file; of a file with several frames the first one is taken.
-        resolution: height and width wanted.
-        mode: ``L`` or ``RGB``.
-
-    Raises:
-        DataError: where the image is unreadable, truncated, or neither of 8 nor of 16 bits.
+    Of several frames the first is taken. Raises :class:`DataError` where the image is unreadable, truncated, or neither
+    of 8 nor of 16 bits.
     """
     with _opened(path) as image:
         square: Image.Image = image

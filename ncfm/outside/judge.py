@@ -57,23 +57,15 @@ def protocols(dataset: str, ipc: int, limits: Limits) -> dict[str, EvaluateParam
 
 
 def evaluate_all(stored: Path, data: Path, names: Mapping[str, str | int], out: Path, limits: Limits) -> Iterator[str]:
-    """Evaluate a set under every protocol and yield one line for each.
+    """Evaluate a set of this data set, IPC, method and seed under every protocol and yield one line for each.
 
-    Args:
-        stored: the `distilled.safetensors`.
-        data: folder of the prepared data set.
-        names: dataset, ipc, method, seed.
-        out: folder for ``<arch>.json`` (``released``) and ``<arch>.<protocol>.json``.
-        limits: of the budget.
+    The results are ``<arch>.json`` (``released``) and ``<arch>.<protocol>.json`` in ``out``.
     """
     for name, params in protocols(str(names["dataset"]), int(names["ipc"]), limits).items():
         cell = Evaluate(**{**names, "arch": params.arch, "protocol": None if name == RELEASED else name})  # type: ignore
         path, own = out / f"{cell.file}.json", cell.names
         work = partial(evaluate, params, data, stored, own, path)
         run_stage(params, path, own, [stored, data / "test.safetensors"], work)
-        yield f"{name}: {_accuracy(path)} ({params.networks} x {params.arch}, {params.epochs} epochs): {path}"
-
-
-def _accuracy(path: Path) -> str:
-    result = read_json(path)
-    return ", ".join(f"{which} {result[which]['mean']:.1f} %" for which in ("last", "best"))
+        result = read_json(path)
+        accuracy = ", ".join(f"{which} {result[which]['mean']:.1f} %" for which in ("last", "best"))
+        yield f"{name}: {accuracy} ({params.networks} x {params.arch}, {params.epochs} epochs): {path}"

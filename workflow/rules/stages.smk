@@ -5,7 +5,7 @@ for stage in dict.fromkeys(cell.stage for cell in CAMPAIGN.cells):
         name:
             stage
         input:
-            lambda wildcards, stage=stage: inputs_of(stage, wildcards),
+            lambda wildcards, stage=stage: campaigns.inputs(CAMPAIGN, cell_of(stage, wildcards)),
         output:
             [shown(template) for template in STAGES[stage].outputs],
         log:
@@ -18,4 +18,4 @@ for stage in dict.fromkeys(cell.stage for cell in CAMPAIGN.cells):
         params:
             job=lambda wildcards, stage=stage: job_of(stage, wildcards),
         shell:
-            "NCFM_CORES={threads} python workflow/run_stage.py {wildcards.campaign} {params.job} > {log} 2>&1"
+            f"NCFM_CORES={{threads}} python workflow/run_stage.py {CAMPAIGN.name} {{params.job}} > {{log}} 2>&1"
