@@ -11,19 +11,17 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import PIL
-from PIL import Image, features
-
 from ncfm.core.errors import DataError
 from ncfm.datasets.catalogue import DatasetFacts, check_sizes, one_line
 
 if TYPE_CHECKING:
+    from PIL import Image
     from torch import Tensor
 
 SUFFIXES = (".jpeg", ".jpg", ".png")
-# What Pillow raises on a file that is no image, or not a whole one.
-BROKEN_IMAGE = (OSError, SyntaxError, EOFError, ValueError, zlib.error, Image.DecompressionBombError)
-Form = Callable[[Image.Image, str], Image.Image]  # an RGB image and where it stands -> the image of the data set
+# What Pillow raises on a file that is no image, or not a whole one, besides its DecompressionBombError.
+BROKEN_IMAGE = (OSError, SyntaxError, EOFError, ValueError, zlib.error)
+Form = Callable[["Image.Image", str], "Image.Image"]  # an RGB image and where it stands -> the image of the data set
 
 
 class Files:
@@ -156,17 +154,22 @@ def load_classes(
 
 def decode(data: bytes, where: str) -> Image.Image:
     """Return an image as RGB, whatever its mode (greyscale, palette, CMYK). Raises :class:`DataError` if not whole."""
+    from PIL import Image, UnidentifiedImageError
+
     try:
         with Image.open(io.BytesIO(data), formats=["JPEG", "PNG"]) as image:
             return image.convert("RGB")
-    except BROKEN_IMAGE as error:
+    except (*BROKEN_IMAGE, Image.DecompressionBombError) as error:
         # Pillow's message may hold the address of the buffer.
-        reason = "no JPEG or PNG" if isinstance(error, PIL.UnidentifiedImageError) else one_line(error)
+        reason = "no JPEG or PNG" if isinstance(error, UnidentifiedImageError) else one_line(error)
         raise DataError(f"{where}: not a whole image ({reason}); fetch it again") from error
 
 
 def decoder() -> str:
     """Return what decodes JPEGs here, for the card: two decoders may differ by rounding."""
+    import PIL
+    from PIL import features
+
     turbo = features.version("libjpeg_turbo")
     library = f"libjpeg-turbo {turbo}" if turbo else f"libjpeg {features.version('jpg')}"
     return f"Pillow {PIL.__version__}, {library}"

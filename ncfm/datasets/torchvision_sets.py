@@ -33,7 +33,7 @@ class Family:
     folder: Callable[[Any], str]  # where its files lie, relative to its root
     files: Callable[[Any], dict[str, str]]  # their names and MD5s as torchvision knows them
     download: Callable[[Any], dict[str, Any]]  # what the card says of a download
-    images: Callable[[Any], Tensor]  # uint8 (N, C, H, W)
+    images: Callable[[Any], Any]  # uint8 (N, C, H, W), an array or a tensor
     labels: str = "targets"  # the attribute that holds the labels
     split: Callable[[str], dict[str, Any]] = lambda split: {"train": split == "train"}  # the constructor's argument
 
@@ -50,17 +50,11 @@ def _padded(images: Tensor) -> Tensor:
     return pad(images.unsqueeze(1), (MNIST_BORDER,) * 4)
 
 
-def _channels_first(data: Any) -> Tensor:
-    import torch
-
-    return torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous()
-
-
 CIFAR = Family(
     folder=lambda kind: str(kind.base_folder),
     files=lambda kind: dict((*kind.train_list, *kind.test_list)),
     download=lambda kind: {"url": kind.url, "archive": kind.filename, "md5": kind.tgz_md5},
-    images=_channels_first,
+    images=lambda data: data.data.transpose(0, 3, 1, 2),
 )
 MNIST = Family(
     folder=lambda kind: f"{kind.__name__}/raw",
@@ -111,7 +105,8 @@ def _read(kind: Any, family: Family, root: Path) -> dict[str, tuple[Tensor, Tens
     try:
         for split in ("train", "test"):
             data = kind(root, **family.split(split))
-            splits[split] = (family.images(data), torch.as_tensor(getattr(data, family.labels), dtype=torch.int64))
+            labels = torch.as_tensor(getattr(data, family.labels), dtype=torch.int64)
+            splits[split] = (torch.as_tensor(family.images(data)).contiguous(), labels)
     except _UNREADABLE as error:
         raise DataError(
             f"{root / family.folder(kind)}: files missing or corrupted (torchvision checks their MD5); "

@@ -11,8 +11,6 @@ from pathlib import Path
 from subprocess import DEVNULL, TimeoutExpired, run
 from typing import TYPE_CHECKING
 
-from PIL import Image
-
 from ncfm.core.errors import DataError, StorageError
 from ncfm.core.store import sha256, storage_errors
 from ncfm.datasets.catalogue import DatasetFacts, Loaded, each, one_line
@@ -102,12 +100,13 @@ def _decode(picture: bytes, where: str) -> Tensor:
     """Return the images of one PNG, (N, 3, 32, 32): each of its rows is one image, row-major RGB."""
     import numpy as np
     import torch
+    from PIL import Image
 
     try:
         with Image.open(io.BytesIO(picture), formats=["PNG"]) as image:
             image.load()
             rows = np.array(image)
-    except BROKEN_IMAGE as error:
+    except (*BROKEN_IMAGE, Image.DecompressionBombError) as error:
         raise DataError(f"{where}: not a whole PNG ({one_line(error)}); delete the archive and run again") from error
     if rows.dtype != np.uint8 or rows.shape[1:] != (SIDE * SIDE, 3):
         raise DataError(f"{where}: is {rows.dtype} {rows.shape}, but must be 8-bit RGB of width {SIDE * SIDE}")

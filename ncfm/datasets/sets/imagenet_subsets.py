@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-from PIL import Image
+from typing import TYPE_CHECKING
 
 from ncfm.datasets.catalogue import DatasetFacts, Loaded
 from ncfm.datasets.image_files import class_images, decoder, find_folder, load_classes
 from ncfm.datasets.imagenet_classes import IMAGENET_CLASSES, IMAGENET_MEAN, IMAGENET_STD, PUBLIC_SPLIT
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 PUBLIC = ("imagenette", "imagewoof")
 SIDE = 128
@@ -36,9 +38,11 @@ def shrink_and_crop(image: Image.Image, where: str = "") -> Image.Image:
 
     As MTT (Cazenave et al. 2022) does, by torchvision's Resize and CenterCrop, rounding included.
     """
+    from PIL.Image import Resampling
+
     width, height = image.size
     shorter = min(width, height)
-    image = image.resize((SIDE * width // shorter, SIDE * height // shorter), Image.Resampling.BILINEAR)
+    image = image.resize((SIDE * width // shorter, SIDE * height // shorter), Resampling.BILINEAR)
     left, top = round((image.width - SIDE) / 2), round((image.height - SIDE) / 2)
     return image.crop((left, top, left + SIDE, top + SIDE))
 

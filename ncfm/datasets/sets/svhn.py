@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ncfm.datasets.catalogue import DatasetFacts, exactly
 from ncfm.datasets.torchvision_sets import Family, sources_of
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 def _files(kind: Any) -> dict[str, str]:
     return {name: md5 for _, name, md5 in (kind.split_list[split] for split in ("train", "test"))}
 
 
-def _images(data: Any) -> Tensor:
-    import torch
-
-    return torch.from_numpy(data.data).contiguous()
-
-
 FAMILY = Family(
     folder=lambda kind: "",
     files=_files,
     download=lambda kind: {"url": kind.split_list["train"][0].rsplit("/", 1)[0], "md5": _files(kind)},
-    images=_images,
+    images=lambda data: data.data,
     labels="labels",
     split=lambda split: {"split": split},
 )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-
-from PIL import Image
+from typing import TYPE_CHECKING
 
 from ncfm.core.errors import DataError
 from ncfm.core.store import sha256
 from ncfm.datasets.catalogue import DatasetFacts, Loaded, each
 from ncfm.datasets.image_files import Archive, Files, class_images, decoder, find_folder, load_classes
 from ncfm.datasets.imagenet_classes import IMAGENET_MEAN, IMAGENET_STD
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 FOLDER = "tiny-imagenet-200"
 ARCHIVES = {"tinyimagenet": f"{FOLDER}.zip", "tinyimagenet-slice": f"{FOLDER}-slice.zip"}

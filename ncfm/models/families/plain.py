@@ -99,13 +99,14 @@ def vgg_11(shape: Shape) -> Network:
 
 ALEXNET_WORK = counted(19660800, 470286336, 221184, 3072, 1841472, flattened=True)
 VGG_WORK = counted(3538944, 301989888, 151552, 512, 9225984, flattened=True)
+CONVNETS = tuple(
+    Architecture(
+        f"convnet-{d}", partial(convnet, d), smallest=2**d, multiple=2**d, work=partial(convnet_work, d), order=1
+    )
+    for d in (3, 4, 5)
+)
 ENTRIES = (
-    *(
-        Architecture(
-            f"convnet-{d}", partial(convnet, d), smallest=2**d, multiple=2**d, work=partial(convnet_work, d), order=1
-        )
-        for d in (3, 4, 5)
-    ),
+    *CONVNETS,
     Architecture("alexnet", alexnet, smallest=8, multiple=8, norms=("none", *NORMS[:-1]), work=ALEXNET_WORK, order=2),
     Architecture("vgg-11", vgg_11, smallest=16, multiple=16, work=VGG_WORK, order=3),
 )
