@@ -210,8 +210,6 @@ StageModel = TypeVar("StageModel", bound=StageParams)
 
 def parse(model: type[Model], values: Any, where: str) -> Model:
     """Build ``model`` from ``values``, or raise :class:`ParamsError`: ``where``, key, value, and what is allowed."""
-    if not isinstance(values, dict):
-        raise ParamsError(f"{where}: is {values!r}, but must be a mapping of keys to values")
     try:
         return model.model_validate(values)
     except ValidationError as error:

@@ -85,7 +85,7 @@ def draw(strategy: str, count: int, resolution: int, generator: torch.Generator)
 
 def _matrix(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
     zero = torch.zeros_like(a)
-    return torch.stack([torch.stack([a, b, zero], 1), torch.stack([c, d, zero], 1)], 1)
+    return torch.stack([a, b, zero, c, d, zero], 1).view(-1, 2, 3)
 
 
 def _cutout_side(resolution: int) -> int:
