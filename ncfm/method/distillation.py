@@ -65,7 +65,7 @@ class Distillation:
         self.losses = Losses(params, split, pool)
 
     def step(self) -> dict[str, float]:
-        """Run one iteration (docs/method.md, section 5) and return its row of history."""
+        """Run one iteration (docs/method.md) and return its row of history."""
         with torch.no_grad():
             self.images.clamp_(0, 1)
         group = self.optimiser.param_groups[0]

@@ -52,9 +52,8 @@ def train(
     optimiser = build_optimiser(list(network.parameters()), params)
     for epoch in range(params.epochs):
         draws = generator(*names, "epoch", epoch)
-        rate = learning_rate(params, epoch)
         for group in optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = learning_rate(params, epoch)
         network.train()
         total = torch.zeros((), device=labels.device)
         order = torch.randperm(len(labels), generator=draws).to(labels.device)

@@ -104,6 +104,14 @@ def add_over_processes(*tensors: Tensor) -> None:
             distributed.all_reduce(tensor)
 
 
+def precision_on(params: ComputeParams, device: torch.device) -> str:
+    """Return the precision asked for, or float32, with a line that says so, where bfloat16 has no hardware."""
+    if params.precision == "bfloat16" and not has_bfloat16(device):  # emulated it is a hundred times slower
+        say_once(f"ncfm: this {device.type} has no bfloat16 arithmetic; computing in float32")
+        return "float32"
+    return params.precision
+
+
 def has_bfloat16(device: torch.device) -> bool:
     """Return whether the device computes in bfloat16 itself, rather than by emulation."""
     if device.type == "cuda":
@@ -131,10 +139,7 @@ def accelerated(function: Callable[..., Tensor], params: ComputeParams, device: 
         # The full graph or an error: parts that run uncompiled would not be safe to call from several threads.
         # A second batch size makes the batch dimension dynamic, so that many sizes cost two compilations.
         function = torch.compile(function, fullgraph=True)
-    if params.precision == "float32":
-        return function
-    if not has_bfloat16(device):  # emulated it would be a hundred times slower, and float32 is the more exact
-        say_once(f"ncfm: this {device.type} has no bfloat16 arithmetic; computing in float32")
+    if precision_on(params, device) == "float32":
         return function
 
     def in_bfloat16(*arguments: Any) -> Tensor:
