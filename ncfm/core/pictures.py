@@ -30,12 +30,12 @@ def picture_of(images: torch.Tensor, classes: int) -> np.ndarray:
         pixels = (pixels.float().clamp(0, 1) * 255).round().to(torch.uint8)
     pixels = pixels.expand(-1, 3, -1, -1) if channels == 1 else pixels
     enlarged = pixels.permute(0, 2, 3, 1).numpy().repeat(scale, axis=1).repeat(scale, axis=2)
-    rows, tall, wide = count // classes, height * scale + GAP, width * scale + GAP
-    picture = np.full((rows * tall + GAP, classes * wide + GAP, 3), 255, dtype=np.uint8)
-    for index, image in enumerate(enlarged):
-        top, left = GAP + index % rows * tall, GAP + index // rows * wide
-        picture[top : top + height * scale, left : left + width * scale] = image
-    return picture
+    framed = np.pad(enlarged, ((0, 0), (GAP, 0), (GAP, 0), (0, 0)), constant_values=255)
+    rows, (_, tall, wide, _) = count // classes, framed.shape
+    table = (
+        framed.reshape(classes, rows, tall, wide, 3).transpose(1, 2, 0, 3, 4).reshape(rows * tall, classes * wide, 3)
+    )
+    return np.pad(table, ((0, GAP), (0, GAP), (0, 0)), constant_values=255)
 
 
 def write_grid(images: torch.Tensor, classes: int, path: str | Path) -> None:

@@ -6,7 +6,6 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from types import TracebackType
 from typing import TextIO
 
 from tqdm import tqdm
@@ -20,9 +19,7 @@ class Progress:
     The ``start`` steps that a resumed run has done before do not count in the rate; ``unit`` is what one step is.
     """
 
-    def __init__(
-        self, total: int, label: str, *, start: int = 0, unit: str = "it", stream: TextIO | None = None
-    ) -> None:
+    def __init__(self, total: int, label: str, start: int = 0, unit: str = "it", stream: TextIO | None = None) -> None:
         self.total, self.label, self.start, self.unit = total, label, start, unit
         self.stream = stream or sys.stderr
         self.done = start
@@ -44,9 +41,7 @@ class Progress:
             print(f"{self.label}: continuing from {self.start} of {self.total}", file=self.stream, flush=True)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bar.close()
 
     def step(self, **values: float) -> None:

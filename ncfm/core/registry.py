@@ -10,28 +10,18 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import Protocol, TypeVar
+from typing import Any, TypeVar
 
 from ncfm.core.errors import ParamsError, one_of
 
-
-class Named(Protocol):
-    """What every entry has."""
-
-    @property
-    def name(self) -> str:
-        """Its name in params files."""
-
-    @property
-    def order(self) -> int:
-        """Its place in lists and messages; those of equal order stand by the names of their files."""
-
-
-Entry = TypeVar("Entry", bound=Named)
+Entry = TypeVar("Entry")
 
 
 class Registry(Mapping[str, Entry]):
-    """Entries by name, from the constant ``ENTRIES`` of every file of a package; messages call one a ``what``."""
+    """Entries by name, from the constant ``ENTRIES`` of every file of a package; messages call one a ``what``.
+
+    Each has a ``name`` in params files, and an ``order`` in lists and messages, where equals stand by file.
+    """
 
     def __init__(self, what: str, package: str) -> None:
         self.what, self.package = what, package
@@ -40,7 +30,7 @@ class Registry(Mapping[str, Entry]):
     def entries(self) -> dict[str, Entry]:
         """All entries by name, in their order. Raises ValueError where two have one name."""
         files = sorted(file.name for file in iter_modules(import_module(self.package).__path__))
-        found = [entry for file in files for entry in import_module(f"{self.package}.{file}").ENTRIES]
+        found: list[Any] = [entry for file in files for entry in import_module(f"{self.package}.{file}").ENTRIES]
         by_name = {entry.name: entry for entry in sorted(found, key=lambda entry: entry.order)}
         if len(by_name) < len(found):
             raise ValueError(f"{self.package}: two entries have one name: {', '.join(entry.name for entry in found)}")

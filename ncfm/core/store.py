@@ -141,13 +141,15 @@ def load_tensors(
 
 @contextmanager
 def _opened(path: str | Path, device: str = "cpu") -> Iterator[tuple[Any, dict[str, Any]]]:
+    source = Path(path)
     try:
-        if not Path(path).is_file():
-            raise _missing(path)
-        with safe_open(path, framework="pt", device=device) as stream:
+        if not source.is_file():
+            raise _missing(source)
+        with safe_open(source, framework="pt", device=device) as stream:
             yield stream, json.loads((stream.metadata() or {}).get("ncfm", "{}"))
     except (SafetensorError, json.JSONDecodeError, OSError) as error:
-        raise DataError(f"{path}: not a whole safetensors file ({error}); delete it and run its stage again") from error
+        message = f"{source}: not a whole safetensors file ({error}); delete it and run its stage again"
+        raise DataError(message) from error
 
 
 def sha256(path: str | Path) -> str:

@@ -8,19 +8,17 @@ data set's mean colour.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Literal, TypeVar
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, pad
 
-# The strengths in the configurations of the authors' released program (docs/method.md, section 7).
+# The strengths in the configurations of the authors' released program (docs/method.md).
 BRIGHTNESS, SATURATION, CONTRAST = 1.0, 2.0, 0.5
 CROP, CUTOUT, SCALE, ROTATE = 0.125, 0.5, 1.2, 15.0
 Geometry = Literal["none", "crop", "scale", "rotate"]
-Part = TypeVar("Part", bound=str)
 
 
 @dataclass(frozen=True)
@@ -46,19 +44,17 @@ def draw(strategy: str, count: int, resolution: int, generator: torch.Generator)
     """Draw the parameters of ``count`` augmentations of square images from a CPU generator.
 
     The strategy's parts are joined by "_": color, crop, cutout, flip, scale, rotate; empty for none. Where several of
-    crop, scale and rotate are named, one of them is drawn for the whole batch (docs/method.md, section 5). Of parts
-    joined by "|" one is drawn for the whole batch, as DSA and DM do (docs/method.md, section 8).
+    crop, scale and rotate are named, one of them is drawn for the whole batch. Of parts joined by "|" one is drawn for
+    the whole batch, as DSA and DM do.
     """
 
     def uniform(*shape: int) -> Tensor:
         return torch.rand(count, *shape, generator=generator)
 
-    def one_of(choices: Sequence[Part]) -> Part:
-        return choices[int(torch.randint(len(choices), (), generator=generator))]
-
-    parts = [one_of(strategy.split("|"))] if "|" in strategy else strategy.split("_")
+    choices = strategy.split("|")
+    parts = [choices[_below(len(choices), generator)]] if len(choices) > 1 else strategy.split("_")
     geometries: list[Geometry] = [part for part in ("crop", "scale", "rotate") if part in parts]
-    geometry: Geometry = one_of(geometries) if geometries else "none"
+    geometry = geometries[_below(len(geometries), generator)] if geometries else "none"
     values: dict[str, Tensor] = {}
     if "color" in parts:
         values["brightness"] = (uniform(1, 1, 1) - 0.5) * BRIGHTNESS
@@ -68,12 +64,11 @@ def draw(strategy: str, count: int, resolution: int, generator: torch.Generator)
         reach = int(resolution * CROP + 0.5)
         values["shift"] = torch.randint(-reach, reach + 1, (count, 2), generator=generator)
     elif geometry == "scale":
-        factors = uniform(2) * (SCALE - 1 / SCALE) + 1 / SCALE
-        zero = torch.zeros(count)
-        values["matrix"] = _matrix(factors[:, 0], zero, zero, factors[:, 1])
+        values["matrix"] = pad(torch.diag_embed(uniform(2) * (SCALE - 1 / SCALE) + 1 / SCALE), (0, 1))
     elif geometry == "rotate":
         angle = (uniform() - 0.5) * 2 * ROTATE * torch.pi / 180
-        values["matrix"] = _matrix(angle.cos(), -angle.sin(), angle.sin(), angle.cos())
+        cos, sin, zero = angle.cos(), angle.sin(), torch.zeros(count)
+        values["matrix"] = torch.stack([cos, -sin, zero, sin, cos, zero], 1).view(-1, 2, 3)
     if "cutout" in parts:
         side = _cutout_side(resolution)
         centre = torch.randint(0, resolution + (1 - side % 2), (count, 2), generator=generator)
@@ -83,9 +78,8 @@ def draw(strategy: str, count: int, resolution: int, generator: torch.Generator)
     return Draw(geometry, **values)
 
 
-def _matrix(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
-    zero = torch.zeros_like(a)
-    return torch.stack([torch.stack([a, b, zero], 1), torch.stack([c, d, zero], 1)], 1)
+def _below(limit: int, generator: torch.Generator) -> int:
+    return int(torch.randint(limit, (), generator=generator))
 
 
 def _cutout_side(resolution: int) -> int:
@@ -155,8 +149,7 @@ def cutmix(images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, 
     share = float(torch.rand((), generator=generator))  # Beta(1, 1) is uniform
     cut = (1 - share) ** 0.5
     half_height, half_width = int(height * cut) // 2, int(width * cut) // 2
-    row = int(torch.randint(height, (), generator=generator))
-    column = int(torch.randint(width, (), generator=generator))
+    row, column = _below(height, generator), _below(width, generator)
     top, bottom = max(row - half_height, 0), min(row + half_height, height)
     left, right = max(column - half_width, 0), min(column + half_width, width)
     mixed = images.clone()

@@ -1,17 +1,15 @@
 """Distillation: move synthetic images until their features cannot be told from the real ones' (the minmax game).
 
-Shapes: C classes, K stored images per class, B real images.
-
 Every draw of iteration i comes from generators derived from (data set, IPC, seed, i), so a resumed run needs no random
-state and equals an uninterrupted one. The method's name is left out on purpose: methods with one seed start from the
-same images and see the same real batches, so what differs between them is the method.
+state. The method's name is left out on purpose: methods with one seed start from the same images and see the same real
+batches, so what differs between them is the method.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,8 +28,6 @@ from ncfm.method.pool import Pool
 from ncfm.method.training import build_optimiser
 from ncfm.models.base import Network
 from ncfm.run.compute import add_over_processes, shard
-
-Drawn = TypeVar("Drawn")
 
 
 class Distillation:
@@ -69,10 +65,14 @@ class Distillation:
         self.losses = Losses(params, split, pool)
 
     def step(self) -> dict[str, float]:
-        """Run one iteration (docs/method.md, section 5) and return its row of history."""
+        """Run one iteration (docs/method.md) and return its row of history."""
         with torch.no_grad():
             self.images.clamp_(0, 1)
-        rate = self.set_learning_rate()
+        group = self.optimiser.param_groups[0]
+        if self.params.schedule == "cosine":  # the plateau rule sets its own rate
+            share = self.iteration / self.params.iterations
+            group["lr"] = self.params.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+        rate = group["lr"]
         draws = generator(*self.names, self.iteration)
         device_draws = generator(*self.names, self.iteration, "device", device=self.device)
         extractor, trained = self.pool.choose(draws)
@@ -83,8 +83,11 @@ class Distillation:
         matching = calibration = 0.0
         if self.params.update == "joint":
             # Every process draws for all classes, so that the draws do not depend on the number of processes.
-            batches = self.share_of(self.draw_batches(classes, draws))
-            calibrating = self.share_of(self.draw_augmentations(calibrated_classes, draws))
+            batches = self.draw_batches(classes, draws)
+            calibrating = self.draw_augmentations(calibrated_classes, draws)
+            own = slice(self.rank, None, self.processes)
+            batches = {label: batches[label] for label in classes[own]}
+            calibrating = {label: calibrating[label] for label in calibrated_classes[own]}
             matching, calibration = self.match(batches, calibrating, extractor, trained, device_draws)
         else:
             for label in classes:
@@ -98,14 +101,6 @@ class Distillation:
         if self.params.schedule == "plateau":
             self.plateau.step(row["loss"] + self.params.calibration * row["calibration"])
         return row
-
-    def set_learning_rate(self) -> float:
-        """Give the images' optimiser the rate of this iteration, and return it; the plateau rule has set its own."""
-        group = self.optimiser.param_groups[0]
-        if self.params.schedule == "cosine":
-            share = self.iteration / self.params.iterations
-            group["lr"] = self.params.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
-        return group["lr"]
 
     def draw_batches(self, labels: Sequence[int], draws: torch.Generator) -> dict[int, Batch]:
         """Draw, for each class, one siamese augmentation and the real images."""
@@ -125,10 +120,6 @@ class Distillation:
             return rows[: self.params.batch_real]
         chosen = torch.randperm(len(rows), generator=draws)[: self.params.batch_real]
         return rows[chosen.to(rows.device)]
-
-    def share_of(self, by_class: Mapping[int, Drawn]) -> dict[int, Drawn]:
-        """Return what this process computes of what was drawn for all classes; nothing where there are fewer."""
-        return {label: drawn for label, drawn in by_class.items() if label % self.processes == self.rank}
 
     def frequencies(self, extractor: Network, device_draws: torch.Generator) -> Tensor | None:
         """Draw the frequencies (F, D) of one step, from psi where there is one; None for other discrepancies."""
@@ -211,7 +202,6 @@ class Distillation:
         if self.psi_optimiser is not None:
             tensors |= optimiser_tensors(self.psi_optimiser, "psi_optimiser")
         plateau = {name: getattr(self.plateau, name) for name in ("best", "num_bad_epochs", "last_epoch")}
-        plateau["best"] = plateau["best"] if math.isfinite(plateau["best"]) else None
         rate = self.optimiser.param_groups[0]["lr"]
         return tensors, {"iteration": self.iteration, "learning_rate": rate, "plateau": plateau}
 
@@ -224,8 +214,6 @@ class Distillation:
             self.psi.load_state_dict({n.removeprefix("psi."): v for n, v in tensors.items() if n.startswith("psi.")})
         if self.psi_optimiser is not None:
             restore_optimiser(self.psi_optimiser, "psi_optimiser", tensors)
-        plateau = values["plateau"]
-        self.plateau.best = math.inf if plateau["best"] is None else plateau["best"]
-        self.plateau.num_bad_epochs, self.plateau.last_epoch = plateau["num_bad_epochs"], plateau["last_epoch"]
+        self.plateau.load_state_dict(values["plateau"])
         self.optimiser.param_groups[0]["lr"] = values["learning_rate"]
         self.iteration = values["iteration"]

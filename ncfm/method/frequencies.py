@@ -17,15 +17,12 @@ Variant = Literal["gaussian", "mixture", "released"]
 
 
 class SamplingNetwork(nn.Module):
-    """psi: maps noise (K, D) to the scales (K, D) of a scale mixture of normals, each in (-1, 1) (paper section 4.2).
-
-    The tanh bounds the frequencies: without a bound the maximiser runs to infinity.
-    """
+    """psi: maps noise (K, D) to the scales (K, D), in (-1, 1), of a scale mixture of normals (paper section 4.2)."""
 
     def __init__(self, dimension: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for activation in (nn.LeakyReLU(0.2), nn.LeakyReLU(0.2), nn.Tanh()):
+        for activation in (nn.LeakyReLU(0.2), nn.LeakyReLU(0.2), nn.Tanh()):  # bounded, or the maximiser runs away
             layers += [nn.Linear(dimension, dimension), nn.BatchNorm1d(dimension), activation]
         self.layers = nn.Sequential(*layers)
 

@@ -1,4 +1,4 @@
-"""Multi-formation: one stored image holds factor x factor tiles, each decoded to a training image at full resolution.
+"""Multi-formation (docs/method.md): one stored image holds factor x factor tiles, each a training image.
 
 Order, here and in the authors' released files: all images' first tiles, then all second tiles, row by row of tiles.
 """
@@ -12,10 +12,7 @@ from torch.nn.functional import interpolate
 
 
 def decode(images: Tensor, factor: int) -> Tensor:
-    """Cut stored images (N, C, H, W) into tiles and enlarge each bilinearly (docs/method.md, section 4).
-
-    H and W are multiples of ``factor``, the tiles per side. Returns (factor^2 * N, C, H, W).
-    """
+    """Cut stored images (N, C, H, W) into tiles, and enlarge each bilinearly: (factor^2 * N, C, H, W)."""
     if factor == 1:
         return images
     count, channels, height, width = images.shape

@@ -13,14 +13,9 @@ from ncfm.datasets.split import Split
 from ncfm.models.base import Network
 from ncfm.models.registry import build
 
-ENDS = ("initial", "trained")
-
 
 def load_pool(path: Path, data: Path, split: Split, device: torch.device | None = None) -> Pool:
-    """Read a pool onto ``device``, by default that of ``split``, which was read from ``data``.
-
-    Raises :class:`DataError` where the file is no pool or another data set's.
-    """
+    """Read a pool for ``split``, which was read from ``data``. Raises :class:`DataError` where it is another's."""
     pool = Pool(path, device or split.images.device)
     if pool.facts["dataset"] != split.dataset:
         raise DataError(f"{path}: was trained on {pool.facts['dataset']}, but {data} holds {split.dataset}")
@@ -47,7 +42,10 @@ class Pool:
         self.blended = self.fresh(generator("overwritten")).eval().requires_grad_(False)
         self.trained = self.fresh(generator("overwritten")).eval().requires_grad_(False)
         self._weights = [
-            {end: {name: tensors[f"{m}.{end}.{name}"] for name in self.blended.state_dict()} for end in ENDS}
+            {
+                end: {name: tensors[f"{m}.{end}.{name}"] for name in self.blended.state_dict()}
+                for end in ("initial", "trained")
+            }
             for m in range(self.members)
         ]
 
@@ -57,10 +55,7 @@ class Pool:
         return build(self.facts["arch"], **shape, generator=weights).to(self._device)
 
     def randomise(self, weights: torch.Generator) -> Network:
-        """Give the blended extractor fresh random weights, as DM (Zhao and Bilen 2023, section 3.1) at each iteration.
-
-        Raises :class:`ParamsError` with batch-norm, which without training has no statistics to normalise with.
-        """
+        """Give the blended extractor fresh random weights, as DM does at each iteration (docs/method.md)."""
         if self.facts["norm"] == "batch":
             needs = "the pool's batch-norm needs trained statistics"
             raise ParamsError(f"extractor: is 'random', but {needs} (allowed: pool)")
@@ -79,10 +74,7 @@ class Pool:
         return self.blended, self.trained
 
     def blend(self, member: int, beta: float) -> Network:
-        """Set the blended extractor to ``beta * initial + (1 - beta) * trained``, parameter by parameter.
-
-        Buffers (the running statistics of batch-norm) are the trained member's.
-        """
+        """Set the blended extractor to ``beta * initial + (1 - beta) * trained``, with the buffers of ``trained``."""
         weights = self._weights[member]
         self.blended.load_state_dict(weights["trained"])
         with torch.no_grad():

@@ -52,9 +52,8 @@ def train(
     optimiser = build_optimiser(list(network.parameters()), params)
     for epoch in range(params.epochs):
         draws = generator(*names, "epoch", epoch)
-        rate = learning_rate(params, epoch)
         for group in optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = learning_rate(params, epoch)
         network.train()
         total = torch.zeros((), device=labels.device)
         order = torch.randperm(len(labels), generator=draws).to(labels.device)
@@ -77,7 +76,7 @@ def train(
 def forwards(params: NetworkParams, device: torch.device, made: Callable[[], Network]) -> Callable[[Network], Forward]:
     """Return a function that gives a network's training forward pass in the params' precision, compiled or not.
 
-    ``made`` gives a network like those to come. One compilation serves them all, from any thread.
+    One compilation, of a network that ``made`` gives, serves all of its kind, from any thread.
     """
     if not params.compile:
         return lambda network: accelerated(network, params, device)
@@ -100,10 +99,7 @@ def _batch_loss(
 def build_optimiser(
     parameters: list[torch.nn.Parameter], params: NetworkParams | DistillParams, fused: bool | None = True
 ) -> torch.optim.Optimizer:
-    """Build SGD with momentum or AdamW, as the params say.
-
-    Fused is one kernel for all parameters instead of a dozen for each: a quarter of a small network's step.
-    """
+    """Build SGD with momentum or AdamW; ``fused`` kernels, one for all parameters, save a quarter of a small step."""
     rate, decay = params.learning_rate, params.weight_decay
     if params.optimizer == "sgd":
         return torch.optim.SGD(parameters, rate, momentum=params.momentum, weight_decay=decay, fused=fused)

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -72,15 +72,11 @@ def set_up(threads: int | None = None, bounded: bool = False) -> None:
     if bounded:
         os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch looks at its first tensor
     if sys.platform == "linux":
-        try:
+        with suppress(OSError, AttributeError):  # another C library has no such setting
             mallopt = ctypes.CDLL("libc.so.6").mallopt
-        except (OSError, AttributeError):
-            return
-        trim_threshold, top_pad, mmap_max, arena_max = -1, -2, -4, -8  # malloc.h
-        mallopt(arena_max, 1)
-        mallopt(mmap_max, 0)
-        mallopt(trim_threshold, 2**31 - 1)
-        mallopt(top_pad, 2**26)
+            trim_threshold, top_pad, mmap_max, arena_max = -1, -2, -4, -8  # malloc.h
+            for option, value in ((arena_max, 1), (mmap_max, 0), (trim_threshold, 2**31 - 1), (top_pad, 2**26)):
+                mallopt(option, value)
 
 
 def shard() -> tuple[int, int]:
@@ -109,11 +105,8 @@ def add_over_processes(*tensors: Tensor) -> None:
 
 
 def precision_on(params: ComputeParams, device: torch.device) -> str:
-    """Return the precision asked for, or float32, with a line that says so, where bfloat16 has no hardware.
-
-    Emulated, it would be a hundred times slower, and float32 is the more exact.
-    """
-    if params.precision == "bfloat16" and not has_bfloat16(device):
+    """Return the precision asked for, or float32, with a line that says so, where bfloat16 has no hardware."""
+    if params.precision == "bfloat16" and not has_bfloat16(device):  # emulated it is a hundred times slower
         say_once(f"ncfm: this {device.type} has no bfloat16 arithmetic; computing in float32")
         return "float32"
     return params.precision
@@ -158,10 +151,7 @@ def accelerated(function: Callable[..., Tensor], params: ComputeParams, device: 
 
 
 def stateless(network: torch.nn.Module) -> Callable[[dict[str, Tensor], Tensor], Tensor]:
-    """Return the forward pass as a function of (weights and buffers, images): compiled once, it serves many networks.
-
-    The network itself only lends its structure and its mode.
-    """
+    """Return the forward pass, in this network's structure and mode, of any weights and buffers: compiled only once."""
     return lambda state, images: functional_call(network, state, (images,))
 
 
@@ -219,19 +209,15 @@ def side_by_side(
         if stop.is_set():
             raise StoppedError
 
-    def call(index: int) -> tuple[int, Result]:
-        check()
-        return index, work(index, check)
-
     # Each thread has its own count (OpenMP), and a new one starts with the default.
     pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads,))
     try:
-        running = {pool.submit(call, index) for index in waiting}
+        running = {pool.submit(work, index, check): index for index in waiting}
         while running:
-            ended, running = wait(running, timeout=1, return_when=FIRST_COMPLETED)  # a signal is seen within a second
+            ended, _ = wait(running, timeout=1, return_when=FIRST_COMPLETED)  # a signal is seen within a second
             # What is finished is kept before a failure of another call ends all.
             for future in sorted(ended, key=lambda one: one.exception() is not None):
-                finished(*future.result())
+                finished(running.pop(future), future.result())
     finally:
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)

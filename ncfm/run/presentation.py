@@ -1,4 +1,4 @@
-"""What a run shows of a stage's record: name, tags, history, artifacts; and what a run can be told."""
+"""What a run shows of a stage's record: tags, history, artifacts."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import posixpath
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from ncfm.core.errors import DataError
-from ncfm.core.layout import title
 from ncfm.core.store import read_json
 
 MOST_BYTES = 5_000_000  # of one artifact
@@ -24,19 +23,6 @@ KEY_LENGTH, PARAM_LENGTH, TAG_LENGTH = 250, 6000, 8000  # MLflow's limits, in ch
 GROUP = ("dataset", "ipc", "method")  # the names that make a cell: its runs are shown together
 
 Content = Mapping[str, Any]  # of a record
-
-
-class Run(Protocol):
-    """Where a record is sent while the stage runs (MLflow, or nowhere)."""
-
-    def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Take the metrics of one step."""
-
-    def finish(self, record: dict[str, Any]) -> None:
-        """Take the finished record."""
-
-    def fail(self, status: str) -> None:
-        """Close as FAILED or KILLED."""
 
 
 class Row(NamedTuple):
@@ -103,11 +89,6 @@ def artifacts_of(record: Content) -> list[tuple[Path, str | None]]:
             place = os.path.relpath(path.parent, root or ".")
             chosen.append((path, None if place == "." else place))
     return chosen
-
-
-def run_name(record: Content) -> str:
-    """Return the name of a record's run, e.g. ``distill digits ipc1 paper seed0``."""
-    return f"{record['stage']} {title(record['names'])}".strip()
 
 
 def inputs_of(record: Content) -> dict[str, str]:

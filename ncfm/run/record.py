@@ -7,7 +7,6 @@ MLflow where that was not possible while the stage ran.
 
 from __future__ import annotations
 
-import bisect
 import csv
 import datetime
 import hashlib
@@ -21,19 +20,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import isfinite
-from operator import itemgetter
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from ncfm.core.checkpoint import Checkpoint
 from ncfm.core.layout import record_file
 from ncfm.core.store import check_writable, json_text, sha256, write_json, write_text
-from ncfm.run.presentation import Run
 
 if TYPE_CHECKING:
     from ncfm.core.params import StageParams
+    from ncfm.run.tracking import Run
 
 FORMAT = 1
 
@@ -43,8 +41,7 @@ class Record:
 
     It lies at ``path``, beside the main ``output``. ``params`` are JSON-able; ``names`` are those of the cell; of
     ``inputs`` the params file is no part. ``content`` is what is written: its ``key`` is a hash of what the run
-    computes, so runs of one key compute the same, and MLflow continues the one instead of adding another. ``rows`` is
-    the history, a row per step.
+    computes, so runs of one key compute the same, and MLflow continues the one instead of adding another.
     """
 
     def __init__(
@@ -60,7 +57,7 @@ class Record:
         self._clock = time.perf_counter()
         self._run: Run | None = None
         self._checkpoint: Checkpoint | None = None
-        self.rows: list[dict[str, float]] = []
+        self._history: dict[int, dict[str, float]] = {}
         self.content: dict[str, Any] = {
             "format": FORMAT,
             "stage": stage,
@@ -87,10 +84,8 @@ class Record:
         return self._checkpoint
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Add one row of history in the order of steps. A step that is there already is replaced."""
-        place = bisect.bisect_left(self.rows, step, key=itemgetter("step"))
-        known = place < len(self.rows) and self.rows[place]["step"] == step
-        self.rows[place : place + known] = [{"step": step, **values}]
+        """Add one row of history. A step that is there already is replaced."""
+        self._history[step] = dict(values)
         if self._run is not None:
             self._run.log(step, values)
 
@@ -100,16 +95,21 @@ class Record:
             self.log(step, values)
 
     def history(self) -> list[tuple[int, dict[str, float]]]:
-        """Return the history, each row a step and its values."""
-        return [(int(row["step"]), {key: v for key, v in row.items() if key != "step"}) for row in self.rows]
+        """Return the history in the order of steps, each row a step and its values."""
+        return sorted(self._history.items())
+
+    @property
+    def rows(self) -> list[dict[str, float]]:
+        """The history in the order of steps, each row with its step."""
+        return [{"step": step, **values} for step, values in self.history()]
 
     def save_history(self, path: str | Path) -> None:
         """Write the history as CSV, floats with six digits, and note its place in the record."""
-        columns = list(dict.fromkeys(key for row in self.rows for key in row))
+        rows = self.rows
         stream = io.StringIO()
-        writer = csv.DictWriter(stream, columns, lineterminator="\n")
+        writer = csv.DictWriter(stream, dict.fromkeys(key for row in rows for key in row), lineterminator="\n")
         writer.writeheader()
-        for row in self.rows:
+        for row in rows:
             writer.writerow({key: value if isinstance(value, int) else f"{value:.6g}" for key, value in row.items()})
         write_text(path, stream.getvalue())
         self.content["history"] = str(path)
@@ -118,7 +118,7 @@ class Record:
         """Write the record, with the stage's outputs and final numbers, send it, and remove the checkpoint."""
         self.content["outputs"] = {str(path): sha256(path) for path in outputs}
         self.content["metrics"] = dict(metrics)
-        if self.rows and "history" not in self.content:  # else `ncfm track import` would have no curves
+        if self._history and "history" not in self.content:  # else `ncfm track import` would have no curves
             self.content["rows"] = [{key: value for key, value in row.items() if isfinite(value)} for row in self.rows]
         self.content["peak_gb"] = peak_memory()
         self.content["seconds"] = round(time.perf_counter() - self._clock, 3)
@@ -172,10 +172,9 @@ def hardware() -> dict[str, Any]:
     """Return the processor, cores, memory (GiB) and GPU of this machine, and the threads that each network has."""
     import torch
 
-    try:
+    memory = 0.0
+    with suppress(ValueError, OSError):
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    except (ValueError, OSError):
-        memory = 0.0
     return {
         "cpu": _processor(),
         "cores": os.cpu_count(),
@@ -196,10 +195,9 @@ def peak_memory() -> dict[str, float]:
 
 
 def _processor() -> str:
-    try:
+    text = ""
+    with suppress(OSError):
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        text = ""
     model = re.search(r"^model name[^:\n]*:(.*)", text, re.MULTILINE)
     return model[1].strip() if model else platform.processor() or platform.machine()
 
@@ -212,10 +210,8 @@ def versions() -> dict[str, str]:
 
     found = {"python": platform.python_version(), "torch": str(torch.__version__)}
     for package in ("torchvision", "ncfm"):
-        try:
+        with suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
     return found
 
 

@@ -28,7 +28,7 @@ from ncfm.core import layout
 from ncfm.core.errors import DataError, NcfmError
 from ncfm.core.store import replacing
 from ncfm.run import presentation as runs
-from ncfm.run.presentation import Content, Row, Run
+from ncfm.run.presentation import Content, Row
 
 FOLDER = Path("results", "mlflow")
 PATIENCE = 5.0  # seconds before a stage opens the store: a shorter stage sends everything at its end, in one go
@@ -43,18 +43,13 @@ def store_uri() -> str:
 
 
 def start(record: dict[str, Any]) -> Run:
-    """Return the run of a stage that begins, from its record so far; it does nothing without mlflow or with
-    ``NCFM_TRACKING=off``.
-    """
+    """Return the run of a stage that begins; it does nothing without mlflow or with ``NCFM_TRACKING=off``."""
     off = os.environ.get("NCFM_TRACKING", "").lower() == "off" or importlib.util.find_spec("mlflow") is None
-    return _LiveRun(record, given_up=off)
+    return Run(record, given_up=off)
 
 
 def import_records(folder: Path) -> None:
-    """Send every ``*.record.json`` below ``folder`` whose run is not complete in the store; print one summary line.
-
-    Raises :class:`NcfmError` where mlflow, the folder or the store is missing.
-    """
+    """Send each record below ``folder`` whose run is not complete, and print a summary. Raises :class:`NcfmError`."""
     if importlib.util.find_spec("mlflow") is None:
         raise NcfmError("mlflow is not installed here; `pip install mlflow`, then import again")
     if not folder.is_dir():
@@ -78,7 +73,7 @@ def import_records(folder: Path) -> None:
     print(f"records sent: {sent}, already there: {there}, unreadable: {'; '.join(unreadable) or 0}")
 
 
-class _LiveRun:
+class Run:
     """The run of a stage that is computing: buffers rows and sends them in batches; gives up at the first failure."""
 
     def __init__(self, record: Content, given_up: bool) -> None:
@@ -179,23 +174,20 @@ class _Sender:
             run = store.find(experiment, "ncfm.key", record["key"])
             if run is None:
                 tags["ncfm.key"] = record["key"]
-                run = self.client.create_run(experiment, runs.started(record), tags, runs.run_name(record))
+                name = f"{record['stage']} {layout.title(record['names'])}".strip()
+                run = self.client.create_run(experiment, runs.started(record), tags, name)
             else:
                 self.client.update_run(run.info.run_id, "RUNNING")
                 self.metrics = dict(run.data.metrics)
             self.run_id: str = run.info.run_id
-            inputs = [
-                Dataset(p, sha[:36], "local", json.dumps({"uri": p})) for p, sha in runs.inputs_of(record).items()
-            ]
+            files = runs.inputs_of(record).items()
+            inputs = [DatasetInput(Dataset(p, sha[:36], "local", json.dumps({"uri": p})), []) for p, sha in files]
             if inputs:
-                self.client.log_inputs(self.run_id, [DatasetInput(dataset, []) for dataset in inputs])
+                self.client.log_inputs(self.run_id, inputs)
         history = (self.client.get_metric_history(self.run_id, name) for name in self.metrics)
         self.sent: set[int] = {metric.step for metrics in history for metric in metrics}
-        params, marks = (
-            [Param(*pair) for pair in runs.params_of(record).items()],
-            [RunTag(*pair) for pair in tags.items()],
-        )
-        self.client.log_batch(self.run_id, params=params, tags=marks)
+        params = [Param(*pair) for pair in runs.params_of(record).items()]
+        self.client.log_batch(self.run_id, params=params, tags=[RunTag(*pair) for pair in tags.items()])
 
     def _parent(self, store: _Store, experiment: str, record: Content) -> str | None:
         """Return the run that groups the runs of one cell (data set, IPC, method), or of one data set."""
@@ -242,12 +234,9 @@ class _Sender:
 def _import_client() -> Any:
     """Import mlflow, silent and without telemetry, and return its client class."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    defaults = {
-        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # a server that is away must not hold a stage for minutes
-        "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    }
-    os.environ.update({name: os.environ.get(name, value) for name, value in defaults.items()})
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # a server that is away must not hold a stage
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     from mlflow import MlflowClient
 
     for logger in ("mlflow", "alembic", "urllib3"):  # after the import, which sets the first one's level
