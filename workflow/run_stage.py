@@ -22,9 +22,9 @@ ACTIVE = Path("params/campaign.yaml")
 
 def main(arguments: list[str]) -> None:
     """Run the stage, and exit with its status."""
-    campaign, stage, separator, *command = [*arguments, "", ""][: max(len(arguments), 3)]
-    if separator != "--" or not command:
+    if len(arguments) < 4 or arguments[2] != "--":
         sys.exit("run_stage.py: usage: run_stage.py CAMPAIGN STAGE -- COMMAND")
+    campaign, stage, _, *command = arguments
     # ncfm and dvc stand beside the Python that runs Snakemake, whether or not its environment is activated.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     if runner() == "dvc":
@@ -69,10 +69,8 @@ def active() -> str | None:
 
 def runner() -> str:
     """Return who runs the stage: NCFM_RUNNER, or else dvc where it can work, or else direct."""
-    chosen = os.environ.get("NCFM_RUNNER")
-    if chosen is None:
-        ready = shutil.which("dvc") and shutil.which("git") and Path(".git").exists() and Path(".dvc/config").is_file()
-        return "dvc" if ready else "direct"
+    ready = shutil.which("dvc") and shutil.which("git") and Path(".git").exists() and Path(".dvc/config").is_file()
+    chosen = os.environ.get("NCFM_RUNNER", "dvc" if ready else "direct")
     if chosen not in RUNNERS:
         sys.exit(f"run_stage.py: NCFM_RUNNER: is {chosen!r} (allowed: {', '.join(RUNNERS)})")
     return chosen

@@ -14,12 +14,10 @@ NetworkStage = TypeVar("NetworkStage", PretrainParams, EvaluateParams)
 
 def check_architecture(arch: str, facts: DatasetFacts, where: str) -> None:
     """Raise where there is no such architecture, or it cannot take the data set; ``where`` is file and key."""
-    architecture = ARCHITECTURES.find(arch, where)
-    if not architecture.takes(facts.resolution):
-        raise ImpossibleError(
-            f"{where}: {arch} cannot take {facts.name}, whose resolution is {facts.resolution} "
-            f"(allowed: {architecture.resolutions})"
-        )
+    architecture, size = ARCHITECTURES.find(arch, where), facts.resolution
+    if not architecture.takes(size):
+        allowed = f"allowed: {architecture.resolutions}"
+        raise ImpossibleError(f"{where}: {arch} cannot take {facts.name}, whose resolution is {size} ({allowed})")
 
 
 def with_own_norm(params: NetworkStage, places: dict[str, str]) -> NetworkStage:
@@ -32,16 +30,15 @@ def with_own_norm(params: NetworkStage, places: dict[str, str]) -> NetworkStage:
 
 def check_set(values: DistillParams | SelectParams, facts: DatasetFacts, ipc: int, places: dict[str, str]) -> None:
     """Raise where a set cannot be made: a factor that does not fit, or no file to start from."""
-    where, factor, tiles = places["factor"], values.factor, ipc * values.factor**2
-    if facts.resolution % factor:
-        fits = [f for f in range(1, facts.resolution + 1) if facts.resolution % f == 0]
+    where, factor = f"{places['factor']}: is {values.factor}", values.factor
+    size, most, tiles = facts.resolution, facts.smallest_class, ipc * factor**2
+    if size % factor:
+        fits = [f for f in range(1, size + 1) if size % f == 0]
+        raise ImpossibleError(f"{where}, but must divide the resolution {size} of {facts.name} (allowed: {fits})")
+    if (isinstance(values, SelectParams) or values.initialisation == "mix") and tiles > most:
         raise ImpossibleError(
-            f"{where}: is {factor}, but must divide the resolution {facts.resolution} of {facts.name} (allowed: {fits})"
-        )
-    if (isinstance(values, SelectParams) or values.initialisation == "mix") and tiles > facts.smallest_class:
-        raise ImpossibleError(
-            f"{where}: is {factor}, which at IPC {ipc} takes {tiles} real images per class, but the smallest class of "
-            f"{facts.name} has {facts.smallest_class} (allowed: IPC times factor squared up to {facts.smallest_class})"
+            f"{where}, which at IPC {ipc} takes {tiles} real images per class, but the smallest class of {facts.name} "
+            f"has {most} (allowed: IPC times factor squared up to {most})"
         )
     if isinstance(values, DistillParams) and values.initialisation == "load" and not values.load:
         raise ParamsError(f"{places['load']}: is missing, but initialisation: load needs the file to start from")

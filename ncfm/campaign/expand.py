@@ -185,14 +185,14 @@ class Expansion:
         if isinstance(made, DistillParams | SelectParams):
             check_set(made, facts, ipc, places)
         names: dict[str, Any] = {"dataset": dataset, "ipc": ipc, "method": method}
-        extra: dict[str, Any] = {"source": source} if source else {}
+        read: dict[str, Any] = {"source": source} if source else {}
         if not isinstance(values, SelectParams) or RULES[values.rule].reads_extractors:
             check_architecture(pool[0].arch, facts, pool[1]["arch"])
             pretrain = with_own_norm(*pool)
-            extra["extractor"] = pretrain.arch
+            read["extractor"] = pretrain.arch
             self._add(cells.Pretrain(dataset, pretrain.arch), pretrain, chosen)
         for seed in layers.seeds(method):
-            self._add(stage.cell(**{**names, **extra, "seed": seed}), values, chosen)
+            self._add(stage.cell(**{**names, **read, "seed": seed}), values, chosen)
         for name in chosen:
             for test, extra, params in self._tests(facts, ipc, method, self.crosses[name], pool[0].arch):
                 with self._possible(test, **names, **extra):

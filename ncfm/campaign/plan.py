@@ -127,12 +127,10 @@ def _pool(cell: Cell, campaign: Campaign) -> PretrainParams:
 def _images(cell: DatasetCell, campaign: Campaign) -> int:
     """Return the training images of the set that a curation or an evaluation reads, decoded."""
     assert isinstance(cell, SetCell)
-    params, made = campaign.params[cell], cell
-    while not isinstance(params, DistillParams | SelectParams):
-        method = str(made.names.get("source", cell.method))
-        made = campaign.sets[cell.dataset, cell.ipc, method, cell.seed]
-        params = campaign.params[made]
-    return facts_of(cell.dataset).classes * _ipc(cell) * params.factor**2
+    made: SetCell = cell
+    while not isinstance(params := campaign.params[made], DistillParams | SelectParams):
+        made = campaign.sets[cell.dataset, cell.ipc, str(made.names.get("source", cell.method)), cell.seed]
+    return facts_of(cell.dataset).classes * cell.ipc * params.factor**2
 
 
 def reported_seconds(
@@ -173,8 +171,9 @@ def plan_text(campaign: Campaign, artefact: str | None = None) -> str:
     text += [f"  {device.name}: {device.source}" for device in DEVICES]
     text += ["Hours are those of the whole device, idle else; DVC's cache may hold the disk's amount a second time."]
     if unknown := sum(line.unknown for line in lines):
-        without = f"{unknown} cells of networks or stages that have no formula."
-        text.append(f"Without an estimate, and not in the sums: {without}")
+        text += [
+            f"Without an estimate, and not in the sums: {unknown} cells of networks or stages that have no formula."
+        ]
     return "\n".join(text) + "\n"
 
 

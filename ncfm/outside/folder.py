@@ -60,17 +60,16 @@ def list_folder(folder: Path) -> Listing:
     divided = bool(_class_folders(folder / "train"))
     label_names, train = _classes(folder / "train" if divided else folder)
     tests = [folder / split for split in ("test", "val") if divided and _class_folders(folder / split)]
-    name, test_folder = folder.resolve().name, tests[0] if tests else None
-    if test_folder is None:
-        held_out = tuple(files[::TEST_EVERY] for files in train)
-        kept = tuple(tuple(file for i, file in enumerate(files) if i % TEST_EVERY) for files in train)
-        return Listing(name, label_names, {"train": kept, "test": held_out}, None)
-    test_names, test = _classes(test_folder)
-    if differing := sorted(set(label_names) ^ set(test_names)):
-        raise DataError(
-            f"{test_folder}: must hold the same classes as {folder / 'train'}, but only one has {differing[0]!r}"
-        )
-    return Listing(name, label_names, {"train": train, "test": test}, test_folder)
+    if tests:
+        test_names, test = _classes(tests[0])
+        if differing := sorted(set(label_names) ^ set(test_names)):
+            raise DataError(
+                f"{tests[0]}: must hold the same classes as {folder / 'train'}, but only one has {differing[0]!r}"
+            )
+    else:
+        test = tuple(files[::TEST_EVERY] for files in train)
+        train = tuple(tuple(sorted(set(files) - set(files[::TEST_EVERY]))) for files in train)
+    return Listing(folder.resolve().name, label_names, {"train": train, "test": test}, tests[0] if tests else None)
 
 
 def _class_folders(folder: Path) -> list[Path]:
