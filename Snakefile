@@ -15,8 +15,7 @@ container: "docker://python:3.11"  # used only with --software-deployment-method
 
 
 try:
-    ACTIVE = engines.active()
-    CAMPAIGN = campaigns.load(str(config.get("campaign") or ACTIVE))
+    CAMPAIGN = campaigns.load(str(config.get("campaign") or engines.active()))
 except NcfmError as error:
     sys.exit(f"ncfm: {error}")
 
@@ -25,7 +24,7 @@ include: "workflow/rules/common.smk"
 
 
 onstart:
-    if CAMPAIGN.name == ACTIVE:  # its file may name other cells by now, which DVC must know
+    if engines.is_active(CAMPAIGN):  # its file may name other cells by now, which DVC must know
         engines.refresh(CAMPAIGN)
 
 

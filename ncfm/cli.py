@@ -195,7 +195,7 @@ def _params(campaign: str) -> None:
     from ncfm.campaign import engines
 
     chosen = campaigns.load(campaign)
-    if engines.active() == campaign:
+    if engines.is_active(chosen):
         engines.check_active(chosen)
     campaigns.write_params(chosen)
 

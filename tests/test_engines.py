@@ -389,7 +389,7 @@ def test_both_engines_compute_the_same_bytes_and_campaigns_do_not_disturb_each_o
     (tree.folder / "results/second/report.html").unlink()
     tree.run(*command, "campaign=second")
     assert (tree.folder / "results/second/report.html").is_file() and tree.tracked_changes() == ""
-    assert "second is not the active campaign" in (tree.folder / "results/second/logs/report/.log").read_text()
+    assert "second is not the active campaign" in (tree.folder / "results/second/logs/report/report.log").read_text()
     tree.run("ncfm", "use", "second")
     tree.run("dvc", "commit", "-f")
     assert "Data and pipelines are up to date" in tree.run("dvc", "repro")

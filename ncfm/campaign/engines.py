@@ -52,6 +52,11 @@ def active(folder: str | Path = "params") -> str:
     return values["campaign"]
 
 
+def is_active(campaign: Campaign, folder: str | Path = "params") -> bool:
+    """Say whether a campaign is the active one; before the first ``ncfm use`` none is."""
+    return (Path(folder) / ACTIVE).is_file() and active(folder) == campaign.name
+
+
 def use(campaign: Campaign, folder: str | Path = "params") -> None:
     """Make a campaign the active one: write its params and, for DVC, its cells, each only where changed."""
     campaigns.write_params(campaign)  # first: where they can't be written, the active campaign stays the old one

@@ -42,7 +42,8 @@ def cell_of(stage, wildcards):
 
 def log_of(stage):
     """Return where a stage's jobs write what they print, e.g. ``logs/distill/digits-ipc1-paper-seed0.log``."""
-    return f"{FOLDER}/logs/{stage}/" + "-".join(f"{NAMES.get(name, '')}{{{name}}}" for name in names_in(stage)) + ".log"
+    names = "-".join(f"{NAMES.get(name, '')}{{{name}}}" for name in names_in(stage))
+    return f"{FOLDER}/logs/{stage}/{names or stage}.log"
 
 
 def job_of(stage, wildcards):
