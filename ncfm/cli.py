@@ -36,10 +36,6 @@ class Commands(click.Group):
         for command in commands:
             self.add_command(command)
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names in the order in which they were added."""
-        return list(self.commands)
-
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write a section for each group."""
         for group, commands in self.groups.items():
@@ -142,7 +138,12 @@ def _distill_command(stage: Stage) -> click.Command:
         if params is None:
             if values.pop("extractors") is not None:
                 raise ParamsError("--extractors: is read only with --params, which is missing")
-            _distill_folder(values, alone)
+            from ncfm.core.params import parse
+            from ncfm.outside.adhoc import Wish, distill_folder
+
+            given = {name: values[name] for name in ("ipc", "seed", "method")} | alone
+            wish = parse(Wish, {name: value for name, value in given.items() if value is not None}, "ncfm distill")
+            print(distill_folder(values["data"], wish, values["out"]))
             return
         for name in ("extractors", "method", "out"):
             if values[name] is None:
@@ -161,15 +162,6 @@ def _distill_command(stage: Stage) -> click.Command:
     )
     example = _example(f"ncfm distill --data photos --ipc 10\n  {table.command('digits', stage.example)}")
     return click.Command(stage.name, callback=callback, params=options, help=text, epilog=example)
-
-
-def _distill_folder(values: dict[str, Any], alone: dict[str, Any]) -> None:
-    from ncfm.core.params import parse
-    from ncfm.outside.adhoc import Wish, distill_folder
-
-    given = {name: values[name] for name in ("ipc", "seed", "method")} | alone
-    wish = parse(Wish, {name: value for name, value in given.items() if value is not None}, "ncfm distill")
-    print(distill_folder(values["data"], wish, values["out"]))
 
 
 @click.command("use", epilog=_example("ncfm use digits"))

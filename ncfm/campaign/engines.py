@@ -46,9 +46,10 @@ stages:
 
 def active(folder: str | Path = "params") -> str:
     """Return the name of the active campaign. Raises :class:`ParamsError` where ``ncfm use`` has never run."""
-    values = read_yaml(Path(folder) / ACTIVE, end="\ncells:")  # which are thousands of lines
+    path = Path(folder) / ACTIVE
+    values = read_yaml(path, end="\ncells:")  # which are thousands of lines
     if not isinstance(values, dict) or not isinstance(values.get("campaign"), str):
-        raise ParamsError(f"{Path(folder) / ACTIVE}: campaign: is missing; run `ncfm use NAME` to write it")
+        raise ParamsError(f"{path}: campaign: is missing; run `ncfm use NAME` to write it")
     return values["campaign"]
 
 

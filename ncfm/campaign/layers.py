@@ -102,8 +102,8 @@ class Layers:
                 values |= named
                 places |= {key: f"{path}: {prefix}{stage}.{key}" for key in named}
         for file in self.files.values():
-            if (chosen := file.protocols.get(protocol)) and chosen.evaluate:
-                values |= chosen.evaluate.model_dump(exclude_unset=True)
+            if chosen := file.protocols.get(protocol):
+                values |= chosen.values_for("evaluate")
         return parse(model, values, self.path), places
 
 

@@ -64,7 +64,7 @@ def gpus_of(stage, wildcards):
 
 
 def shown(template):
-    """Return an output's path with its wildcards, marked for `snakemake --report` where workflow/report/ has words on it."""
+    """Return an output's path, marked for `snakemake --report` where workflow/report/ has words on it."""
     path, of_set = f"{FOLDER}/{template}", template.startswith("sets/")
     stem = "artefact" if "{artefact}" in template else "set" if of_set else PurePosixPath(path).stem
     kinds = {"grid.png": "Sets"} if of_set else {".csv": "Tables", ".svg": "Figures", "grid.png": "Figures"}
