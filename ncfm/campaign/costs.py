@@ -40,7 +40,7 @@ def network_work(arch: str, facts: DatasetFacts, width: int, norm: str) -> Netwo
 
 
 def distillation(params: DistillParams, facts: DatasetFacts, network: NetworkWork, ipc: int) -> Work:
-    """Return the work of a whole distillation (method.md section 5).
+    """Return the work of a whole distillation (docs/method.md, section 5).
 
     Real images pass forward only; synthetic ones forward and back to the pixels, for matching and for calibration.
     The discrepancy's own share stands in its file.

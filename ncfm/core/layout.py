@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -18,6 +19,7 @@ def title(names: Mapping[str, Any], separator: str = " ") -> str:
     return separator.join(f"{prefix}{names[name]}" for name, prefix in NAMES.items() if names.get(name) is not None)
 
 
+@cache
 def campaign_folder(campaign: str) -> PurePosixPath:
     """Return the folder of everything that a campaign writes."""
     return PurePosixPath("results", campaign)

@@ -95,7 +95,7 @@ class PretrainParams(NetworkParams):
 
 
 class DistillParams(ComputeParams):
-    """One distillation: NCFM or another discrepancy on the same loop (docs/method.md)."""
+    """One distillation: NCFM or another discrepancy on the same loop (docs/method.md, sections 1 to 5)."""
 
     stage = "distill"
     factor: Count = Field(2, description="multi-formation: factor x factor tiles per stored image")
@@ -143,7 +143,7 @@ class SelectParams(StageParams):
 
 
 class CurateParams(ComputeParams):
-    """Curation of a finished set: labels from the pool, fine-tuning of the images (docs/method.md)."""
+    """Curation of a finished set: labels from the pool, fine-tuning of the images (docs/method.md, section 6)."""
 
     stage = "curate"
     # released: as the released program, which takes 0/1 for logits where a network errs.
@@ -156,7 +156,7 @@ class CurateParams(ComputeParams):
 
 
 class EvaluateProtocol(NetworkParams):
-    """Training fresh networks on a distilled set (docs/method.md; defaults: released CIFAR protocol)."""
+    """Training fresh networks on a distilled set (docs/method.md, section 6; defaults: released CIFAR protocol)."""
 
     epochs: Count = 2000
     optimizer: Literal["sgd", "adamw"] = "adamw"

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, pad
 
-# The strengths in the configurations of the authors' released program (docs/method.md).
+# The strengths in the configurations of the authors' released program (docs/method.md, section 5).
 BRIGHTNESS, SATURATION, CONTRAST = 1.0, 2.0, 0.5
 CROP, CUTOUT, SCALE, ROTATE = 0.125, 0.5, 1.2, 15.0
 Geometry = Literal["none", "crop", "scale", "rotate"]

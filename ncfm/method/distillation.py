@@ -8,7 +8,7 @@ batches, so what differs between them is the method.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -65,7 +65,7 @@ class Distillation:
         self.losses = Losses(params, split, pool)
 
     def step(self) -> dict[str, float]:
-        """Run one iteration (docs/method.md) and return its row of history."""
+        """Run one iteration (docs/method.md, section 5) and return its row of history."""
         with torch.no_grad():
             self.images.clamp_(0, 1)
         group = self.optimiser.param_groups[0]
@@ -93,8 +93,7 @@ class Distillation:
             for label in classes:
                 matching += self.match(self.draw_batches([label], draws), {}, extractor, trained, device_draws)[0]
             for label in calibrated_classes:
-                drawn = self.draw_augmentations([label], draws)
-                calibration += self.match({}, drawn, extractor, trained, device_draws)[1]
+                calibration += self.calibrate(self.draw_augmentations([label], draws), trained)
         self.iteration += 1
         means = {"loss": matching / self.split.classes, "calibration": calibration / self.split.classes}
         row = {**means, "learning_rate": rate}
@@ -138,37 +137,57 @@ class Distillation:
     ) -> tuple[float, float]:
         """Let the images descend on matching and calibration, and psi ascend on matching alone: one step each.
 
-        ``extractor`` gives the features of the classes in ``batches``, ``trained`` calibrates those in ``calibrating``.
-        Where there are both, the calibrated are some of the matched; where there are no batches, psi stays.
-
-        The two gradients are read off one graph but never added: the images' goes to the images' optimiser, psi's to
-        psi's (whose optimiser maximises). Classes are taken a group at a time, so that the memory of one group is all
-        that is held; the groups' gradients with respect to the frequencies add up, and go on to psi at the end.
+        ``extractor`` gives the features of the classes in ``batches``, ``trained`` calibrates those in ``calibrating``,
+        which are some of the same classes. The two gradients are read off one graph but never added: the images' goes
+        to the images' optimiser, psi's to psi's (whose optimiser maximises). The groups' gradients with respect to the
+        frequencies add up, and go on to psi at the end.
 
         Returns matching loss and calibration, each summed over the classes of all processes.
         """
         drawn_FD = self.frequencies(extractor, device_draws) if batches else None
         leaf_FD = None if drawn_FD is None else drawn_FD.detach().requires_grad_(bool(self.ascending))
-        losses, of_images = torch.zeros(3, device=self.device), torch.zeros_like(self.images)
-        for group in self.losses.groups(list(batches or calibrating), self.images.shape[1]):
+
+        def matching(group: Sequence[int], stored: Mapping[int, Tensor]) -> Tensor:
+            return self.losses.matching({label: batches[label] for label in group}, stored, extractor, leaf_FD)
+
+        losses, of_images = self.descent(list(batches), matching, calibrating, trained)
+        of_psi: Sequence[Tensor] = [torch.zeros_like(parameter) for parameter in self.ascending]
+        if self.ascending and drawn_FD is not None and leaf_FD is not None:
+            of_psi = torch.autograd.grad(drawn_FD, self.ascending, leaf_FD.grad)
+        self.move(losses, of_images, of_psi)
+        return losses[0].item(), losses[1].item()
+
+    def calibrate(self, calibrating: Mapping[int, augmentation.Draw], trained: Network) -> float:
+        """Let the images of some classes descend on the calibration by ``trained`` alone; return its sum over them."""
+        nothing = torch.zeros((), device=self.device)
+        losses, of_images = self.descent(list(calibrating), lambda group, stored: nothing, calibrating, trained)
+        self.move(losses, of_images, ())
+        return losses[1].item()
+
+    def descent(
+        self,
+        labels: Sequence[int],
+        matching: Callable[[Sequence[int], Mapping[int, Tensor]], Tensor],
+        calibrating: Mapping[int, augmentation.Draw],
+        trained: Network,
+    ) -> tuple[Tensor, Tensor]:
+        """Return matching loss, calibration and their weighted sum (3,), and the sum's gradient for the images.
+
+        ``matching`` gives the loss of a group of classes from their stored images, each (K, c, h, w). Classes are taken
+        a group at a time, so that the memory of one group is all that is held.
+        """
+        losses, gradient = torch.zeros(3, device=self.device), torch.zeros_like(self.images)
+        for group in self.losses.groups(labels, self.images.shape[1]):
             stored = {label: self.images.detach()[label].requires_grad_() for label in group}
-            matched = {label: batches[label] for label in group if label in batches}
             calibrated = {label: calibrating[label] for label in group if label in calibrating}
-            matching = self.losses.matching(matched, stored, extractor, leaf_FD)
-            calibration = self.losses.calibration(calibrated, stored, trained)
-            loss = matching + self.params.calibration * calibration
+            parts = matching(group, stored), self.losses.calibration(calibrated, stored, trained)
+            loss = parts[0] + self.params.calibration * parts[1]
             loss.backward()
             for label, images in stored.items():
                 assert images.grad is not None
-                of_images[label] = images.grad
-            losses += torch.stack([matching, calibration, loss]).detach()
-        of_psi: Sequence[Tensor] = ()
-        if drawn_FD is not None and leaf_FD is not None and self.ascending:
-            of_psi = torch.autograd.grad(drawn_FD, self.ascending, leaf_FD.grad)
-        elif self.processes > 1:  # this process has no class: it adds nothing to psi's gradient, but steps with it
-            of_psi = [torch.zeros_like(parameter) for parameter in self.ascending]
-        self.move(losses, of_images, of_psi)
-        return losses[0].item(), losses[1].item()
+                gradient[label] = images.grad
+            losses += torch.stack([*parts, loss]).detach()
+        return losses, gradient
 
     def move(self, losses: Tensor, of_images: Tensor, of_psi: Sequence[Tensor]) -> None:
         """Add losses and gradients up over the processes, in place, and step the images, and psi where it has any.

@@ -17,7 +17,7 @@ NOISE_DEVIATION = 0.25  # of the `noise` initialisation, around 0.5
 
 
 def initial_images(params: DistillParams, split: Split, ipc: int, draws: torch.Generator) -> Tensor:
-    """Return the synthetic images to start from: (C, K, c, h, w), pixels in [0, 1] (docs/method.md).
+    """Return the synthetic images to start from: (C, K, c, h, w), pixels in [0, 1] (docs/method.md, section 4).
 
     Raises :class:`ParamsError` where a class has too few real images, :class:`DataError` where a set does not fit.
     """

@@ -112,7 +112,7 @@ class Losses:
         self, drawn: Mapping[int, augmentation.Draw], stored: Mapping[int, Tensor], trained: Network
     ) -> Tensor:
         """Return the trained member's cross-entropy on the augmented synthetic images, summed over the classes, of
-        which there may be none. In the released program, not in the paper (docs/method.md).
+        which there may be none. In the released program, not in the paper (docs/method.md, section 5).
         """
         losses = [torch.zeros(0, device=self.device)]
         for label, logits in self.pass_through(drawn, stored, self.features[trained]).items():

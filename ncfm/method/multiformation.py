@@ -1,4 +1,4 @@
-"""Multi-formation (docs/method.md): one stored image holds factor x factor tiles, each a training image.
+"""Multi-formation (docs/method.md, section 4): one stored image holds factor x factor tiles, each a training image.
 
 Order, here and in the authors' released files: all images' first tiles, then all second tiles, row by row of tiles.
 """

@@ -55,7 +55,7 @@ class Pool:
         return build(self.facts["arch"], **shape, generator=weights).to(self._device)
 
     def randomise(self, weights: torch.Generator) -> Network:
-        """Give the blended extractor fresh random weights, as DM does at each iteration (docs/method.md)."""
+        """Give the blended extractor fresh random weights, as DM does at each iteration (docs/method.md, section 8)."""
         if self.facts["norm"] == "batch":
             needs = "the pool's batch-norm needs trained statistics"
             raise ParamsError(f"extractor: is 'random', but {needs} (allowed: pool)")

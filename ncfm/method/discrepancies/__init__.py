@@ -39,7 +39,7 @@ DISCREPANCIES: Registry[Discrepancy] = Registry("discrepancy", __name__)
 
 
 def normalise(features_BD: Tensor) -> Tensor:
-    """Scale each row (one image's features) to length 1 (docs/method.md). Any leading shape."""
+    """Scale each row (one image's features) to length 1 (docs/method.md, section 1). Any leading shape."""
     from torch.nn.functional import normalize
 
     return normalize(features_BD, dim=-1)

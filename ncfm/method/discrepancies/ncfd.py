@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     ComplexParts = tuple[Tensor, Tensor]  # real and imaginary part
 
-CLAMP = 1e-12  # lower bound of the phase term before the square root (docs/method.md)
+CLAMP = 1e-12  # lower bound of the phase term before the square root (docs/method.md, section 1)
 TINY = 1e-24  # keeps the square roots of exact zeros differentiable; in float32 it changes no other value
-PER_COMPONENT = 16  # frequencies per component of the mixture (docs/method.md)
+PER_COMPONENT = 16  # frequencies per component of the mixture (docs/method.md, section 2)
 
 
 def characteristic_function(features_CBD: Tensor, frequencies_FD: Tensor) -> tuple[Tensor, Tensor]:
