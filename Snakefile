@@ -7,7 +7,6 @@ from ncfm.campaign import campaign as campaigns, engines
 from ncfm.core.errors import NcfmError
 from ncfm.stages.table import MAKERS, STAGES
 
-
 gc.set_threshold(200_000)  # a plan is many objects, none of them garbage: looking through them takes 0.4 s else
 
 

@@ -10,6 +10,7 @@ so an engine that compares files re-runs exactly the cells whose values changed.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -163,9 +164,9 @@ def stale_params(campaign: Campaign) -> dict[Path, str]:
     return {path: text for path, text in _params_texts(campaign).items() if not is_text(path, text)}
 
 
-def digest(texts: dict[Path, str]) -> str:
+def digest(texts: Mapping[str, str]) -> str:
     """Return a short name for these files and their texts."""
-    return hashlib.sha256(json_text({str(path): text for path, text in texts.items()}).encode()).hexdigest()[:16]
+    return hashlib.sha256(json_text(dict(texts)).encode()).hexdigest()[:16]
 
 
 def write_params(campaign: Campaign) -> None:

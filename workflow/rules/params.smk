@@ -1,5 +1,14 @@
 # The params files of cells that are missing or old. Unchanged files have no rule, so that only what changed runs again.
-STALE_PARAMS = campaigns.stale_params(CAMPAIGN)
+STALE_PARAMS = {str(path): text for path, text in campaigns.stale_params(CAMPAIGN).items()}
+# Stands for all of them: a file that was never there before, so that the rule runs whatever the times of files say.
+PARAMS_WRITTEN = f"{FOLDER}/logs/params/{campaigns.digest(STALE_PARAMS)}"
+
+
+def inputs_of(stage, wildcards):
+    """Return a job's inputs; a params file that is still to be written is not there to be looked at."""
+    files = campaigns.inputs(CAMPAIGN, cell_of(stage, wildcards))
+    return [PARAMS_WRITTEN if file in STALE_PARAMS else file for file in files]
+
 
 if STALE_PARAMS:
 
@@ -8,11 +17,9 @@ if STALE_PARAMS:
             "params/base.yaml",
             f"params/{CAMPAIGN.name}.yaml",
         output:
-            [str(path) for path in STALE_PARAMS],
-            # Never there before: the rule runs, whatever the times of the files say.
-            touch(f"results/{CAMPAIGN.name}/logs/params/{campaigns.digest(STALE_PARAMS)}"),
+            touch(PARAMS_WRITTEN),
         log:
-            f"results/{CAMPAIGN.name}/logs/params.log",
+            f"{FOLDER}/logs/params.log",
         threads: 1
         params:
             campaign=CAMPAIGN.name,

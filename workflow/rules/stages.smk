@@ -5,7 +5,7 @@ for stage in dict.fromkeys(cell.stage for cell in CAMPAIGN.cells):
         name:
             stage
         input:
-            lambda wildcards, stage=stage: campaigns.inputs(CAMPAIGN, cell_of(stage, wildcards)),
+            lambda wildcards, stage=stage: inputs_of(stage, wildcards),
         output:
             [shown(template) for template in STAGES[stage].outputs],
         log:
