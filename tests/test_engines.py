@@ -406,6 +406,7 @@ def test_one_truth(tmp_path: Path) -> None:
     """One long walk, since every step needs the one before: no stage is ever computed twice on the same values."""
     tree = Tree(tmp_path / "ncfm", git=True)
     tree.edit("iterations: 4", "iterations: 60")
+    tree.run("ncfm", "use", "tiny")
     nothing = "Nothing to be done"
 
     # Killed in the middle, the same command finishes the work, from the checkpoint.
