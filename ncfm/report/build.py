@@ -137,7 +137,7 @@ def artefact_report(contents: dict[str, Any], files: ResultsFolder, record: Reco
     if len(learnt):
         md.append(continual.continual_markdown(learnt, title))
         caption = f"Continual learning: {title}. {continual.NOTE}"
-        tex.append(results.latex_table(continual.readable(learnt), caption))
+        tex.append(results.latex_table(continual.continual_texts(learnt), caption))
     if len(searched):
         md.append(search.search_markdown(searched, title))
         tex.append(results.latex_table(searched, f"Architecture search: {title}."))
