@@ -53,14 +53,7 @@ class Panel:
 def write_paper(verdicts: pd.DataFrame, collected: Collected, names: Sequence[str], stem: Path) -> bool:
     """Write ``stem``.png and .svg: the panels of the named tables and figures that hold a number of the campaign.
 
-    Args:
-        verdicts: of :func:`~ncfm.report.verdicts.table.verdict_table`.
-        collected: what the campaign has; Figure 7 shows the loss curves of its sets.
-        names: artefacts of reported.csv; claims in running text have no panel.
-        stem: the file without its ending.
-
-    Returns:
-        Whether there is any panel.
+    Claims in running text have none. Returns whether there is any panel.
     """
     panels = [panel for name in names for panel in panels_of(verdicts, collected, name)]
     with matplotlib.rc_context({**STYLE, "axes.grid.axis": "both"}):

@@ -23,13 +23,8 @@ def touched_artefacts(table: pd.DataFrame) -> list[str]:
 def pivot(table: pd.DataFrame, artefact: str) -> pd.DataFrame:
     """Return an artefact's lines as the paper lays them out: a row per method, columns per data set, IPC and network.
 
-    Args:
-        table: of :func:`~ncfm.report.verdicts.table.verdict_table`.
-        artefact: ``table1``, ``fig5`` or ``text``, as in reported.csv.
-
-    Returns:
-        ``row``, then for each column of the paper three: ``... reported``, ``... ours``, ``... verdict``, as text;
-        empty where the paper has no cell.
+    After ``row`` each column of the paper is three: ``... reported``, ``... ours``, ``... verdict``, as text, empty
+    where the paper has no cell.
     """
     lines = table[table["artefact"] == artefact]
     quantities, networks = lines["metric"].nunique() > 1, _several_networks(lines)

@@ -21,19 +21,12 @@ MEASURED = {"speed_s_per_iter": "seconds", "gpu_mem_gb": "peak memory"}  # read 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the campaign says of one reported number.
+    """What the campaign says of one reported number; None where it has nothing to say.
 
-    Attributes:
-        verdict: one of :data:`VERDICTS`.
-        method: ours, as people call it; None where the campaign has none.
-        last, best: means of our accuracies in percent, of an accuracy.
-        ours: the mean that is compared; ``compared`` says of what it is.
-        n_seeds, n: how many sets, and how many values in all.
-        difference: ours minus the reported value; None where that is no number.
-        bounds: the 95% interval of our mean; None of a single value.
-        obstacles: why no verdict is possible, or no number of ours.
-        remarks: what a reader must know besides.
-        differences: the params that differ from the full protocol.
+    ``ours`` is the mean of what ``compared`` names, over ``n`` values of ``n_seeds`` sets, with its 95% interval
+    ``bounds``; of an accuracy ``last`` and ``best`` are both means, in percent. ``difference`` is ours minus the
+    reported value. ``obstacles`` say why no verdict is possible, or no number of ours; ``differences`` are the params
+    that differ from the full protocol.
     """
 
     verdict: str
@@ -75,12 +68,7 @@ def hold(
 ) -> Answer:
     """Return mean, interval, difference and verdict of our values against a reported number.
 
-    Args:
-        reported: the number.
-        values: ours by distillation seed, then by network.
-        obstacles: why no verdict is possible; empty where one is.
-        differences: from the full protocol.
-        single: what a single value is of, in a word.
+    ``values`` are by distillation seed, then by network; ``single`` says in a word what a single value is of.
     """
     n, mean, quantity = sum(map(len, values)), mean_of(values), reported.quantity
     bounds = interval(values) if n > 1 else None
