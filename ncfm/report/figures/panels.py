@@ -12,6 +12,7 @@ from ncfm.core.store import replacing
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#666666", "#000000")
 DPI = 150
+LEGEND: Any = {"loc": "outside lower center", "frameon": False, "fontsize": 9}
 STYLE: Any = {  # matplotlib types it by a list of all its keys
     "svg.hashsalt": "ncfm",
     "font.size": 10,

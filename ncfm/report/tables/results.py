@@ -41,6 +41,7 @@ HEADS = {
     "evaluate_seconds": "evaluate (s)",
     "place": "run on",
 }
+LETTERS = 26  # for the places of computation
 DECIMALS = {"last": 1, "best": 1, "last_between_seeds": 1, "distill_seconds": 1, "evaluate_seconds": 1}
 DECIMALS |= {"training_images_per_class": 0}
 ESCAPES = {
@@ -182,7 +183,8 @@ def rounded(table: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
             texts["n"] = counts_text(line)
             if line["hardware"]:
                 place = f"{line['hardware']}; torch {line['torch']}; commit {line['commit']}"
-                texts["place"] = places.setdefault(place, _letter(len(places)))
+                letter = chr(ord("a") + len(places)) if len(places) < LETTERS else f"a{len(places) - LETTERS + 1}"
+                texts["place"] = places.setdefault(place, letter)
             if line["note"]:
                 place = f"{line['dataset']}, IPC {line['ipc']}, {line['label']}, {line['arch']}, {line['protocol']}"
                 notes.append(("*", f"{place}: {line['note']}"))
@@ -190,10 +192,6 @@ def rounded(table: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
         lines.append(texts)
     below = [(letter, place) for place, letter in places.items()]
     return pd.DataFrame(lines, columns=list(HEADS)).rename(columns=HEADS), below + notes
-
-
-def _letter(index: int) -> str:
-    return chr(ord("a") + index) if index < 26 else f"a{index - 25}"
 
 
 def counts_text(line: Values) -> str:

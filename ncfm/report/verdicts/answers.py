@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ncfm.core.layout import RELEASED
 from ncfm.datasets.catalogue import CATALOGUE
@@ -65,10 +66,12 @@ def hold(
     obstacles: Sequence[Obstacle],
     differences: Sequence[Difference],
     single: str = "network",
+    **known: Any,
 ) -> Answer:
     """Return mean, interval, difference and verdict of our values against a reported number.
 
-    ``values`` are by distillation seed, then by network; ``single`` says in a word what a single value is of.
+    ``values`` are by distillation seed, then by network; ``single`` says in a word what a single value is of,
+    and ``known`` are other fields of the answer.
     """
     n, mean, quantity = sum(map(len, values)), mean_of(values), reported.quantity
     bounds = interval(values) if n > 1 else None
@@ -85,6 +88,7 @@ def hold(
         bounds=bounds,
         obstacles=obstacles,
         differences=tuple(differences),
+        **known,
     )
 
 
@@ -108,15 +112,14 @@ def _accuracy(reported: ReportedNumber, rows: Sequence[ResultRow]) -> Answer | N
     row, comparison = found[0].row, found[0].comparison
     name = row.label if row.protocol == RELEASED else f"{row.label} ({row.protocol})"
     if not row.evaluations:
-        missing = not_run(Reason.MISSING, row.missing_text)
-        return replace(missing, method=name, compared=comparison.accuracy)
+        return replace(not_run(Reason.MISSING, row.missing_text), method=name, compared=comparison.accuracy)
     public = [Obstacle(Reason.PUBLIC_IMAGES)] if row.split == PUBLIC_SPLIT else []
-    answered = hold(
-        reported, row.accuracies(comparison.accuracy), [*comparison.obstacles, *public], found[0].differences
-    )
     remarks = (comparison.remark, f"ours: {row.curation}" if row.curation else "", row.reason)
-    return replace(
-        answered,
+    return hold(
+        reported,
+        row.accuracies(comparison.accuracy),
+        [*comparison.obstacles, *public],
+        found[0].differences,
         method=name,
         compared=comparison.accuracy,
         last=mean_of(row.accuracies("last")),
@@ -149,8 +152,7 @@ def _measured(reported: ReportedNumber, rows: Sequence[ResultRow]) -> Answer | N
         values = [[record["seconds"] / iterations] for record, iterations in records]
     if not values:
         return None
-    answered = hold(reported, values, obstacles, params, "set")
-    return replace(answered, method=row.label, compared=MEASURED[reported.metric])
+    return hold(reported, values, obstacles, params, "set", method=row.label, compared=MEASURED[reported.metric])
 
 
 def _loss(reported: ReportedNumber, rows: Sequence[ResultRow]) -> Answer | None:
@@ -159,10 +161,8 @@ def _loss(reported: ReportedNumber, rows: Sequence[ResultRow]) -> Answer | None:
     for row, _ in distilled(reported, rows, "with"):
         histories = [one.history for one in row.sets if not one.history.empty]
         values = [history["loss"][history["step"] == step].tolist() for history in histories]
-        values = [value for value in values if value]
-        if values:
-            answered = hold(reported, values, [Obstacle(Reason.LOSS_SCALE)], (), "set")
-            return replace(answered, method=row.label, compared="loss")
+        if values := list(filter(None, values)):
+            return hold(reported, values, [Obstacle(Reason.LOSS_SCALE)], (), "set", method=row.label, compared="loss")
     return None
 
 

@@ -109,11 +109,9 @@ def candidates(reported: ReportedNumber, rows: Sequence[ResultRow]) -> list[Cand
             full = comparison.full if row.evaluations else None
             differ = differences(row, full, comparison.accuracy) if full else ()
             found.append(Candidate(row, comparison, differ))
-    return sorted(found, key=_distance)
-
-
-def _distance(candidate: Candidate) -> tuple[bool, bool, int]:
-    return not candidate.row.evaluations, bool(candidate.comparison.obstacles), len(candidate.differences)
+    return sorted(
+        found, key=lambda one: (not one.row.evaluations, bool(one.comparison.obstacles), len(one.differences))
+    )
 
 
 def distilled(

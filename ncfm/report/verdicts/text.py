@@ -36,12 +36,10 @@ LAST_DIGITS = {"accuracy": 1, "accuracy_gain_pp": 1}  # decimals of our values; 
 
 def counts(table: pd.DataFrame) -> pd.DataFrame:
     """Return how many lines of each source have each verdict, as text; the last line sums up."""
-    lines = []
-    for source in [*dict.fromkeys(table["source"]), ""]:
-        here = table if source == "" else table[table["source"] == source]
-        numbers = {verdict: str(int((here["verdict"] == verdict).sum())) for verdict in VERDICTS}
-        lines.append({"reported in": short(source) or "all", **numbers, "all": str(len(here))})
-    return pd.DataFrame(lines)
+    sources = table["source"].map(short)
+    counted = pd.crosstab(sources, table["verdict"], margins=True, margins_name="all")
+    counted = counted.reindex(index=[*dict.fromkeys(sources), "all"], columns=[*VERDICTS, "all"], fill_value=0)
+    return counted.astype(str).reset_index(names="reported in")
 
 
 def short(source: str) -> str:
