@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ncfm.core.params import ReportParams, parse
-from ncfm.core.store import write_json, write_text
+from ncfm.core.store import json_text, write_text
 from ncfm.report.collect import collect, result_files
 from ncfm.report.figures.accuracy import write_accuracies
 from ncfm.report.figures.continual import write_courses
@@ -20,7 +20,7 @@ from ncfm.report.tables import continual, paper, ranking, results, search
 from ncfm.report.verdicts.reported import read_reported
 from ncfm.report.verdicts.table import COLUMNS, touches, verdict_table
 from ncfm.report.verdicts.text import verdicts_markdown
-from ncfm.run.record import Record, recorded
+from ncfm.run.record import recorded
 from ncfm.stages import cells, table
 from ncfm.stages.table import STAGES
 
@@ -28,13 +28,8 @@ from ncfm.stages.table import STAGES
 def run_report(params_file: Path, folder: Path, threads: int) -> None:
     """Write the report of a campaign or of one artefact, and its record; of a published campaign, all its reports.
 
-    Args:
-        params_file: the report's params, or the ``params.json`` of a published campaign.
-        folder: the campaign's results, or the published ones; the report is written there.
-        threads: that the report may use.
-
-    Raises:
-        NcfmError: one line: a fault in the params, in a result, or in writing.
+    ``params_file`` holds the report's params, or is the ``params.json`` of a published campaign; ``folder`` is that of
+    the campaign's results, into which the report is written, too. A fault is a :class:`NcfmError` of one line.
     """
     for contents in read_contents(params_file):
         values = {key: value for key, value in contents.items() if key in ReportParams.model_fields}
@@ -44,35 +39,33 @@ def run_report(params_file: Path, folder: Path, threads: int) -> None:
         cell = cells.Artefact(artefact) if artefact else cells.Report()
         main = files.place(table.output(contents["campaign"], cell))
         with recorded(params, main, cell.names, result_files(contents, files), threads) as record:
-            if artefact:
-                artefact_report(contents, files, record)
-            else:
-                report(params, contents, files, record)
+            shown = Shown(contents, files)
+            numbers = artefact_report(artefact, shown) if artefact else report(params, shown)
+            writes = [path.format(artefact=artefact) for path in STAGES[cell.stage].writes]
+            record.finish([files.root / path for path in writes], numbers)
 
 
-def report(params: ReportParams, contents: dict[str, Any], files: ResultsFolder, record: Record) -> None:
-    """Write the report of a campaign: the files that the table of stages names.
+class Shown:
+    """What a report shows: what the params list, as ``report_contents`` in ncfm/campaign/campaign.py writes them."""
 
-    Args:
-        params: what the tables show.
-        contents: what there is to show: ``report_contents`` in ncfm/campaign/campaign.py.
-        files: the campaign's results; the report is written below the same folder.
-        record: the stage's record.
+    def __init__(self, contents: dict[str, Any], files: ResultsFolder) -> None:
+        self.root, self.collected = files.root, collect(contents, files)
+        self.verdicts = verdict_table(self.collected.rows, read_reported())
+        self.courses = continual.collect_courses(contents, files)
+        self.searches = search.collect_searches(contents, files)
+        self.results = results.results_table(self.collected)
+        self.learnt, self.searched = continual.continual_table(self.courses), search.search_table(self.searches)
 
-    Raises:
-        DataError: where a file is torn or is not what its place says.
-        StorageError: where an output cannot be written.
-    """
-    collected, tables, figures = collect(contents, files), files.root / "tables", files.root / "figures"
-    title, known = collected.title, results.results_table(collected)
-    verdicts, scores = verdict_table(collected.rows, read_reported()), ranking.ranking_table(collected.rows)
-    touched, metrics = touches(verdicts, collected.rows), results.metrics(known)
-    courses, searches = continual.collect_courses(contents, files), search.collect_searches(contents, files)
-    learnt, searched = continual.continual_table(courses), search.search_table(searches)
+
+def report(params: ReportParams, shown: Shown) -> dict[str, float]:
+    """Write the report of a campaign, the files that the table of stages names; return its metrics."""
+    collected, figures, title = shown.collected, shown.root / "figures", shown.collected.title
+    verdicts, scores = shown.verdicts, ranking.ranking_table(collected.rows)
+    touched, metrics = touches(verdicts, collected.rows), results.metrics(shown.results)
     texts = {
-        "results.csv": results.csv_text(known),
-        "results.md": results.results_markdown(known, title),
-        "results.tex": results.results_latex(known, title),
+        "results.csv": results.csv_text(shown.results),
+        "results.md": results.results_markdown(shown.results, title),
+        "results.tex": results.results_latex(shown.results, title),
         "verdicts.csv": results.csv_text(verdicts[list(COLUMNS)]),
         "verdicts.md": verdicts_markdown(verdicts, touched, title),
         "paper.csv": paper.artefacts_csv(verdicts),
@@ -80,51 +73,38 @@ def report(params: ReportParams, contents: dict[str, Any], files: ResultsFolder,
         "paper.tex": paper.artefacts_latex(verdicts, title),
         "ranking.csv": results.csv_text(scores),
         "ranking.md": ranking.ranking_markdown(scores, title),
-        "continual.csv": results.csv_text(learnt),
-        "continual.md": continual.continual_markdown(learnt, title),
-        "search.csv": results.csv_text(searched),
-        "search.md": search.search_markdown(searched, title),
+        "continual.csv": results.csv_text(shown.learnt),
+        "continual.md": continual.continual_markdown(shown.learnt, title),
+        "search.csv": results.csv_text(shown.searched),
+        "search.md": search.search_markdown(shown.searched, title),
+        "metrics.json": json_text(metrics),
     }
     for name, text in texts.items():
-        write_text(tables / name, text)
-    write_json(tables / "metrics.json", metrics)
+        write_text(shown.root / "tables" / name, text)
     drawn = {
         "paper": write_paper(verdicts, collected, paper.touched_artefacts(verdicts), figures / "paper"),
         "accuracy": write_accuracies(collected, figures / "accuracy"),
         "history": write_histories(collected, figures / "history"),
-        "continual": write_courses(courses, figures / "continual"),
-        "search": write_searches(searches, figures / "search"),
+        "continual": write_courses(shown.courses, figures / "continual"),
+        "search": write_searches(shown.searches, figures / "search"),
         "grid": write_sets(collected, params.grid_columns, figures / "grid.png"),
     }
     pictures = {name: image(figures / f"{name}.png", name) for name, any_ in drawn.items() if any_}
-    if not drawn["grid"] and (published := image_of(files.root / "report.html", "grid")):
+    if not drawn["grid"] and (published := image_of(shown.root / "report.html", "grid")):
         pictures["grid"] = published
-    write_text(files.root / "report.html", page(collected, known, verdicts, touched, pictures))
-    record.finish([files.root / name for name in STAGES["report"].writes], _flat(metrics))
+    write_text(shown.root / "report.html", page(collected, shown.results, verdicts, touched, pictures))
+    return _flat(metrics)
 
 
-def artefact_report(contents: dict[str, Any], files: ResultsFolder, record: Record) -> None:
-    """Write one table or figure of the campaign: ``tables/<artefact>.csv``, ``.md`` and ``.tex``, and
-    ``figures/<artefact>.png`` and ``.svg``.
+def artefact_report(name: str, shown: Shown) -> dict[str, float]:
+    """Write one table or figure of the campaign: its CSV, Markdown and LaTeX, and its picture.
 
     Where the paper has it, the CSV and the picture hold the paper's cells, reported beside ours with the verdict, else
     our own cells (accuracies, continual learning, or a search); the Markdown and the LaTeX hold all of them.
-
-    Args:
-        contents: what the artefact has: ``report_contents`` in ncfm/campaign/campaign.py.
-        files: the campaign's results; the artefact is written below the same folder.
-        record: the stage's record.
-
-    Raises:
-        DataError: where a file is torn or is not what its place says.
-        StorageError: where an output cannot be written.
     """
-    collected, name = collect(contents, files), contents["artefact"]
-    title = f"{name}, {collected.title}"
-    verdicts = verdict_table(collected.rows, read_reported())
-    courses, searches = continual.collect_courses(contents, files), search.collect_searches(contents, files)
-    known, learnt = results.results_table(collected), continual.continual_table(courses)
-    searched, artefact = search.search_table(searches), paper.paper_name(name, verdicts)
+    title, verdicts = f"{name}, {shown.collected.title}", shown.verdicts
+    known, learnt, searched = shown.results, shown.learnt, shown.searched
+    artefact = paper.paper_name(name, verdicts)
     csv = results.csv_text(next((one for one in (known, learnt) if len(one)), searched))
     md, tex = [], []
     if artefact:
@@ -137,23 +117,22 @@ def artefact_report(contents: dict[str, Any], files: ResultsFolder, record: Reco
     if len(learnt):
         md.append(continual.continual_markdown(learnt, title))
         caption = f"Continual learning: {title}. {continual.NOTE}"
-        tex.append(results.latex_table(continual.readable(learnt), caption))
+        tex.append(results.latex_table(continual.continual_texts(learnt), caption))
     if len(searched):
         md.append(search.search_markdown(searched, title))
         tex.append(results.latex_table(searched, f"Architecture search: {title}."))
-    picture = files.root / f"figures/{name}"
+    picture = shown.root / f"figures/{name}"
     if artefact in paper.touched_artefacts(verdicts):
-        write_paper(verdicts, collected, [artefact], picture)
+        write_paper(verdicts, shown.collected, [artefact], picture)
     elif len(learnt):
-        write_courses(courses, picture)
+        write_courses(shown.courses, picture)
     elif len(searched):
-        write_searches(searches, picture)
+        write_searches(shown.searches, picture)
     else:
-        write_accuracies(collected, picture)
+        write_accuracies(shown.collected, picture)
     for end, text in (("csv", csv), ("md", "\n".join(md)), ("tex", "\n".join(tex))):
-        write_text(files.root / f"tables/{name}.{end}", text)
-    writes = (template.format(artefact=name) for template in STAGES["artefact"].writes)
-    record.finish([files.root / path for path in writes], {})
+        write_text(shown.root / f"tables/{name}.{end}", text)
+    return {}
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, float]:

@@ -22,15 +22,10 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True)
 class StoredSet:
-    """A set, however made.
+    """A set, however made; what is missing is None, a missing history empty.
 
-    Attributes:
-        cell: its names.
-        params: those that it was made with; ``pool`` those of the extractors that were read, if any.
-        record: of its making; None where it is missing.
-        history: its loss by step; empty where there is none.
-        tensors: the file with its images; None where it is missing.
-        source: the set that a curated one was made from, None for others.
+    ``params`` are those of its making, ``pool`` those of the extractors that this read; ``history`` is its loss by
+    step, ``tensors`` the file with its images, and ``source`` the set that a curated one was made from.
     """
 
     cell: SetCell
@@ -115,14 +110,9 @@ class Collected:
 
 
 def collect(contents: Values, results: ResultsFolder) -> Collected:
-    """Read the results that ``contents`` lists.
+    """Read the results that ``contents``, of ``report_contents`` in ncfm/campaign/campaign.py, lists.
 
-    Args:
-        contents: what there is to show: ``report_contents`` in ncfm/campaign/campaign.py.
-        results: the reader of the campaign's results.
-
-    Raises:
-        DataError: where a file is torn or is not what its place says. A missing evaluation is no error.
+    A file that is torn or is not what its place says is a :class:`DataError`; a missing evaluation is none.
     """
     campaign = contents["campaign"]
     makers = [STAGES[stage].cell(**names) for stage in MAKERS for names in contents["cells"].get(stage, [])]

@@ -21,12 +21,7 @@ CONTENTS = ("campaign", "title", "labels", "cells")  # what the params of a repo
 
 
 class ResultsFolder:
-    """The results of a campaign, a file each.
-
-    Args:
-        campaign: its name.
-        root: its folder, wherever that is.
-    """
+    """The results of a campaign, a file each, below its folder ``root``, wherever that is."""
 
     def __init__(self, campaign: str, root: Path) -> None:
         self.root, self._prefix = root, campaign_folder(campaign)
@@ -100,12 +95,7 @@ def read_history(path: Path) -> pd.DataFrame:
 
 
 def read_contents(path: Path) -> list[dict[str, Any]]:
-    """Read the params of a report; of a published campaign, of all its reports.
-
-    Raises:
-        ParamsError: where they list no campaign.
-        DataError: where the file is missing or torn.
-    """
+    """Read the params of a report; of a published campaign, of all its reports. Errors are :class:`NcfmError`."""
     content = read_json(path)
     reports = [content]
     if path.name == COMPACT[0] and isinstance(content, dict):

@@ -30,15 +30,10 @@ FACTS = ("stage", "names", "command", "hardware", "versions", "commit", "dirty",
 
 
 def publish(source: Path, target: Path) -> None:
-    """Write what is published of a campaign.
+    """Write what is published of a campaign to the folder ``target``, in place of what is there.
 
-    Args:
-        source: the campaign's results with their report, or what is published of them.
-        target: the folder to write; what is there is replaced.
-
-    Raises:
-        DataError: where the campaign has no report, or a file is torn.
-        StorageError: where the target cannot be written.
+    ``source`` holds the campaign's results with their report, or what is published of them. Without a report it is a
+    :class:`DataError`.
     """
     if not (source / "report.html").is_file():
         raise DataError(f"{source}: has no report.html; run the campaign, or `ncfm report`, first")

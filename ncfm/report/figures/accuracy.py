@@ -14,9 +14,10 @@ from matplotlib.lines import Line2D
 
 from ncfm.core.layout import RELEASED
 from ncfm.report.collect import Collected, ResultRow
-from ncfm.report.figures.panels import COLOURS, STYLE, save
+from ncfm.report.figures.panels import COLOURS, LEGEND, STYLE, save
 
 ABREAST = 3  # panels side by side
+DOT: Any = {"marker": "o", "color": "black", "linestyle": ""}
 BEST: Any = {"marker": "D", "markerfacecolor": "white", "markeredgecolor": "black", "linestyle": ""}
 
 
@@ -60,12 +61,10 @@ def write_accuracies(collected: Collected, stem: Path) -> bool:
             axes[lowest, column].set_xlabel("test accuracy (%), last epoch ± std")
             axes[lowest, column].tick_params(labelbottom=True)
         handles = [
-            Line2D(
-                [], [], color="black", marker="o", markersize=3, alpha=0.4, linestyle="", label="one network (last)"
-            ),
+            Line2D([], [], markersize=3, alpha=0.4, label="one network (last)", **DOT),
             Line2D([], [], markersize=5, label="mean best (test-selected)", **BEST),
         ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+        figure.legend(handles=handles, ncols=2, **LEGEND)
         save(figure, stem)
     return True
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import matplotlib
 
-from ncfm.report.figures.panels import STYLE, colour, panel_grid, save
+from ncfm.report.figures.panels import LEGEND, STYLE, colour, panel_grid, save
 from ncfm.report.tables.continual import Course
 
 
@@ -31,12 +31,10 @@ def write_courses(courses: Sequence[Course], stem: Path) -> bool:
                 line: Any = {"color": colour(methods.index(course.names["method"])), "label": course.label}
                 axis.errorbar(course.classes, mean, yerr=spread, marker="o", markersize=4, capsize=2, **line)
             axis.set_title(f"{dataset}, IPC {ipc}, {arch}, {steps} steps", loc="left", fontsize=11)
-            axis.set_xlabel("classes seen")
-            axis.set_ylabel("accuracy on them (%)")
+            axis.set(xlabel="classes seen", ylabel="accuracy on them (%)")
             axis.tick_params(labelleft=True)
         drawn = [axis.get_legend_handles_labels() for axis in axes]
         lines = {label: line for pair in drawn for line, label in zip(*pair, strict=True)}
-        place: Any = {"loc": "outside lower center", "ncols": 4, "frameon": False, "fontsize": 9}
-        figure.legend(list(lines.values()), list(lines), **place)
+        figure.legend(list(lines.values()), list(lines), ncols=4, **LEGEND)
         save(figure, stem)
     return bool(courses)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import pandas as pd
@@ -12,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator
 
 from ncfm.report.collect import Collected
-from ncfm.report.figures.panels import STYLE, colour, dashes, panel_grid, save
+from ncfm.report.figures.panels import LEGEND, STYLE, colour, dashes, panel_grid, save
 
 POINTS = 500  # of one curve
 
@@ -33,9 +32,7 @@ def write_histories(collected: Collected, stem: Path) -> bool:
                     index = methods.index(stored.cell.method)
                     draw_loss(axis, history, colour(index), dashes(index))
             axis.set_title(f"{panel[0]}, IPC {panel[1]}", loc="left", fontsize=11)
-            axis.set_xlabel("iteration")
-            axis.set_ylabel("loss (mean over classes)")
-            axis.set_yscale("log")
+            axis.set(xlabel="iteration", ylabel="loss (mean over classes)", yscale="log")
             axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axis.yaxis.set_major_formatter("{x:g}")
             axis.yaxis.set_minor_formatter("")
@@ -44,8 +41,7 @@ def write_histories(collected: Collected, stem: Path) -> bool:
             for i, method in enumerate(methods)
         ]
         note = "one line per seed (running mean); discrepancies differ in scale"
-        small: Any = {"frameon": False, "fontsize": 9, "title_fontsize": 9}
-        figure.legend(handles=handles, loc="outside lower center", ncols=4, title=note, **small)
+        figure.legend(handles=handles, ncols=4, title=note, title_fontsize=9, **LEGEND)
         save(figure, stem)
     return bool(histories)
 

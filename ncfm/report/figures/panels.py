@@ -12,6 +12,7 @@ from ncfm.core.store import replacing
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#666666", "#000000")
 DPI = 150
+LEGEND: Any = {"loc": "outside lower center", "frameon": False, "fontsize": 9}
 STYLE: Any = {  # matplotlib types it by a list of all its keys
     "svg.hashsalt": "ncfm",
     "font.size": 10,
@@ -27,12 +28,7 @@ STYLE: Any = {  # matplotlib types it by a list of all its keys
 def panel_grid(count: int, nothing: str, height: float, foot: float, sharey: bool = False) -> tuple[Figure, list[Axes]]:
     """Return a figure with room for ``count`` panels, two abreast, and its axes; those beyond ``count`` are not shown.
 
-    Args:
-        count: number of panels; without any the figure says ``nothing``.
-        nothing: why there is no panel.
-        height: of a row of panels, in inches.
-        foot: room below them, in inches.
-        sharey: whether all panels have one scale.
+    Without a panel the figure says ``nothing``. A row of panels is ``height`` inches high, the room below all ``foot``.
     """
     columns = min(max(count, 1), 2)
     rows = -(-max(count, 1) // columns)

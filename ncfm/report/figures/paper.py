@@ -20,7 +20,7 @@ from matplotlib.lines import Line2D
 
 from ncfm.report.collect import Collected
 from ncfm.report.figures.history import draw_loss
-from ncfm.report.figures.panels import COLOURS, STYLE, save
+from ncfm.report.figures.panels import COLOURS, LEGEND, STYLE, save
 from ncfm.report.tables.paper import name_of
 from ncfm.report.tables.results import Values
 from ncfm.report.verdicts.answers import VERDICTS
@@ -29,6 +29,7 @@ from ncfm.report.verdicts.text import QUANTITIES, is_answered, row_name
 # The colour of ours by its verdict.
 VERDICT_COLOURS = dict(zip(VERDICTS, (COLOURS[2], COLOURS[0], COLOURS[1], COLOURS[6], COLOURS[6]), strict=True))
 REPORTED: Any = {"marker": "D", "markersize": 5, "markerfacecolor": "white", "markeredgecolor": "black"}
+POINTS: Any = {"textcoords": "offset points"}  # of notes beside a mark
 OTHERS = "#AAAAAA"  # of reported curves by other methods
 # What a figure's curve runs over: the column of the verdict table, and the name of the axis.
 CURVES = {
@@ -53,14 +54,7 @@ class Panel:
 def write_paper(verdicts: pd.DataFrame, collected: Collected, names: Sequence[str], stem: Path) -> bool:
     """Write ``stem``.png and .svg: the panels of the named tables and figures that hold a number of the campaign.
 
-    Args:
-        verdicts: of :func:`~ncfm.report.verdicts.table.verdict_table`.
-        collected: what the campaign has; Figure 7 shows the loss curves of its sets.
-        names: artefacts of reported.csv; claims in running text have no panel.
-        stem: the file without its ending.
-
-    Returns:
-        Whether there is any panel.
+    Claims in running text have none. Returns whether there is any panel.
     """
     panels = [panel for name in names for panel in panels_of(verdicts, collected, name)]
     with matplotlib.rc_context({**STYLE, "axes.grid.axis": "both"}):
@@ -77,8 +71,7 @@ def write_paper(verdicts: pd.DataFrame, collected: Collected, names: Sequence[st
                 axis.set_title(panel.title, loc="left", fontsize=10)
                 axis.tick_params(labelsize=8)
         if panels:
-            small: Any = {"frameon": False, "fontsize": 9}
-            figure.legend(handles=_legend(), loc="outside lower center", ncols=5 if columns > 1 else 3, **small)
+            figure.legend(handles=_legend(), ncols=5 if columns > 1 else 3, **LEGEND)
         else:
             grid[0, 0].text(0.5, 0.5, NOTHING, ha="center", transform=grid[0, 0].transAxes)
         save(figure, stem)
@@ -134,12 +127,10 @@ def _dots(axis: Axes, lines: Sequence[Values], several: bool, quantity: str) -> 
         axis.plot(line["value"], place, linestyle="", zorder=3, **REPORTED)
         _mark(axis, line, place, horizontal=True)
         if not pd.isna(line["ours"]):
-            note: Any = {"textcoords": "offset points", "ha": "center", "va": "top", "fontsize": 6, "color": COLOURS[6]}
-            axis.annotate(line["method"], (line["ours"], place), (0, -4), **note)
+            below: Any = {"ha": "center", "va": "top", "fontsize": 6, "color": COLOURS[6]}
+            axis.annotate(line["method"], (line["ours"], place), (0, -4), **POINTS, **below)
         else:
-            axis.annotate(
-                "not run", (line["value"], place), (8, 0), textcoords="offset points", va="center", fontsize=7
-            )
+            axis.annotate("not run", (line["value"], place), (8, 0), va="center", fontsize=7, **POINTS)
     names = [f"{row_name(line)}, {line['arch']}" if several else row_name(line) for line in lines]
     axis.set_yticks(range(len(lines)), names)
     axis.set_ylim(len(lines) - 0.4, -0.6)
@@ -163,9 +154,7 @@ def _curve(axis: Axes, lines: Sequence[Values], name: str, quantity: str) -> Non
             answered = any(line["answered"] for _, line in chosen)
             axis.plot(places, values, color="black" if answered else OTHERS, linewidth=1, zorder=3, **REPORTED)
             if not answered:
-                axis.annotate(
-                    method, (places[-1], values[-1]), (-6, -12), textcoords="offset points", fontsize=8, ha="right"
-                )
+                axis.annotate(method, (places[-1], values[-1]), (-6, -12), fontsize=8, ha="right", **POINTS)
         for place, line in chosen:
             _mark(axis, line, place, horizontal=False)
     for line in (line for index, line in enumerate(lines) if index not in at):
@@ -180,8 +169,7 @@ def _curve(axis: Axes, lines: Sequence[Values], name: str, quantity: str) -> Non
 
 def _level(axis: Axes, value: float, text: str, colour: str, places: int) -> None:
     axis.axhline(value, color=colour, linestyle="--", linewidth=1)
-    style: Any = {"textcoords": "offset points", "fontsize": 7, "ha": "right", "va": "top", "color": colour}
-    axis.annotate(text, (places - 1, value), (0, -2), **style)
+    axis.annotate(text, (places - 1, value), (0, -2), fontsize=7, ha="right", va="top", color=colour, **POINTS)
 
 
 def _losses(axis: Axes, lines: Sequence[Values], collected: Collected) -> None:
@@ -190,17 +178,15 @@ def _losses(axis: Axes, lines: Sequence[Values], collected: Collected) -> None:
     Both relative to their start, since the paper's scale is not the one that its program logs.
     """
     steps, values = zip(*sorted((max(line["step"], 1), line["value"]) for line in lines), strict=True)
-    axis.plot(
-        steps, [one / values[0] for one in values], color="black", linewidth=1, linestyle=":", zorder=3, **REPORTED
-    )
+    relative = [one / values[0] for one in values]
+    axis.plot(steps, relative, color="black", linewidth=1, linestyle=":", zorder=3, **REPORTED)
     places = {(line["dataset"], line["ipc"], line["method"]) for line in lines}
     for stored in collected.sets:
-        cell = stored.cell
-        if (cell.dataset, str(cell.ipc), collected.labels.get(cell.method, cell.method)) in places:
-            history = stored.history
-            if not history.empty:
-                start = history["loss"].head(STARTS).mean()
-                draw_loss(axis, history.assign(loss=history["loss"] / start), VERDICT_COLOURS["protocol differs"])
+        cell, history = stored.cell, stored.history
+        place = (cell.dataset, str(cell.ipc), collected.labels.get(cell.method, cell.method))
+        if place in places and not history.empty:
+            start = history["loss"].head(STARTS).mean()
+            draw_loss(axis, history.assign(loss=history["loss"] / start), VERDICT_COLOURS["protocol differs"])
     axis.set_xscale("log")
     axis.set_xlabel("iteration", fontsize=9)
     axis.set_ylabel("loss, relative to its start", fontsize=9)

@@ -29,8 +29,8 @@ def write_searches(searches: Sequence[Search], stem: Path) -> bool:
                 style: Any = {"color": colour(methods.index(search.names["method"])), "label": search.label}
                 axis.scatter(whole.accuracies.mean(0), search.accuracies.mean(0), s=20, **style)
             axis.set_title(f"{dataset}, IPC {ipc}, {len(group[0][0].networks)} networks", loc="left", fontsize=11)
-            axis.set_xlabel("accuracy, trained on the whole training set (%)")
-            axis.set_ylabel("accuracy, trained on the set (%)")
+            what = "accuracy, trained on the {} (%)"
+            axis.set(xlabel=what.format("whole training set"), ylabel=what.format("set"))
             axis.legend(frameon=False, fontsize=9)
         save(figure, stem)
     return bool(searches)

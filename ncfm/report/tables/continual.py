@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from ncfm.core import layout
-from ncfm.report.collect import Seeds, opened, seeds_together
+from ncfm.report.collect import opened, seeds_together
 from ncfm.report.files import ResultsFolder
-from ncfm.report.tables.results import deviation, markdown, plus_minus
+from ncfm.report.tables.results import deviation, document, readable
 from ncfm.stages import table
 
 COLUMNS = (
@@ -38,30 +38,24 @@ class Course:
 
 
 def collect_courses(contents: dict[str, Any], results: ResultsFolder) -> list[Course]:
-    """Read the results of continual learning that ``contents`` lists, seeds together.
-
-    Raises:
-        DataError: where a file is torn or is not what its place says. A missing file is no error.
-    """
-    return [_course(seeds, results) for seeds in seeds_together(contents, results, "continual")]
-
-
-def _course(seeds: Seeds, results: ResultsFolder) -> Course:
-    found: list[list[float]] = []
-    classes: tuple[int, ...] = ()
-    for cell in seeds.found:
-        with opened(results, table.output(seeds.campaign, cell), cell, "continual learning") as content:
-            found += [[float(value) for value in network["accuracies"]] for network in content["networks"]]
-            classes = tuple(int(count) for count in content["classes"])
-    return Course(seeds.names, seeds.label, classes, np.array(found), ", ".join(seeds.missing))
+    """Read the results of continual learning that ``contents`` lists, seeds together; some may be missing."""
+    courses = []
+    for seeds in seeds_together(contents, results, "continual"):
+        found: list[list[float]] = []
+        classes: tuple[int, ...] = ()
+        for cell in seeds.found:
+            with opened(results, table.output(seeds.campaign, cell), cell, "continual learning") as content:
+                found += [[float(value) for value in network["accuracies"]] for network in content["networks"]]
+                classes = tuple(int(count) for count in content["classes"])
+        courses.append(Course(seeds.names, seeds.label, classes, np.array(found), ", ".join(seeds.missing)))
+    return courses
 
 
 def continual_table(courses: Sequence[Course]) -> pd.DataFrame:
     """Return one line per data set, IPC, method, architecture and number of steps, with the columns :data:`COLUMNS`."""
     lines = []
     for course in courses:
-        line: dict[str, Any] = {name: course.names.get(name) for name in ("dataset", "ipc", "method", "arch", "steps")}
-        line |= {"label": course.label, "protocol": course.names.get("protocol", layout.RELEASED)}
+        line = {"protocol": layout.RELEASED, **course.names, "label": course.label}
         line |= {"missing": course.missing, "n": len(course.accuracies)}
         if len(course.accuracies):
             for name, values in (("final", course.accuracies[:, -1]), ("mean", course.accuracies.mean(1))):
@@ -70,27 +64,13 @@ def continual_table(courses: Sequence[Course]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
 
-def readable(table: pd.DataFrame) -> pd.DataFrame:
+def continual_texts(table: pd.DataFrame) -> pd.DataFrame:
     """Return the table as text for people."""
-    lines = [
-        {
-            "data set": line["dataset"],
-            "IPC": str(line["ipc"]),
-            "method": line["label"],
-            "network": line["arch"],
-            "protocol": line["protocol"],
-            "steps": str(line["steps"]),
-            "final": plus_minus(line["final"], line["final_std"]),
-            "mean": plus_minus(line["mean"], line["mean_std"]),
-            "n": str(line["n"]),
-            "missing": line["missing"] or "-",
-        }
-        for line in table.to_dict("records")
-    ]
-    return pd.DataFrame(lines)
+    names = ("dataset", "ipc", "label", "arch", "protocol", "steps", "final", "mean", "n", "missing")
+    return readable(table, names, {"final": 1, "mean": 1}, arch="network")
 
 
 def continual_markdown(table: pd.DataFrame, title: str) -> str:
     """Return the table as Markdown, or one line where the campaign has no continual learning."""
-    body = markdown(readable(table)) if len(table) else "This campaign has no continual learning."
-    return "\n".join([f"# Continual learning: {title}", "", NOTE, "", body, ""])
+    nothing = "This campaign has no continual learning."
+    return document(f"Continual learning: {title}", NOTE, continual_texts(table), nothing)

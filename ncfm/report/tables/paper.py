@@ -23,16 +23,12 @@ def touched_artefacts(table: pd.DataFrame) -> list[str]:
 def pivot(table: pd.DataFrame, artefact: str) -> pd.DataFrame:
     """Return an artefact's lines as the paper lays them out: a row per method, columns per data set, IPC and network.
 
-    Args:
-        table: of :func:`~ncfm.report.verdicts.table.verdict_table`.
-        artefact: ``table1``, ``fig5`` or ``text``, as in reported.csv.
-
-    Returns:
-        ``row``, then for each column of the paper three: ``... reported``, ``... ours``, ``... verdict``, as text;
-        empty where the paper has no cell.
+    After ``row`` each column of the paper is three: ``... reported``, ``... ours``, ``... verdict``, as text, empty
+    where the paper has no cell.
     """
     lines = table[table["artefact"] == artefact]
-    quantities, networks = lines["metric"].nunique() > 1, _several_networks(lines)
+    by_dataset = lines[lines["arch"] != ""].groupby("dataset")["arch"]
+    quantities, networks = lines["metric"].nunique() > 1, bool((by_dataset.nunique() > 1).any())
     rows: dict[str, dict[str, str]] = {}
     columns: dict[str, None] = {}
     for line in lines.to_dict("records"):
@@ -51,12 +47,6 @@ def pivot(table: pd.DataFrame, artefact: str) -> pd.DataFrame:
     return pd.DataFrame(body, columns=["row", *heads])
 
 
-def _several_networks(table: pd.DataFrame) -> bool:
-    """Say whether a data set is tested with more than one network, so that columns must name it."""
-    named = table[table["arch"] != ""]
-    return bool((named.groupby("dataset")["arch"].nunique() > 1).any())
-
-
 def _ours(line: Values) -> str:
     if pd.isna(line["ours"]):
         return ""
@@ -70,12 +60,14 @@ def _ours(line: Values) -> str:
 def side_by_side(wide: pd.DataFrame, break_: str) -> pd.DataFrame:
     """Return a pivot with one cell for each three: reported and, where there is a number, ours and the verdict."""
     cells: dict[str, list[str]] = {"row": list(wide["row"])}
-    for head in wide.columns:
-        if head.endswith(" reported"):
-            column = head.removesuffix(" reported")
-            parts = zip(wide[head], wide[f"{column} ours"], wide[f"{column} verdict"], strict=True)
-            cells[column] = [f"{value}{break_}{ours}: {verdict}" if ours else value for value, ours, verdict in parts]
+    for column in _columns(wide):
+        parts = wide[[f"{column} {part}" for part in PARTS]].to_numpy().tolist()
+        cells[column] = [f"{value}{break_}{ours}: {verdict}" if ours else value for value, ours, verdict in parts]
     return pd.DataFrame(cells)
+
+
+def _columns(wide: pd.DataFrame) -> list[str]:
+    return [head.removesuffix(" reported") for head in wide.columns if head.endswith(" reported")]
 
 
 def name_of(artefact: str) -> str:
@@ -97,9 +89,8 @@ def artefacts_csv(table: pd.DataFrame, names: Iterable[str] | None = None) -> st
     lines = []
     for artefact in touched_artefacts(table) if names is None else names:
         wide = pivot(table, artefact)
-        columns = [head.removesuffix(" reported") for head in wide.columns if head.endswith(" reported")]
         for cells in wide.to_dict("records"):
-            for column in columns:
+            for column in _columns(wide):
                 parts = {part: cells[f"{column} {part}"] for part in PARTS}
                 if parts["reported"]:
                     lines.append({"artefact": artefact, "row": cells["row"], "column": column, **parts})

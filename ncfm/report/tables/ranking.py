@@ -17,7 +17,7 @@ import pandas as pd
 
 from ncfm.core.layout import RELEASED
 from ncfm.report.collect import ResultRow
-from ncfm.report.tables.results import markdown, number
+from ncfm.report.tables.results import document, readable
 
 WEIGHT = 0.5  # of both scores, as in DD-Ranking
 HARD, PLAIN = "dm", "plain"
@@ -125,11 +125,7 @@ def _line(
         return None if None in values else function(*values)
 
     return {
-        "dataset": row.dataset,
-        "ipc": row.ipc,
-        "method": row.method,
-        "label": row.label,
-        "arch": row.arch,
+        **{name: getattr(row, name) for name in ("dataset", "ipc", "method", "label", "arch")},
         **found,
         "lrs": score(label_robust_score, FOR_LABELS),
         "ars": score(augmentation_robust_score, FOR_AUGMENTATION),
@@ -143,22 +139,8 @@ def ranking_markdown(table: pd.DataFrame, title: str) -> str:
         "Scores of DD-Ranking in [0, 1], from mean accuracies of the last epoch (in percent). LRS: label-robust; ARS: "
         f"augmentation-robust; a set no better than random images has ARS {normalised(0):.3f}. docs/evaluation.md."
     )
-    lines = [
-        {
-            "data set": line["dataset"],
-            "IPC": str(line["ipc"]),
-            "method": line["label"],
-            "test network": line["arch"],
-            **{head: _percent(line[name]) for name, head in ACCURACIES.items()},
-            "LRS": number(line["lrs"], 3),
-            "ARS": number(line["ars"], 3),
-            "missing": line["missing"] or "-",
-        }
-        for line in table.to_dict("records")
-    ]
-    body = markdown(pd.DataFrame(lines)) if lines else "There is no method to rank."
-    return "\n".join([f"# DD-Ranking scores: {title}", "", text, "", body, ""])
-
-
-def _percent(value: Any) -> str:
-    return "-" if value is None or pd.isna(value) else number(100 * value, 1)
+    scores = table.assign(**{name: 100 * table[name].astype(float) for name in ACCURACIES})
+    decimals = dict.fromkeys(ACCURACIES, 1) | {"lrs": 3, "ars": 3}
+    heads = {"arch": "test network", **ACCURACIES, "lrs": "LRS", "ars": "ARS"}
+    texts = readable(scores, ("dataset", "ipc", "label", "arch", *decimals, "missing"), decimals, **heads)
+    return document(f"DD-Ranking scores: {title}", text, texts, "There is no method to rank.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,9 @@ HEADS = {
     "evaluate_seconds": "evaluate (s)",
     "place": "run on",
 }
+LETTERS = 26  # for the places of computation
+DECIMALS = {"last": 1, "best": 1, "last_between_seeds": 1, "distill_seconds": 1, "evaluate_seconds": 1}
+DECIMALS |= {"training_images_per_class": 0}
 ESCAPES = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -66,35 +69,29 @@ def _skipped(names: Values, labels: Mapping[str, str]) -> Values:
 
 
 def _line(row: ResultRow) -> Values:
-    line: Values = {"dataset": row.dataset, "ipc": row.ipc, "method": row.method, "label": row.label, "arch": row.arch}
-    line |= {"curation": row.curation, "protocol": row.protocol, "note": row.reason}
+    line: Values = {name: getattr(row, name) for name in ("dataset", "ipc", "method", "label", "arch", "curation")}
+    line |= {"protocol": row.protocol, "note": row.reason}
     if not row.evaluations:
         return line
     for name in ("last", "best"):
         by_seed = [np.asarray(values) for values in row.accuracies(name)]
         everything = np.concatenate(by_seed)
-        line[name], line[f"{name}_std"] = float(everything.mean()), deviation(everything)
+        line |= {name: float(everything.mean()), f"{name}_std": deviation(everything)}
         line[f"{name}_between_seeds"] = deviation(np.array([values.mean() for values in by_seed]))
-    line["n"] = sum(len(evaluation.last) for evaluation in row.evaluations)
-    line["n_seeds"] = len(row.evaluations)
+    line |= {"n": sum(len(evaluation.last) for evaluation in row.evaluations), "n_seeds": len(row.evaluations)}
     line["training_images_per_class"] = row.evaluations[0].training_images / facts_of(row.dataset).classes
-    evaluated = [evaluation.record for evaluation in row.evaluations]
-    made = [stored.record for stored in row.sets]
-    line["evaluate_seconds"], line["distill_seconds"] = _seconds(evaluated), _seconds(made)
-    records = [record for record in [*made, *evaluated] if record is not None]
+    made = [stored.record for stored in row.sets if stored.record is not None]
+    evaluated = [evaluation.record for evaluation in row.evaluations if evaluation.record is not None]
+    for name, records in (("distill_seconds", made), ("evaluate_seconds", evaluated)):
+        line[name] = float(np.mean([record["seconds"] for record in records])) if records else None
     for name, text in (("hardware", hardware_text), ("torch", _torch_text), ("commit", commit_text)):
-        line[name] = " / ".join(dict.fromkeys(text(record) for record in records))
+        line[name] = " / ".join(dict.fromkeys(text(record) for record in [*made, *evaluated]))
     return line
 
 
 def deviation(values: np.ndarray) -> float | None:
     """Return the sample standard deviation (ddof = 1), or None of fewer than two values."""
     return float(values.std(ddof=1)) if len(values) > 1 else None
-
-
-def _seconds(records: Sequence[Values | None]) -> float | None:
-    seconds = [record["seconds"] for record in records if record is not None]
-    return float(np.mean(seconds)) if seconds else None
 
 
 def _torch_text(record: Values) -> str:
@@ -145,14 +142,12 @@ def results_latex(table: pd.DataFrame, title: str) -> str:
 def latex_table(texts: pd.DataFrame, caption: str, columns: str = "", size: str = "tiny", below: str = "") -> str:
     """Return a table of texts as LaTeX; the document needs ``booktabs``.
 
-    Args:
-        texts: the table.
-        caption: above it.
-        columns: a letter for each, ``l`` or ``r``; by default all to the left.
-        size: of the letters: small enough for many columns.
-        below: remarks.
+    ``columns`` has a letter for each, ``l`` or ``r``, by default all to the left; ``size`` is that of the letters.
     """
-    rows = [" & ".join(latex_escape(str(cell)) for cell in line) + r" \\" for line in texts.to_numpy().tolist()]
+    rows = [
+        " & ".join(latex_escape(str(cell)) for cell in line) + r" \\"
+        for line in [list(texts.columns), *texts.to_numpy().tolist()]
+    ]
     return "\n".join(
         [
             r"\begin{table}",
@@ -160,9 +155,9 @@ def latex_table(texts: pd.DataFrame, caption: str, columns: str = "", size: str 
             rf"\caption{{{latex_escape(caption)}}}",
             rf"\begin{{tabular}}{{{columns or 'l' * len(texts.columns)}}}",
             r"\toprule",
-            " & ".join(latex_escape(str(name)) for name in texts.columns) + r" \\",
+            rows[0],
             r"\midrule",
-            *rows,
+            *rows[1:],
             r"\bottomrule",
             r"\end{tabular}",
             *([rf"\par\footnotesize {latex_escape(below)}"] if below else []),
@@ -178,43 +173,45 @@ def rounded(table: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
     That is where each row was computed, under a letter, and under ``*`` which seeds of a row are not there.
     """
     places: dict[str, str] = {}
-    notes: list[str] = []
+    notes: list[tuple[str, str]] = []
     lines = []
     for line in table.to_dict("records"):
-        names = ("dataset", "ipc", "label", "curation", "arch", "protocol")
-        texts = {name: "" if pd.isna(line[name]) else str(line[name]) for name in names}
+        texts = _texts(line, HEADS, DECIMALS)
         if pd.isna(line["last"]):
-            texts |= {"last": line["note"]}
+            texts["last"] = line["note"] or "-"
         else:
-            place = f"{line['hardware']}; torch {line['torch']}; commit {line['commit']}" if line["hardware"] else ""
-            letter = places.setdefault(place, _letter(len(places))) if place else ""
+            texts["n"] = counts_text(line)
+            if line["hardware"]:
+                place = f"{line['hardware']}; torch {line['torch']}; commit {line['commit']}"
+                letter = chr(ord("a") + len(places)) if len(places) < LETTERS else f"a{len(places) - LETTERS + 1}"
+                texts["place"] = places.setdefault(place, letter)
             if line["note"]:
                 place = f"{line['dataset']}, IPC {line['ipc']}, {line['label']}, {line['arch']}, {line['protocol']}"
-                notes.append(f"{place}: {line['note']}")
-            texts |= {
-                "last": plus_minus(line["last"], line["last_std"]) + (" *" if line["note"] else ""),
-                "best": plus_minus(line["best"], line["best_std"]),
-                "n": _counts(line),
-                "last_between_seeds": number(line["last_between_seeds"], 1),
-                "training_images_per_class": number(line["training_images_per_class"], 0),
-                "distill_seconds": number(line["distill_seconds"], 1),
-                "evaluate_seconds": number(line["evaluate_seconds"], 1),
-                "place": letter,
-            }
-        lines.append({head: texts.get(name) or "-" for name, head in HEADS.items()})
-    below = [(letter, place) for place, letter in places.items()] + [("*", note) for note in notes]
-    return pd.DataFrame(lines, columns=list(HEADS.values())), below
+                notes.append(("*", f"{place}: {line['note']}"))
+                texts["last"] += " *"
+        lines.append(texts)
+    below = [(letter, place) for place, letter in places.items()]
+    return pd.DataFrame(lines, columns=list(HEADS)).rename(columns=HEADS), below + notes
 
 
-def _letter(index: int) -> str:
-    return chr(ord("a") + index) if index < 26 else f"a{index - 25}"
+def counts_text(line: Values) -> str:
+    """Return how many values a mean is of, and of how many seeds, e.g. ``10 (2 seeds)``."""
+    return f"{line['n']:.0f} ({line['n_seeds']:.0f} seed{'s' if line['n_seeds'] > 1 else ''})"
 
 
-def _counts(line: Values) -> str:
-    if pd.isna(line["n"]):
-        return "-"
-    seeds = int(line["n_seeds"])
-    return f"{int(line['n'])} ({seeds} seed{'s' if seeds > 1 else ''})"
+def readable(table: pd.DataFrame, names: Sequence[str], decimals: Mapping[str, int], **heads: str) -> pd.DataFrame:
+    """Return columns of a table as text for people, a dash where there is nothing.
+
+    Numbers have the ``decimals`` of their column, and ± the column ``..._std`` where there is one; ``heads`` are the
+    heads of columns that are not called as they are everywhere.
+    """
+    lines = [_texts(line, names, decimals) for line in table.to_dict("records")]
+    return pd.DataFrame(lines).rename(columns={name: HEADS[name] for name in ("dataset", "ipc", "label")} | heads)
+
+
+def _texts(line: Values, names: Iterable[str], decimals: Mapping[str, int]) -> dict[str, str]:
+    texts = {name: "-" if pd.isna(line.get(name)) else str(line[name]) or "-" for name in names}
+    return texts | {name: plus_minus(line[name], line.get(f"{name}_std"), many) for name, many in decimals.items()}
 
 
 def number(value: Any, decimals: int) -> str:
@@ -222,7 +219,7 @@ def number(value: Any, decimals: int) -> str:
     return "-" if value is None or pd.isna(value) else f"{value:.{decimals}f}"
 
 
-def plus_minus(mean: Any, std: Any, decimals: int = 1) -> str:
+def plus_minus(mean: Any, std: Any, decimals: int) -> str:
     """Return ``mean ± deviation`` with fixed decimals, or the mean alone where there is no deviation."""
     return number(mean, decimals) + ("" if std is None or pd.isna(std) else f" ± {std:.{decimals}f}")
 
@@ -235,6 +232,11 @@ def markdown(table: pd.DataFrame) -> str:
     grid.insert(1, ["-" * width for width in widths])
     cells = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in grid]
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+
+
+def document(title: str, note: str, table: pd.DataFrame, nothing: str) -> str:
+    """Return Markdown with a heading, a note, and a table of texts, or ``nothing`` where that is empty."""
+    return "\n".join([f"# {title}", "", note, "", markdown(table) if len(table) else nothing, ""])
 
 
 def latex_escape(text: str) -> str:

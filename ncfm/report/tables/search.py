@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 
 from ncfm.core import layout
-from ncfm.core.layout import WHOLE
-from ncfm.report.collect import Seeds, opened, seeds_together
+from ncfm.report.collect import opened, seeds_together
 from ncfm.report.files import ResultsFolder
-from ncfm.report.tables.results import deviation, markdown, plus_minus
+from ncfm.report.tables.results import deviation, document, readable
 from ncfm.stages import table
 
 COLUMNS = (
@@ -47,39 +46,33 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def collect_searches(contents: dict[str, Any], results: ResultsFolder) -> list[Search]:
-    """Read the searches that ``contents`` lists, seeds together, those on the whole training set included.
-
-    Raises:
-        DataError: where a file is torn or is not what its place says. A missing file is no error.
-    """
-    return [_search(seeds, results) for seeds in seeds_together(contents, results, "search")]
-
-
-def _search(seeds: Seeds, results: ResultsFolder) -> Search:
-    found: list[list[float]] = []
-    networks: tuple[Network, ...] = ()
-    for cell in seeds.found:
-        with opened(results, table.output(seeds.campaign, cell), cell, "a search") as content:
-            trained = tuple((str(n["arch"]), int(n["width"]), str(n["norm"])) for n in content["networks"])
-            if networks and trained != networks:
-                raise ValueError("other networks than those of another seed")
-            networks = trained
-            found.append([float(np.mean([float(one) for one in n["accuracies"]])) for n in content["networks"]])
-    return Search(seeds.names, seeds.label, networks, np.array(found), seeds.missing)
+    """Read the searches that ``contents`` lists, seeds together, those on the whole training set included."""
+    searches = []
+    for seeds in seeds_together(contents, results, "search"):
+        found: list[list[float]] = []
+        networks: tuple[Network, ...] = ()
+        for cell in seeds.found:
+            with opened(results, table.output(seeds.campaign, cell), cell, "a search") as content:
+                trained = tuple((str(n["arch"]), int(n["width"]), str(n["norm"])) for n in content["networks"])
+                if networks and trained != networks:
+                    raise ValueError("other networks than those of another seed")
+                networks = trained
+                found.append([float(np.mean([float(one) for one in n["accuracies"]])) for n in content["networks"]])
+        searches.append(Search(seeds.names, seeds.label, networks, np.array(found), seeds.missing))
+    return searches
 
 
 def compared(searches: Sequence[Search]) -> list[tuple[Search, Search]]:
     """Return each search on sets with the one on the whole training set of its data set."""
-    wholes = {search.names["dataset"]: search for search in searches if search.names["method"] == WHOLE}
-    return [(search, wholes[search.names["dataset"]]) for search in searches if search.names["method"] != WHOLE]
+    wholes = {search.names["dataset"]: search for search in searches if search.names["method"] == layout.WHOLE}
+    return [(search, wholes[search.names["dataset"]]) for search in searches if search.names["method"] != layout.WHOLE]
 
 
 def search_table(searches: Sequence[Search]) -> pd.DataFrame:
     """Return one line per data set, IPC and method, with the columns :data:`COLUMNS`."""
     lines = []
     for search, whole in compared(searches):
-        line: dict[str, Any] = {name: search.names[name] for name in ("dataset", "ipc", "method")}
-        line |= {"label": search.label, "protocol": search.names.get("protocol", layout.RELEASED)}
+        line = {"protocol": layout.RELEASED, **search.names, "label": search.label}
         line |= {"networks": len(search.networks), "n": len(search.accuracies)}
         line |= {"missing": ", ".join((*search.missing, *whole.missing))}
         if comparable(search, whole):
@@ -110,22 +103,8 @@ def _text(network: Network) -> str:
 
 def search_markdown(table: pd.DataFrame, title: str) -> str:
     """Return the table as Markdown, or one line where the campaign has no architecture search."""
-    lines = [
-        {
-            "data set": line["dataset"],
-            "IPC": str(line["ipc"]),
-            "method": line["label"],
-            "protocol": line["protocol"],
-            "networks": str(line["networks"]),
-            "Spearman": plus_minus(line["spearman"], line["spearman_std"], 2),
-            "n": str(line["n"]),
-            "chosen": line["chosen"] if isinstance(line["chosen"], str) else "-",
-            "chosen, on whole": plus_minus(line["chosen_whole"], line["chosen_whole_std"]),
-            "best": line["best"] if isinstance(line["best"], str) else "-",
-            "best, on whole": plus_minus(line["best_whole"], None),
-            "missing": line["missing"] or "-",
-        }
-        for line in table.to_dict("records")
-    ]
-    body = markdown(pd.DataFrame(lines)) if lines else "This campaign has no architecture search."
-    return "\n".join([f"# Architecture search: {title}", "", NOTE, "", body, ""])
+    names = ("dataset", "ipc", "label", "protocol", "networks", "spearman", "n", "chosen", "chosen_whole", "best")
+    heads = {"spearman": "Spearman", "chosen_whole": "chosen, on whole", "best_whole": "best, on whole"}
+    decimals = {"spearman": 2, "chosen_whole": 1, "best_whole": 1}
+    texts = readable(table, (*names, "best_whole", "missing"), decimals, **heads)
+    return document(f"Architecture search: {title}", NOTE, texts, "This campaign has no architecture search.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ncfm.core.layout import RELEASED
 from ncfm.datasets.catalogue import CATALOGUE
@@ -21,19 +22,12 @@ MEASURED = {"speed_s_per_iter": "seconds", "gpu_mem_gb": "peak memory"}  # read 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the campaign says of one reported number.
+    """What the campaign says of one reported number; None where it has nothing to say.
 
-    Attributes:
-        verdict: one of :data:`VERDICTS`.
-        method: ours, as people call it; None where the campaign has none.
-        last, best: means of our accuracies in percent, of an accuracy.
-        ours: the mean that is compared; ``compared`` says of what it is.
-        n_seeds, n: how many sets, and how many values in all.
-        difference: ours minus the reported value; None where that is no number.
-        bounds: the 95% interval of our mean; None of a single value.
-        obstacles: why no verdict is possible, or no number of ours.
-        remarks: what a reader must know besides.
-        differences: the params that differ from the full protocol.
+    ``ours`` is the mean of what ``compared`` names, over ``n`` values of ``n_seeds`` sets, with its 95% interval
+    ``bounds``; of an accuracy ``last`` and ``best`` are both means, in percent. ``difference`` is ours minus the
+    reported value. ``obstacles`` say why no verdict is possible, or no number of ours; ``differences`` are the params
+    that differ from the full protocol.
     """
 
     verdict: str
@@ -72,15 +66,12 @@ def hold(
     obstacles: Sequence[Obstacle],
     differences: Sequence[Difference],
     single: str = "network",
+    **known: Any,
 ) -> Answer:
     """Return mean, interval, difference and verdict of our values against a reported number.
 
-    Args:
-        reported: the number.
-        values: ours by distillation seed, then by network.
-        obstacles: why no verdict is possible; empty where one is.
-        differences: from the full protocol.
-        single: what a single value is of, in a word.
+    ``values`` are by distillation seed, then by network; ``single`` says in a word what a single value is of,
+    and ``known`` are other fields of the answer.
     """
     n, mean, quantity = sum(map(len, values)), mean_of(values), reported.quantity
     bounds = interval(values) if n > 1 else None
@@ -97,6 +88,7 @@ def hold(
         bounds=bounds,
         obstacles=obstacles,
         differences=tuple(differences),
+        **known,
     )
 
 
@@ -120,15 +112,14 @@ def _accuracy(reported: ReportedNumber, rows: Sequence[ResultRow]) -> Answer | N
     row, comparison = found[0].row, found[0].comparison
     name = row.label if row.protocol == RELEASED else f"{row.label} ({row.protocol})"
     if not row.evaluations:
-        missing = not_run(Reason.MISSING, row.missing_text)
-        return replace(missing, method=name, compared=comparison.accuracy)
+        return replace(not_run(Reason.MISSING, row.missing_text), method=name, compared=comparison.accuracy)
     public = [Obstacle(Reason.PUBLIC_IMAGES)] if row.split == PUBLIC_SPLIT else []
-    answered = hold(
-        reported, row.accuracies(comparison.accuracy), [*comparison.obstacles, *public], found[0].differences
-    )
     remarks = (comparison.remark, f"ours: {row.curation}" if row.curation else "", row.reason)
-    return replace(
-        answered,
+    return hold(
+        reported,
+        row.accuracies(comparison.accuracy),
+        [*comparison.obstacles, *public],
+        found[0].differences,
         method=name,
         compared=comparison.accuracy,
         last=mean_of(row.accuracies("last")),
@@ -161,8 +152,7 @@ def _measured(reported: ReportedNumber, rows: Sequence[ResultRow]) -> Answer | N
         values = [[record["seconds"] / iterations] for record, iterations in records]
     if not values:
         return None
-    answered = hold(reported, values, obstacles, params, "set")
-    return replace(answered, method=row.label, compared=MEASURED[reported.metric])
+    return hold(reported, values, obstacles, params, "set", method=row.label, compared=MEASURED[reported.metric])
 
 
 def _loss(reported: ReportedNumber, rows: Sequence[ResultRow]) -> Answer | None:
@@ -171,10 +161,8 @@ def _loss(reported: ReportedNumber, rows: Sequence[ResultRow]) -> Answer | None:
     for row, _ in distilled(reported, rows, "with"):
         histories = [one.history for one in row.sets if not one.history.empty]
         values = [history["loss"][history["step"] == step].tolist() for history in histories]
-        values = [value for value in values if value]
-        if values:
-            answered = hold(reported, values, [Obstacle(Reason.LOSS_SCALE)], (), "set")
-            return replace(answered, method=row.label, compared="loss")
+        if values := list(filter(None, values)):
+            return hold(reported, values, [Obstacle(Reason.LOSS_SCALE)], (), "set", method=row.label, compared="loss")
     return None
 
 

@@ -67,13 +67,10 @@ class Obstacle:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How a reported number is held against one of our methods.
+    """How a reported number is held against one of our methods, of which ``accuracy``, ``best`` or ``last``.
 
-    Attributes:
-        accuracy: which of ours is compared, ``best`` or ``last``.
-        full: the params behind the reported number; None where nothing is known.
-        obstacles: why no verdict is possible whatever the params; empty where one is.
-        remark: what a reader must know of a verdict that is possible.
+    ``full`` are the params behind the number, if known; ``obstacles`` say why no verdict is possible whatever the
+    params, ``remark`` what a reader must know of one that is.
     """
 
     accuracy: str
@@ -112,11 +109,9 @@ def candidates(reported: ReportedNumber, rows: Sequence[ResultRow]) -> list[Cand
             full = comparison.full if row.evaluations else None
             differ = differences(row, full, comparison.accuracy) if full else ()
             found.append(Candidate(row, comparison, differ))
-    return sorted(found, key=_distance)
-
-
-def _distance(candidate: Candidate) -> tuple[bool, bool, int]:
-    return not candidate.row.evaluations, bool(candidate.comparison.obstacles), len(candidate.differences)
+    return sorted(
+        found, key=lambda one: (not one.row.evaluations, bool(one.comparison.obstacles), len(one.differences))
+    )
 
 
 def distilled(

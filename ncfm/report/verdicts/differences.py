@@ -35,11 +35,8 @@ CONDITIONS: dict[str, tuple[str, object] | None] = {
 class Difference:
     """One field in which our params differ from the full protocol's.
 
-    Attributes:
-        stage: ``extractors``, ``distillation``, ``selection`` or ``evaluation``.
-        field: the name of the param.
-        ours, full: its two values.
-        variant: which of two sets it is of, where a number is made of two; empty otherwise.
+    ``stage`` is ``extractors``, ``distillation``, ``selection`` or ``evaluation``; where a number is made of two sets,
+    ``variant`` says of which it is.
     """
 
     stage: str
@@ -53,12 +50,7 @@ def differences(row: ResultRow, full: FullProtocol, accuracy: str) -> tuple[Diff
     """Return where a row's params differ from the full protocol.
 
     A curated set's are those of the set that it was made from. How often the test set is looked at changes nothing of
-    the last epoch.
-
-    Args:
-        row: with at least one evaluation.
-        full: the protocol that it is held to.
-        accuracy: which of ours is compared: ``best`` or ``last``.
+    the last epoch, where ``accuracy`` is ``last`` and not ``best``. The row has at least one evaluation.
     """
     made = row.sets[0].source or row.sets[0]
     selected = made.cell.stage == "select"
@@ -94,14 +86,8 @@ def differing(
 ) -> tuple[Difference, ...]:
     """Return where params differ from those of the full protocol, in the fields that matter.
 
-    A field that older results do not have did not exist then, and its default changes nothing.
-
-    Args:
-        stage: its name in a :class:`Difference`.
-        ours: our params as JSON has them.
-        full: the full protocol's.
-        fields: those to compare; all by default.
-        but: those to leave out.
+    A field that older results do not have did not exist then, and its default changes nothing. ``fields`` are those
+    to compare, by default all, ``but`` those to leave out.
     """
     return tuple(
         Difference(stage, name, ours[name], value)

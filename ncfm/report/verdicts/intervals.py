@@ -27,12 +27,7 @@ def bootstrap(values: Sequence[Sequence[float]], seed: int = BOOTSTRAP_SEED, dra
 
 
 def interval(values: Sequence[Sequence[float]], draws: int = DRAWS) -> tuple[float, float]:
-    """Return the 95% interval of the mean by a two-level bootstrap.
-
-    Args:
-        values: accuracies by distillation seed, then by network; every seed has at least one.
-        draws: number of resamples. The generator is seeded, so equal values give equal intervals.
-    """
+    """Return the 95% interval of the mean of values by seed, then by network; equal values give equal intervals."""
     return middle(bootstrap(values, draws=draws))
 
 

@@ -72,9 +72,7 @@ class FullProtocol:
 def full_protocol(reported: ReportedNumber, psi: str | None = None) -> FullProtocol:
     """Return the params behind a reported number of NCFM, DM or a coreset rule, as far as is known.
 
-    Args:
-        reported: the number.
-        psi: ``with`` or ``without``, for a number of NCFM that does not say; otherwise with.
+    ``psi`` is for a number of NCFM that does not say: ``with``, the default, or ``without``.
     """
     protocol = {"NCFM": RELEASED, "DM": "dm"}.get(reported.method, "dc")
     special: dict[str, dict[str, Any]] = {}

@@ -14,20 +14,13 @@ OURS = ("NCFM", "DM", WHOLE_METHOD, "Random", "Herding", "Forgetting")  # the me
 
 
 class ReportedNumber(BaseModel):
-    """One number that the paper reports.
+    """One number that the paper reports: its line in reported.csv, from 1, and what that has.
 
-    Attributes:
-        number: its line in reported.csv, from 1.
-        source: where it stands, in words; ``artefact`` is that table or figure: ``table1``, ``fig5``, or ``text``.
-        method, dataset, ipc, arch, metric, variant: what it is of, as the paper has it; an IPC may be ``full``.
-        value: as printed; it may be a word or a range. ``std`` is the deviation printed beside it.
-        hardware, note: what the paper or its reader says of it.
-        extractor: the network that its set was distilled with, where that is another than the one that tests.
-        psi: whether frequencies were learned; None where the paper does not say or it means nothing.
-        alpha, num_frequencies, step: the settings that it is at, where it is one of a sweep or a curve.
-        digitised: whether it was read off a figure.
-        curated: whether it is of a curated set.
-        gain: ``psi`` where it is what learning the frequencies adds to Table 5.
+    ``artefact`` is the table or figure: ``table1``, ``fig5``, or ``text``. An IPC may be ``full``, ``value``, as it is
+    printed, a word or a range; ``std`` is the deviation beside it. ``extractor`` is the network that its set was
+    distilled with, where that is another than the one that tests; ``psi`` whether frequencies were learned, if the
+    paper says so. ``alpha``, ``num_frequencies`` and ``step`` are its place in a sweep or curve; ``digitised`` means
+    read off a figure. ``gain`` is ``psi`` where it is what learning the frequencies adds to Table 5.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -34,15 +34,10 @@ UNMEASURED = {  # metrics that no stage measures or that follow from other rows
 
 
 def verdict_table(rows: Sequence[ResultRow], reported: Sequence[ReportedNumber]) -> pd.DataFrame:
-    """Give every reported number its verdict.
+    """Give every reported number its verdict by the campaign's rows: one line each, in order.
 
-    Args:
-        rows: the campaign's, of :func:`~ncfm.report.collect.collect`.
-        reported: of :func:`~ncfm.report.verdicts.reported.read_reported`.
-
-    Returns:
-        One line per reported number, in order: :data:`COLUMNS`, :data:`PLACES`, ``value`` (the reported number, if it
-        is one) and ``quoted`` (whether its method is not part of this project).
+    Its columns are :data:`COLUMNS`, :data:`PLACES`, ``value`` (the reported number, if it is one) and ``quoted``
+    (whether its method is not part of this project).
     """
     lines = [_line(one, rows) for one in reported]
     columns = [*COLUMNS, *PLACES, "value", "quoted"]

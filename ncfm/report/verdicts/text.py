@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from ncfm.report.tables.results import Values, markdown, number
+from ncfm.report.tables.results import Values, counts_text, markdown, number
 from ncfm.report.verdicts.answers import VERDICTS
 from ncfm.report.verdicts.table import COSTS
 
@@ -36,12 +36,10 @@ LAST_DIGITS = {"accuracy": 1, "accuracy_gain_pp": 1}  # decimals of our values; 
 
 def counts(table: pd.DataFrame) -> pd.DataFrame:
     """Return how many lines of each source have each verdict, as text; the last line sums up."""
-    lines = []
-    for source in [*dict.fromkeys(table["source"]), ""]:
-        here = table if source == "" else table[table["source"] == source]
-        numbers = {verdict: str(int((here["verdict"] == verdict).sum())) for verdict in VERDICTS}
-        lines.append({"reported in": short(source) or "all", **numbers, "all": str(len(here))})
-    return pd.DataFrame(lines)
+    sources = table["source"].map(short)
+    counted = pd.crosstab(sources, table["verdict"], margins=True, margins_name="all")
+    counted = counted.reindex(index=[*dict.fromkeys(sources), "all"], columns=[*VERDICTS, "all"], fill_value=0)
+    return counted.astype(str).reset_index(names="reported in")
 
 
 def short(source: str) -> str:
@@ -62,9 +60,7 @@ def readable(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 def _readable(line: Values, params: dict[str, int]) -> dict[str, str]:
     decimals = LAST_DIGITS.get(line["metric"], 3)
-    bounds = (
-        [] if _none(line["interval_low"]) else [f"{line[f'interval_{end}']:.{decimals}f}" for end in ("low", "high")]
-    )
+    ends = [line["interval_low"], line["interval_high"]]
     return {
         "reported in": short(line["source"]),
         "row": row_name(line) + ("" if line["metric"] == "accuracy" else f", {QUANTITIES[line['metric']]}"),
@@ -75,9 +71,9 @@ def _readable(line: Values, params: dict[str, int]) -> dict[str, str]:
         "ours": _ours(line, decimals),
         "verdict": line["verdict"],
         "difference": "" if _none(line["difference"]) else f"{line['difference']:+.{decimals}f}",
-        "95% of ours": " to ".join(bounds),
+        "95% of ours": "" if _none(ends[0]) else " to ".join(f"{end:.{decimals}f}" for end in ends),
         "our method": "" if _none(line["method"]) else line["method"],
-        "n": "" if _none(line["n"]) else f"{line['n']:.0f} ({_plural(line['n_seeds'], 'seed')})",
+        "n": "" if _none(line["n"]) else counts_text(line),
         "why": _why(line, params),
         "hours (2 CPU cores / H100)": cost(line),
     }
@@ -113,22 +109,12 @@ def cost(line: Values) -> str:
     return "" if _none(line[COSTS[0]]) else f"{line[COSTS[0]]:,.1f} / {line[COSTS[1]]:,.1f}"
 
 
-def _plural(count: float, what: str) -> str:
-    return f"{count:.0f} {what}{'s' if count > 1 else ''}"
-
-
 def _none(value: Any) -> bool:
     return bool(pd.isna(value))
 
 
 def verdicts_markdown(table: pd.DataFrame, touched: pd.Series, title: str) -> str:
-    """Return the verdicts as Markdown: the counts, then what the campaign touches; verdicts.csv has every line.
-
-    Args:
-        table: of :func:`~ncfm.report.verdicts.table.verdict_table`.
-        touched: marks the lines about the campaign's data sets.
-        title: the campaign's.
-    """
+    """Return the verdicts as Markdown: the counts, then what the campaign touches; verdicts.csv has every line."""
     answered = is_answered(table) & touched
     parts = [f"# Verdicts: {title}", NOTE, markdown(counts(table))]
     body, params = readable(table[answered])
@@ -146,10 +132,8 @@ def verdicts_markdown(table: pd.DataFrame, touched: pd.Series, title: str) -> st
     if quoted.any():
         methods = rest[quoted]["reported_method"].value_counts(sort=False)
         names = ", ".join(f"{method} ({count})" for method, count in methods.items())
-        parts += [
-            f"## On the same data sets, quoted only: {quoted.sum()}",
-            f"Of methods that this project has not: {names}.",
-        ]
+        parts += [f"## On the same data sets, quoted only: {quoted.sum()}"]
+        parts += [f"Of methods that this project has not: {names}."]
     others = len(table) - int(touched.sum())
     parts += [f"The other {others} of {len(table)} numbers are about other data sets; `verdicts.csv` has every one."]
     return "\n\n".join(parts) + "\n"
