@@ -1,5 +1,6 @@
-# The whole workflow: `snakemake` regenerates every result of the active campaign. `--config campaign=NAME` runs another
-# for this call; `ncfm use NAME` makes it the active one. Each job runs through workflow/run_stage.py; see docs/engines.md.
+# The whole workflow: `snakemake` regenerates every result of the active campaign. `--config campaign=NAME` runs
+# another for this call; `ncfm use NAME` makes it the active one. Each job runs through workflow/run_stage.py; see
+# docs/engines.md.
 import gc
 import sys
 
