@@ -171,10 +171,11 @@ def digest(texts: Mapping[str, str]) -> str:
 
 def write_params(campaign: Campaign) -> None:
     """Write `results/<campaign>/params/`, leaving unchanged files alone and removing those of cells that are gone."""
-    for path, text in stale_params(campaign).items():
-        write_text(path, text)
-    wanted = {Path(table.params_file(campaign.name, cell)) for cell in campaign.cells}
+    texts = _params_texts(campaign)
+    for path, text in texts.items():
+        if not is_text(path, text):
+            write_text(path, text)
     for path in Path(layout.campaign_folder(campaign.name), "params").rglob("*.json"):
-        if path not in wanted:
+        if path not in texts:
             with storage_errors(path):
                 path.unlink()

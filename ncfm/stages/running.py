@@ -46,11 +46,13 @@ def place(stage: Stage, template: str, values: Mapping[str, Any]) -> Path | None
 
 def names_of(params: StageParams, values: Mapping[str, Any]) -> dict[str, str | int]:
     """Return the names of the cell: those of the set or data set that it reads, of its arguments and of its params."""
+    from ncfm.datasets.split import dataset_name
+
     names: dict[str, str | int] = {}
     if "set" in values:
         names = dict(read_metadata(values["set"]).get("names", {}))
     elif "data" in values:
-        names = {"dataset": str(read_metadata(values["data"] / "train.safetensors").get("dataset", "unknown"))}
+        names = {"dataset": dataset_name(values["data"])}
     names |= {name: values[name] for name in ("ipc", "method", "seed") if name in values}
     own = {name: getattr(params, name, None) for name in ("dataset", "arch", "steps")}
     names |= {name: value for name, value in own.items() if value is not None}
