@@ -31,7 +31,7 @@ methods: {paper: {seeds: [0, 1]}, random: {}}
 CIFAR = """
 architectures: [convnet-3]
 datasets: {cifar10: {ipcs: [10, 50]}}
-methods: {paper: {}, released: {}, random: {}, mmd: {}}
+methods: {paper: &three {seeds: [0, 1, 2]}, released: *three, random: *three, mmd: *three}
 """
 
 
@@ -77,12 +77,18 @@ def set_folder(cell: Cell) -> Path:
     return Path(table.place("made-up", cell, SET_FOLDER))
 
 
-def evaluate(chosen: campaign.Campaign, cell: Cell, last: list[float], best: list[float]) -> Path:
-    """Write the evaluation of a cell with the given accuracies."""
-    output = table.output("made-up", cell)
+def evaluate(
+    chosen: campaign.Campaign,
+    cell: Cell,
+    last: list[float],
+    best: list[float],
+    curves: list[list[float]] | None = None,
+) -> Path:
+    """Write the evaluation of a cell with the given accuracies, and those at each look if there are more."""
+    output, curves = table.output("made-up", cell), curves or [[one] for one in last]
     networks = [
-        {"network": index, "last": a, "best": b, "best_epoch": 1, "curve": [[1, a, 0.1]]}
-        for index, (a, b) in enumerate(zip(last, best, strict=True))
+        {"network": index, "last": a, "best": b, "best_epoch": 1, "curve": [[1, look, 0.1] for look in curve]}
+        for index, (a, b, curve) in enumerate(zip(last, best, curves, strict=True))
     ]
     params = chosen.params[cell].model_dump(mode="json")
     content = {"format": 1, "names": cell.names, "training_images": 40, "params": params, "networks": networks}
@@ -92,10 +98,13 @@ def evaluate(chosen: campaign.Campaign, cell: Cell, last: list[float], best: lis
 
 
 def fill(chosen: campaign.Campaign, centres: dict[str, float]) -> None:
-    """Write the evaluations of the methods named, ten networks around a centre."""
-    for cell in chosen.cells_of("evaluate"):
+    """Write the evaluations of the methods named: ten networks around a centre, seeds 0.1 apart around it."""
+    evaluated = chosen.cells_of("evaluate")
+    for cell in evaluated:
         if (method := cell.names["method"]) in centres:
-            values = list(centres[str(method)] + np.linspace(-0.5, 0.5, 10))
+            middle = np.mean([one.names["seed"] for one in evaluated if one.names["method"] == method])
+            centre = centres[str(method)] + 0.1 * (cell.names["seed"] - middle)
+            values = list(centre + np.linspace(-0.5, 0.5, 10))
             evaluate(chosen, cell, values, values)
 
 

@@ -77,6 +77,8 @@ def load(name: str, folder: str | Path = "params") -> Campaign:
     layers.check_methods()
     found = Expansion(layers)
     report = layers.merged(ReportParams)[0]
+    compared = [method for pair in report.comparisons for method in pair]
+    check_declared("method of this campaign", compared, file.methods, f"{layers.path}: report.comparisons")
     reports: list[Cell] = [*map(cells.Artefact, file.artefacts), cells.Report()]
     params = {**found.params, **dict.fromkeys(reports, report)}
     order = list(STAGES)

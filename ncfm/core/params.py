@@ -21,6 +21,7 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 CountOrNone = Annotated[int, Field(ge=0)]
+Optimizer = Literal["sgd", "adamw", "adam"]  # of networks; adam takes its weight decay as a part of the gradient
 
 AUGMENTATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")  # parts of a strategy, joined by "_" or "|"
 
@@ -76,7 +77,7 @@ class NetworkParams(ComputeParams):
     norm: Literal["default", "instance", "batch", "group", "layer", "none"] = "default"
     epochs: Count = 60
     batch: Count = 128
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Optimizer = "sgd"
     learning_rate: Positive = 0.01
     momentum: Share = 0.9
     weight_decay: NonNegative = 5e-4
@@ -113,7 +114,7 @@ class DistillParams(ComputeParams):
     alpha: Share = Field(0.5, description="weight of amplitude; phase has 1 - alpha (paper eq. 5)")
     frequencies: Literal["gaussian", "mixture", "released"] = "mixture"
     num_frequencies: Count = Field(1024, description="paper: 1024; released configs: 4096")
-    sampler_learning_rate: Positive = Field(1e-4, description="Adam rate of the sampling network's ascent")
+    sampler_learning_rate: NonNegative = Field(1e-4, description="Adam rate of the sampling network's ascent; 0: none")
     calibration: NonNegative = Field(1.0, description="weight of the cross-entropy step; 0 switches it off")
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: Positive = 0.001
@@ -159,7 +160,7 @@ class EvaluateProtocol(NetworkParams):
     """Training fresh networks on a distilled set (docs/method.md, section 6; defaults: released CIFAR protocol)."""
 
     epochs: Count = 2000
-    optimizer: Literal["sgd", "adamw"] = "adamw"
+    optimizer: Optimizer = "adamw"
     learning_rate: Positive = 0.001
     weight_decay: NonNegative = 0.01
     milestones: tuple[Share, ...] = (0.2, 0.4, 0.6, 0.8)
@@ -202,6 +203,7 @@ class ReportParams(StageParams):
 
     stage = "report"
     grid_columns: Count = Field(10, description="classes in the picture of distilled images")
+    comparisons: tuple[tuple[str, str], ...] = Field((), description="pairs of methods to compare by paired seeds")
 
 
 Model = TypeVar("Model", bound=BaseModel)

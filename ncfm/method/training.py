@@ -99,11 +99,12 @@ def _batch_loss(
 def build_optimiser(
     parameters: list[torch.nn.Parameter], params: NetworkParams | DistillParams, fused: bool | None = True
 ) -> torch.optim.Optimizer:
-    """Build SGD with momentum or AdamW; ``fused`` kernels, one for all parameters, save a quarter of a small step."""
+    """Build the optimiser that params name; ``fused`` kernels, one for all parameters, save a quarter of a step."""
     rate, decay = params.learning_rate, params.weight_decay
     if params.optimizer == "sgd":
         return torch.optim.SGD(parameters, rate, momentum=params.momentum, weight_decay=decay, fused=fused)
-    return torch.optim.AdamW(parameters, rate, weight_decay=decay, fused=fused)
+    adam = torch.optim.AdamW if params.optimizer == "adamw" else torch.optim.Adam
+    return adam(parameters, rate, weight_decay=decay, fused=fused)
 
 
 def learning_rate(params: NetworkParams, epoch: int) -> float:

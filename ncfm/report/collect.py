@@ -39,7 +39,10 @@ class StoredSet:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One evaluation: the accuracies (percent) of the networks trained on one set."""
+    """One evaluation: the accuracies (percent) of the networks trained on one set.
+
+    ``looks`` are, for each network, its accuracies at all looks at the test set, in their order.
+    """
 
     seed: int
     last: tuple[float, ...]
@@ -47,6 +50,7 @@ class Evaluation:
     training_images: int
     params: Values
     record: Values | None
+    looks: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -190,6 +194,7 @@ def _evaluation(campaign: str, cell: SetCell, results: ResultsFolder) -> Evaluat
             int(content["training_images"]),
             dict(content["params"]),
             results.read(layout.record_file(path)),
+            tuple(tuple(float(accuracy) for _, accuracy, *_ in network["curve"]) for network in networks),
         )
 
 
@@ -256,3 +261,8 @@ def hardware_text(record: Values) -> str:
     """Return the hardware of a record, e.g. ``NVIDIA H200`` or ``Intel Xeon, 2 threads``."""
     hardware = record["hardware"]
     return str(hardware["gpu"] or f"{hardware['cpu']}, {hardware['threads']} threads")
+
+
+def commit_text(record: Values) -> str:
+    """Return the short commit of a record, with ``+`` where the code differed from it."""
+    return f"{record['commit'][:7]}{'+' if record['dirty'] else ''}" if record["commit"] else "unknown"

@@ -18,13 +18,13 @@ from markupsafe import Markup
 from PIL import Image
 
 from ncfm.core.layout import RELEASED
-from ncfm.report.collect import Collected, ResultRow, Values, hardware_text
+from ncfm.report.collect import Collected, ResultRow, Values, commit_text, hardware_text
 from ncfm.report.figures.panels import DPI
 from ncfm.report.tables import results as tables
 from ncfm.report.verdicts import text as verdict_text
-from ncfm.report.verdicts.answers import VERDICTS
+from ncfm.report.verdicts.rules import Verdict
 
-NUMBERS = ("IPC", "difference", "make set (s)", "evaluate (s)", "between seeds", *VERDICTS, "all")
+NUMBERS = ("IPC", "difference", "make set (s)", "evaluate (s)", "between seeds", *Verdict, "all")
 FIGURES = (
     ("paper", "The paper's tables and figures", "Reported, and ours in the colour of the verdict.", "verdicts"),
     ("grid", "Distilled images", "Images of each method's first seed, a column per class.", "images"),
@@ -67,7 +67,7 @@ def page(
     """
     rows, remarks = tables.rounded(results)
     answered = verdict_text.is_answered(verdicts) & touched
-    by_verdict = [(verdict, verdicts["verdict"] == verdict) for verdict in VERDICTS]
+    by_verdict = [(verdict, verdicts["verdict"] == verdict) for verdict in Verdict]
     return TEMPLATES.get_template("page.html").render(
         title=f"NCFM, reproduced: {collected.title}",
         sections=SECTIONS,
@@ -77,7 +77,9 @@ def page(
         here=int(touched.sum()),
         all=len(verdicts),
         tiles=[(verdict, int((those & touched).sum()), int(those.sum())) for verdict, those in by_verdict],
-        counts=verdict_text.counts(verdicts),
+        summary=verdict_text.summary(verdicts, touched),
+        counts=verdict_text.counts(verdicts, verdict_text.kinds(verdicts), "kind"),
+        by_source=verdict_text.counts(verdicts, verdict_text.sources(verdicts), "reported in"),
         groups=[
             _group("Held against this campaign", verdicts[answered]),
             _group("On the same data sets, not run", verdicts[touched & ~answered], verdict_text.COST_NOTE),
@@ -115,7 +117,7 @@ def _record(what: str, record: Values) -> dict[str, str]:
         "command": str(record.get("command", "")),
         "hardware": hardware_text(record),
         "versions": versions,
-        "commit": tables.commit_text(record),
+        "commit": commit_text(record),
         "seconds": tables.number(record["seconds"], 1),
     }
 

@@ -6,7 +6,7 @@ over IPC, alpha or the number of frequencies; of Figure 7 the loss over the iter
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,11 +23,19 @@ from ncfm.report.figures.history import draw_loss
 from ncfm.report.figures.panels import COLOURS, LEGEND, STYLE, save
 from ncfm.report.tables.paper import name_of
 from ncfm.report.tables.results import Values
-from ncfm.report.verdicts.answers import VERDICTS
+from ncfm.report.verdicts.rules import Verdict
 from ncfm.report.verdicts.text import QUANTITIES, is_answered, row_name
 
 # The colour of ours by its verdict.
-VERDICT_COLOURS = dict(zip(VERDICTS, (COLOURS[2], COLOURS[0], COLOURS[1], COLOURS[6], COLOURS[6]), strict=True))
+VERDICT_COLOURS = {
+    Verdict.REPRODUCED: COLOURS[2],
+    Verdict.ABOVE: COLOURS[0],
+    Verdict.BELOW: COLOURS[1],
+    Verdict.REACHED: COLOURS[5],
+    Verdict.NOT_REACHED: COLOURS[4],
+    Verdict.INCONCLUSIVE: COLOURS[3],
+    Verdict.DIFFERS: COLOURS[6],
+}
 REPORTED: Any = {"marker": "D", "markersize": 5, "markerfacecolor": "white", "markeredgecolor": "black"}
 POINTS: Any = {"textcoords": "offset points"}  # of notes beside a mark
 OTHERS = "#AAAAAA"  # of reported curves by other methods
@@ -57,6 +65,7 @@ def write_paper(verdicts: pd.DataFrame, collected: Collected, names: Sequence[st
     Claims in running text have none. Returns whether there is any panel.
     """
     panels = [panel for name in names for panel in panels_of(verdicts, collected, name)]
+    shown = verdicts[verdicts["artefact"].isin(names) & is_answered(verdicts)]
     with matplotlib.rc_context({**STYLE, "axes.grid.axis": "both"}):
         columns = min(max(len(panels), 1), COLUMNS)
         rows = [panels[start : start + columns] for start in range(0, len(panels), columns)] or [[]]
@@ -71,16 +80,18 @@ def write_paper(verdicts: pd.DataFrame, collected: Collected, names: Sequence[st
                 axis.set_title(panel.title, loc="left", fontsize=10)
                 axis.tick_params(labelsize=8)
         if panels:
-            figure.legend(handles=_legend(), ncols=5 if columns > 1 else 3, **LEGEND)
+            figure.legend(handles=_legend(set(shown["verdict"])), ncols=5 if columns > 1 else 3, **LEGEND)
         else:
             grid[0, 0].text(0.5, 0.5, NOTHING, ha="center", transform=grid[0, 0].transAxes)
         save(figure, stem)
     return bool(panels)
 
 
-def _legend() -> list[Line2D]:
+def _legend(found: Collection[str]) -> list[Line2D]:
+    """Return the marks of the verdicts that the figure shows."""
+    shown = {verdict: colour for verdict, colour in VERDICT_COLOURS.items() if verdict in found}
     ours: Any = {"marker": "o", "markersize": 5, "linestyle": ""}
-    marks = [Line2D([], [], color=VERDICT_COLOURS[v], label=f"ours: {v}", **ours) for v in VERDICTS[:-1]]
+    marks = [Line2D([], [], color=colour, label=f"ours: {verdict}", **ours) for verdict, colour in shown.items()]
     return [Line2D([], [], color="black", linestyle="", label="reported", **REPORTED), *marks]
 
 
@@ -186,7 +197,7 @@ def _losses(axis: Axes, lines: Sequence[Values], collected: Collected) -> None:
         place = (cell.dataset, str(cell.ipc), collected.labels.get(cell.method, cell.method))
         if place in places and not history.empty:
             start = history["loss"].head(STARTS).mean()
-            draw_loss(axis, history.assign(loss=history["loss"] / start), VERDICT_COLOURS["protocol differs"])
+            draw_loss(axis, history.assign(loss=history["loss"] / start), VERDICT_COLOURS[Verdict.DIFFERS])
     axis.set_xscale("log")
     axis.set_xlabel("iteration", fontsize=9)
     axis.set_ylabel("loss, relative to its start", fontsize=9)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ncfm.core.layout import RELEASED
 from ncfm.datasets.catalogue import facts_of
-from ncfm.report.collect import Collected, ResultRow, Values, hardware_text
+from ncfm.report.collect import Collected, ResultRow, Values, commit_text, hardware_text
 
 NOTE = (
     "Accuracy in percent. Last: test accuracy after the last epoch; the project's own claims rest on it. "
@@ -96,11 +96,6 @@ def deviation(values: np.ndarray) -> float | None:
 
 def _torch_text(record: Values) -> str:
     return str(record["versions"]["torch"])
-
-
-def commit_text(record: Values) -> str:
-    """Return the short commit of a record, with ``+`` where the code differed from it."""
-    return f"{record['commit'][:7]}{'+' if record['dirty'] else ''}" if record["commit"] else "unknown"
 
 
 def metrics(table: pd.DataFrame) -> Values:

@@ -9,28 +9,33 @@ from typing import Any
 from ncfm.core.layout import RELEASED
 from ncfm.datasets.catalogue import CATALOGUE
 from ncfm.datasets.imagenet_classes import PUBLIC_SPLIT
-from ncfm.report.collect import ResultRow, hardware_text
-from ncfm.report.verdicts.candidates import Candidate, Obstacle, Reason, candidates, distilled
-from ncfm.report.verdicts.differences import Difference, differences_text
-from ncfm.report.verdicts.intervals import bootstrap, interval, judge, mean_of, middle
+from ncfm.report.collect import Evaluation, ResultRow, Values, hardware_text
+from ncfm.report.verdicts.candidates import Obstacle, Reason, candidates, distilled
+from ncfm.report.verdicts.differences import Budget, Difference, differences, differences_text
+from ncfm.report.verdicts.intervals import interval, mean_of, seed_means
+from ncfm.report.verdicts.pairs import paired
 from ncfm.report.verdicts.reported import ReportedNumber
+from ncfm.report.verdicts.rules import MOST_POINTS, MOST_SHARE, Target, Verdict, judge, seeds_text
 
-VERDICTS = ("reproduced", "above", "below", "protocol differs", "not run")
-NOT_RUN, DIFFERS = VERDICTS[-1], VERDICTS[-2]
 MEASURED = {"speed_s_per_iter": "seconds", "gpu_mem_gb": "peak memory"}  # read from the records of the sets
+
+
+REFUTES_NOTHING = "a larger budget may still reach it, so this refutes nothing"
 
 
 @dataclass(frozen=True)
 class Answer:
     """What the campaign says of one reported number; None where it has nothing to say.
 
-    ``ours`` is the mean of what ``compared`` names, over ``n`` values of ``n_seeds`` sets, with its 95% interval
-    ``bounds``; of an accuracy ``last`` and ``best`` are both means, in percent. ``difference`` is ours minus the
-    reported value. ``obstacles`` say why no verdict is possible, or no number of ours; ``differences`` are the params
-    that differ from the full protocol.
+    ``ours`` is the mean of what ``compared`` names, over ``n`` values of ``n_seeds`` sets. ``bounds`` is the 95% t
+    interval over the seeds that the number is held against: of one more set's mean where ``new_set``, else of the mean.
+    Of an accuracy ``last`` and ``best`` are both means, in percent; of one that is compared with our best,
+    ``verdict_last`` is the verdict on our last. ``difference`` is ours minus the reported value. ``obstacles`` say why
+    no verdict is possible, or no number of ours; ``differences`` are the params that differ from the full protocol, and
+    ``records`` those of the stages that ours comes from.
     """
 
-    verdict: str
+    verdict: Verdict
     method: str | None = None
     last: float | None = None
     best: float | None = None
@@ -40,9 +45,12 @@ class Answer:
     compared: str | None = None
     difference: float | None = None
     bounds: tuple[float, float] | None = None
+    new_set: bool = False
+    verdict_last: Verdict | None = None
     obstacles: tuple[Obstacle, ...] = ()
     remarks: tuple[str, ...] = ()
     differences: tuple[Difference, ...] = ()
+    records: tuple[Values, ...] = ()
 
     @property
     def reason(self) -> str:
@@ -57,7 +65,7 @@ class Answer:
 
 def not_run(reason: Reason, detail: str = "") -> Answer:
     """Return the answer of a campaign that has no number."""
-    return Answer(NOT_RUN, obstacles=(Obstacle(reason, detail),))
+    return Answer(Verdict.NOT_RUN, obstacles=(Obstacle(reason, detail),))
 
 
 def hold(
@@ -65,31 +73,45 @@ def hold(
     values: Sequence[Sequence[float]],
     obstacles: Sequence[Obstacle],
     differences: Sequence[Difference],
-    single: str = "network",
+    remarks: Sequence[str] = (),
     **known: Any,
 ) -> Answer:
     """Return mean, interval, difference and verdict of our values against a reported number.
 
-    ``values`` are by distillation seed, then by network; ``single`` says in a word what a single value is of,
-    and ``known`` are other fields of the answer.
+    ``values`` are by distillation seed, then by network; ``known`` are other fields of the answer.
     """
-    n, mean, quantity = sum(map(len, values)), mean_of(values), reported.quantity
-    bounds = interval(values) if n > 1 else None
-    obstacles = (*obstacles, *([] if bounds else [Obstacle(Reason.ONE_VALUE, single)]))
-    verdict = DIFFERS
-    if bounds and quantity is not None and not obstacles and not differences:
-        verdict = judge(*bounds, quantity, reported.margin)
+    means, mean, quantity = seed_means(values), mean_of(values), reported.quantity
+    target = None if quantity is None or obstacles else target_of(reported, quantity, differences)
+    verdict = judge(means, target) if target else Verdict.DIFFERS
+    if target and verdict is Verdict.INCONCLUSIVE:
+        remarks = (seeds_text(means, target), *remarks)
+    if verdict is Verdict.NOT_REACHED:
+        remarks = (REFUTES_NOTHING, *remarks)
     return Answer(
         verdict,
         ours=mean,
         n_seeds=len(values),
-        n=n,
+        n=sum(map(len, values)),
         difference=None if quantity is None else mean - quantity,
-        bounds=bounds,
-        obstacles=obstacles,
+        bounds=interval(means, target is not None and target.new_set),
+        new_set=target is not None and target.new_set,
+        obstacles=tuple(obstacles),
         differences=tuple(differences),
+        remarks=tuple(remarks),
         **known,
     )
+
+
+def target_of(reported: ReportedNumber, quantity: float, differences: Sequence[Difference]) -> Target | None:
+    """Return what our seeds are held against, or None where another protocol stands behind the number.
+
+    Only an accuracy can be reached at a smaller budget: one that is cheaper wherever it differs.
+    """
+    accuracy = reported.metric == "accuracy"
+    if any(one.budget is not Budget.CHEAPER or not accuracy for one in differences):
+        return None
+    most = MOST_POINTS if accuracy or reported.gain else MOST_SHARE * quantity
+    return Target(quantity, reported.margin, reported.one_set, bool(differences), most)
 
 
 def answer(reported: ReportedNumber, rows: Sequence[ResultRow]) -> Answer | None:
@@ -114,18 +136,30 @@ def _accuracy(reported: ReportedNumber, rows: Sequence[ResultRow]) -> Answer | N
     if not row.evaluations:
         return replace(not_run(Reason.MISSING, row.missing_text), method=name, compared=comparison.accuracy)
     public = [Obstacle(Reason.PUBLIC_IMAGES)] if row.split == PUBLIC_SPLIT else []
+    obstacles = [*comparison.obstacles, *public]
     remarks = (comparison.remark, f"ours: {row.curation}" if row.curation else "", row.reason)
+    verdict_last = None
+    if comparison.accuracy == "best":
+        differ = differences(row, comparison.full, "last") if comparison.full else ()
+        verdict_last = hold(reported, row.accuracies("last"), obstacles, differ).verdict
     return hold(
         reported,
         row.accuracies(comparison.accuracy),
-        [*comparison.obstacles, *public],
+        obstacles,
         found[0].differences,
+        list(filter(None, remarks)),
         method=name,
         compared=comparison.accuracy,
         last=mean_of(row.accuracies("last")),
         best=mean_of(row.accuracies("best")),
-        remarks=tuple(filter(None, remarks)),
+        verdict_last=verdict_last,
+        records=records_of(row.evaluations),
     )
+
+
+def records_of(evaluations: Sequence[Evaluation]) -> tuple[Values, ...]:
+    """Return the records of evaluations that are there."""
+    return tuple(one.record for one in evaluations if one.record)
 
 
 def _measured(reported: ReportedNumber, rows: Sequence[ResultRow]) -> Answer | None:
@@ -152,7 +186,8 @@ def _measured(reported: ReportedNumber, rows: Sequence[ResultRow]) -> Answer | N
         values = [[record["seconds"] / iterations] for record, iterations in records]
     if not values:
         return None
-    return hold(reported, values, obstacles, params, "set", method=row.label, compared=MEASURED[reported.metric])
+    known_of = {"method": row.label, "compared": MEASURED[reported.metric]}
+    return hold(reported, values, obstacles, params, records=tuple(record for record, _ in records), **known_of)
 
 
 def _loss(reported: ReportedNumber, rows: Sequence[ResultRow]) -> Answer | None:
@@ -162,38 +197,30 @@ def _loss(reported: ReportedNumber, rows: Sequence[ResultRow]) -> Answer | None:
         histories = [one.history for one in row.sets if not one.history.empty]
         values = [history["loss"][history["step"] == step].tolist() for history in histories]
         if values := list(filter(None, values)):
-            return hold(reported, values, [Obstacle(Reason.LOSS_SCALE)], (), "set", method=row.label, compared="loss")
+            return hold(reported, values, [Obstacle(Reason.LOSS_SCALE)], (), method=row.label, compared="loss")
     return None
 
 
 def _gain(reported: ReportedNumber, rows: Sequence[ResultRow]) -> Answer | None:
-    """Hold the difference of Table 5, with psi minus without, against a gain that the text claims."""
+    """Hold the difference of Table 5, with psi minus without, against a gain that the text claims; seeds are paired."""
     place = (reported.dataset, reported.ipc)
     pools = [row.sets[0].pool for row in rows if (row.dataset, str(row.ipc)) == place]
     arch = next((str(pool["arch"]) for pool in pools if pool), "")
-    sides: list[Candidate] = []
+    sides: list[ResultRow] = []
     found: list[Difference] = []
     for psi, variant in (("with", "with psi"), ("without", "w/o psi")):
         cell = reported.model_copy(update={"artefact": "table5", "psi": psi, "arch": arch})
         known = [one for one in candidates(cell, rows) if one.row.evaluations]
         if not known:
             return None
-        sides.append(known[0])
+        sides.append(known[0].row)
         found += [replace(one, variant=variant) for one in known[0].differences]
-    values = [side.row.accuracies("best") for side in sides]
-    low, high = middle(bootstrap(values[0], 0) - bootstrap(values[1], 1))
-    ours = mean_of(values[0]) - mean_of(values[1])
-    return Answer(
-        DIFFERS if found else judge(low, high, float(reported.value), reported.margin),
-        method="difference of ours",
-        compared="best",
-        ours=ours,
-        n=sum(len(one) for value in values for one in value),
-        n_seeds=sum(map(len, values)),
-        difference=ours - float(reported.value),
-        bounds=(low, high),
-        differences=tuple(found),
-    )
+    pairs = paired(sides[0], sides[1], "best")
+    if not pairs:
+        return None
+    records = records_of([*sides[0].evaluations, *sides[1].evaluations])
+    values = [[one] for one in pairs.values()]
+    return hold(reported, values, (), found, method="difference of ours", compared="best", records=records)
 
 
 def _ratio(reported: ReportedNumber) -> Answer:
@@ -205,7 +232,7 @@ def _ratio(reported: ReportedNumber) -> Answer:
         return not_run(Reason.COPY_DEPENDENT)
     kept, value = 100 * int(reported.ipc) * facts.classes / facts.images("train"), float(reported.value)
     return Answer(
-        judge(kept, kept, value, reported.margin),
+        Verdict.ARITHMETIC if abs(kept - value) <= reported.margin else Verdict.WRONG_ARITHMETIC,
         method="arithmetic",
         compared="ratio",
         ours=kept,

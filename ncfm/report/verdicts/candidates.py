@@ -9,7 +9,7 @@ from typing import Any
 
 from ncfm.datasets.imagenet_classes import IMAGENET_CLASSES
 from ncfm.report.collect import ResultRow, StoredSet
-from ncfm.report.verdicts.differences import Difference, differences, timing_differences
+from ncfm.report.verdicts.differences import Budget, Difference, differences, timing_differences
 from ncfm.report.verdicts.protocol import FullProtocol, full_protocol
 from ncfm.report.verdicts.reported import WHOLE_METHOD, ReportedNumber
 
@@ -27,6 +27,7 @@ class Reason(Enum):
     HARD_LABELS = "curated without soft labels"
     APPROXIMATE = "an approximate claim in running text"
     PSI_OR_CURATION_UNSAID = "the paper does not say whether psi or curation was on"
+    AUTHORS_FILES = "the authors' own files evaluated again; how they were distilled is not published"
     NOT_DM = "our MMD is not DM, which has random extractors"
     DM_PROTOCOL_UNKNOWN = "not of DM's paper: its protocol is unknown"
     DM_BATCH_NORM = "DM's program tests these networks with batch-norm"
@@ -37,7 +38,6 @@ class Reason(Enum):
     HARDWARE = "on {}"
     HOST_MEMORY = "memory of the whole process on the host"
     LOSS_SCALE = "the plotted scale is not that of the released program, which prints about 18 at the start"
-    ONE_VALUE = "one {} gives no interval"
     # Why there is no number of ours.
     MISSING = "{}"
     QUOTED = "the method is not part of this project; the number is quoted"
@@ -96,8 +96,8 @@ def reported_name(dataset: str) -> str:
 def candidates(reported: ReportedNumber, rows: Sequence[ResultRow]) -> list[Candidate]:
     """Return the campaign's rows of a number's data set, IPC, network and method, the nearest to its protocol first.
 
-    Nearest by params alone: evaluated before missing, no obstacle before one, then fewer params that differ, then the
-    campaign's order. Accuracies play no part.
+    Nearest by params alone: evaluated before missing, no obstacle before one, a smaller budget before another protocol,
+    then fewer params that differ, then the campaign's order. Accuracies play no part.
     """
     found = []
     for row in rows:
@@ -109,9 +109,12 @@ def candidates(reported: ReportedNumber, rows: Sequence[ResultRow]) -> list[Cand
             full = comparison.full if row.evaluations else None
             differ = differences(row, full, comparison.accuracy) if full else ()
             found.append(Candidate(row, comparison, differ))
-    return sorted(
-        found, key=lambda one: (not one.row.evaluations, bool(one.comparison.obstacles), len(one.differences))
-    )
+    return sorted(found, key=_distance)
+
+
+def _distance(one: Candidate) -> tuple[bool, bool, bool, int]:
+    another = any(difference.budget is not Budget.CHEAPER for difference in one.differences)
+    return not one.row.evaluations, bool(one.comparison.obstacles), another, len(one.differences)
 
 
 def distilled(
@@ -165,6 +168,8 @@ def _compare(reported: ReportedNumber, stored: StoredSet) -> Comparison | None:
 
 def _compare_ncfm(reported: ReportedNumber, params: Mapping[str, Any]) -> Comparison | None:
     psi, full = psi_of(params), full_protocol(reported, psi_of(params))
+    if reported.protocol:
+        return Comparison("best", full, (Obstacle(Reason.AUTHORS_FILES),))
     if reported.artefact == "table5" and reported.psi == psi:
         return Comparison("best", full)
     # Figure 5 does not mention psi, but at alpha 0.5 it equals the cells without psi of Table 5 within 0.3 points.

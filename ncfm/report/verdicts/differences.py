@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from itertools import groupby
 from typing import Any
 
@@ -31,6 +32,24 @@ CONDITIONS: dict[str, tuple[str, object] | None] = {
 }
 
 
+# Fields that measure a budget, by stage: less of one is cheaper, more of it dearer. A difference in any other field is
+# of another kind. bfloat16 is the cheaper precision everywhere.
+BUDGETS = {
+    "extractors": ("pool", "epochs", "width"),
+    "distillation": ("iterations", "batch_real", "num_frequencies"),
+    "evaluation": ("looks",),
+}
+PRECISIONS = ("bfloat16", "float32")  # the cheaper one first
+
+
+class Budget(Enum):
+    """What a difference makes of our budget, compared with the one behind a reported number."""
+
+    CHEAPER = "cheaper than the paper's"
+    DEARER = "dearer"
+    OTHER = "other"
+
+
 @dataclass(frozen=True)
 class Difference:
     """One field in which our params differ from the full protocol's.
@@ -45,19 +64,30 @@ class Difference:
     full: object
     variant: str = ""
 
+    @property
+    def budget(self) -> Budget:
+        """Whether ours is cheaper or dearer in this field, or another thing."""
+        ours, full = self.ours, self.full
+        if self.field == "precision":
+            ours, full = PRECISIONS.index(str(ours)), PRECISIONS.index(str(full))
+        elif self.field not in BUDGETS.get(self.stage, ()):
+            return Budget.OTHER
+        return Budget.CHEAPER if ours < full else Budget.DEARER  # type: ignore[operator]
+
 
 def differences(row: ResultRow, full: FullProtocol, accuracy: str) -> tuple[Difference, ...]:
     """Return where a row's params differ from the full protocol.
 
-    A curated set's are those of the set that it was made from. How often the test set is looked at changes nothing of
-    the last epoch, where ``accuracy`` is ``last`` and not ``best``. The row has at least one evaluation.
+    A curated set's are those of the set that it was made from. How many networks are trained is no difference, nor how
+    often the test set is looked at where ``accuracy`` is ``last`` and not ``best``. The row has an evaluation.
     """
+    unread = ("networks", "looks") if accuracy == "last" else ("networks",)
     made = row.sets[0].source or row.sets[0]
     selected = made.cell.stage == "select"
     return (
         *(differing("extractors", made.pool, full.extractors, _pool_fields(made)) if made.pool else ()),
         *differing("selection" if selected else "distillation", made.params, full.making),
-        *differing("evaluation", row.evaluations[0].params, full.evaluation, but=["looks"] * (accuracy == "last")),
+        *differing("evaluation", row.evaluations[0].params, full.evaluation, but=unread),
     )
 
 

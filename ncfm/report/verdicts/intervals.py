@@ -1,44 +1,42 @@
-"""From our values to a 95% interval of their mean, and from that and a reported value to a verdict."""
+"""Intervals over distillation seeds, which are the unit of replication: networks are averaged inside a seed first."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from scipy.stats import t as student
 
-DRAWS = 10_000
-BOOTSTRAP_SEED = 0
+LEVEL = 0.95
+
+
+def seed_means(values: Sequence[Sequence[float]]) -> np.ndarray:
+    """Return the mean of each seed's values, (S,)."""
+    return np.array([np.mean(one) for one in values])
 
 
 def mean_of(values: Sequence[Sequence[float]]) -> float:
-    """Return the mean over all sets and networks."""
-    return float(np.mean(np.concatenate([np.asarray(one) for one in values])))
+    """Return the mean of the seeds' means."""
+    return float(seed_means(values).mean())
 
 
-def bootstrap(values: Sequence[Sequence[float]], seed: int = BOOTSTRAP_SEED, draws: int = DRAWS) -> np.ndarray:
-    """Return resampled means, (draws,), by a two-level bootstrap: sets drawn anew, then networks within each."""
-    generator = np.random.default_rng(seed)
-    seeds = len(values)
-    total = np.zeros(draws)
-    for _ in range(seeds):
-        means = np.stack([generator.choice(np.asarray(v), size=(draws, len(v))).mean(axis=1) for v in values])
-        total += means[generator.integers(seeds, size=draws), np.arange(draws)]
-    return total / seeds
+def quantile(seeds: int, level: float = LEVEL) -> float:
+    """Return the two-sided quantile of t on ``seeds`` - 1 degrees of freedom."""
+    return float(student.ppf(0.5 + level / 2, seeds - 1))
 
 
-def interval(values: Sequence[Sequence[float]], draws: int = DRAWS) -> tuple[float, float]:
-    """Return the 95% interval of the mean of values by seed, then by network; equal values give equal intervals."""
-    return middle(bootstrap(values, draws=draws))
+def half_width(seeds: int, spread: float, new_set: bool = False, level: float = LEVEL) -> float:
+    """Return half the width of a t interval over at least two seeds whose means deviate by ``spread``.
+
+    It is t s sqrt(1 / S) for the mean over all seeds, and t s sqrt(1 + 1 / S) for the mean of one more set.
+    """
+    return quantile(seeds, level) * spread * float(np.sqrt(1 / seeds + new_set))
 
 
-def middle(drawn: np.ndarray) -> tuple[float, float]:
-    """Return the 2.5th and the 97.5th percentile of resampled values."""
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def judge(low: float, high: float, value: float, margin: float) -> str:
-    """Return ``reproduced``, ``above`` or ``below`` for our 95% interval against a reported value and its margin."""
-    if low > value + margin:
-        return "above"
-    return "below" if high < value - margin else "reproduced"
+def interval(means: Any, new_set: bool = False, level: float = LEVEL) -> tuple[float, float] | None:
+    """Return the t interval of the seeds' means (S,), or of the mean of one more set; None for a single seed."""
+    if len(means) < 2:
+        return None
+    half = half_width(len(means), float(np.std(means, ddof=1)), new_set, level)
+    return float(np.mean(means)) - half, float(np.mean(means)) + half

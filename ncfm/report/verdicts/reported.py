@@ -20,7 +20,8 @@ class ReportedNumber(BaseModel):
     printed, a word or a range; ``std`` is the deviation beside it. ``extractor`` is the network that its set was
     distilled with, where that is another than the one that tests; ``psi`` whether frequencies were learned, if the
     paper says so. ``alpha``, ``num_frequencies`` and ``step`` are its place in a sweep or curve; ``digitised`` means
-    read off a figure. ``gain`` is ``psi`` where it is what learning the frequencies adds to Table 5.
+    read off a figure. ``gain`` is ``psi`` where it is what learning the frequencies adds to Table 5. ``protocol`` names
+    how the test networks were trained, where that is not the protocol of its method (ncfm/report/verdicts/protocol.py).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,6 +47,7 @@ class ReportedNumber(BaseModel):
     digitised: bool = False
     curated: bool = False
     gain: Literal["psi"] | None = None
+    protocol: str = ""
 
     @property
     def network(self) -> str:
@@ -66,16 +68,22 @@ class ReportedNumber(BaseModel):
             return None
 
     @property
+    def one_set(self) -> bool:
+        """Whether it is the accuracy of one distilled set, as NCFM's are (10 networks); prior work has several sets."""
+        return self.method == "NCFM"
+
+    @property
     def margin(self) -> float:
-        """How far its value may be off: half its last digit, or twice that where read off a figure, and
-        1.96 std / sqrt(10) where a deviation is printed.
+        """How far its value may be off: half its last digit, or twice that where read off a figure.
+
+        A deviation printed for several sets adds 1.96 std / sqrt(5), as if it were that of five sets' means.
         """
         decimals = len(self.value.partition(".")[2])
         rounding = 0.5 * 10.0**-decimals * (2 if self.digitised else 1)
-        return rounding + (1.96 * self.std / NETWORKS_REPORTED**0.5 if self.std is not None else 0.0)
+        return rounding + (1.96 * self.std / SETS_REPORTED**0.5 if self.std is not None and not self.one_set else 0.0)
 
 
-NETWORKS_REPORTED = 10  # networks behind a deviation that the paper prints
+SETS_REPORTED = 5  # sets behind a deviation that prior work prints
 
 
 def read_reported(path: Path = REPORTED) -> list[ReportedNumber]:

@@ -12,17 +12,19 @@ from ncfm.campaign.plan import reported_seconds
 from ncfm.core.params import DistillParams
 from ncfm.datasets.catalogue import CATALOGUE
 from ncfm.models.registry import ARCHITECTURES
-from ncfm.report.collect import ResultRow
-from ncfm.report.verdicts.answers import MEASURED, NOT_RUN, Answer, answer, not_run
+from ncfm.report.collect import ResultRow, commit_text
+from ncfm.report.verdicts.answers import MEASURED, Answer, answer, not_run
 from ncfm.report.verdicts.candidates import Reason, reported_name
 from ncfm.report.verdicts.protocol import full_protocol
 from ncfm.report.verdicts.reported import ReportedNumber
+from ncfm.report.verdicts.rules import Verdict
 
 COSTS = tuple(f"{device.name} (h)" for device in DEVICES)
 COLUMNS = (  # of verdicts.csv
     *("number", "source", "metric", "dataset", "ipc", "arch", "reported_method", "variant", "reported", "reported_std"),
-    *("method", "last", "best", "ours", "n_seeds", "n", "compared", "difference", "interval_low", "interval_high"),
-    *("verdict", "reason", "params_that_differ", *COSTS),
+    *("method", "last", "best", "ours", "n_seeds", "n", "compared", "difference"),
+    *("interval_low", "interval_high", "interval_of", "verdict", "verdict_last", "reason", "params_that_differ"),
+    *("commit", "commands", *COSTS),
 )
 PLACES = ("artefact", "alpha", "num_frequencies", "step")  # of the reported number, for the paper's own tables
 UNMEASURED = {  # metrics that no stage measures or that follow from other rows
@@ -52,15 +54,18 @@ def touches(table: pd.DataFrame, rows: Sequence[ResultRow]) -> pd.Series:
 def _line(reported: ReportedNumber, rows: Sequence[ResultRow]) -> dict[str, Any]:
     found = answer(reported, rows) or _absence(reported)
     same = ("number", "source", "metric", "dataset", "ipc", "arch", "variant", *PLACES)
-    ours = ("method", "last", "best", "ours", "n_seeds", "n", "compared", "difference", "verdict", "reason")
+    ours = ("method", "last", "best", "ours", "n_seeds", "n", "compared", "difference", "verdict", "verdict_last")
     low, high = found.bounds or (None, None)
     return {
         **{name: getattr(reported, name) for name in same},
         **{"reported_method": reported.method, "reported": reported.value, "reported_std": reported.std},
-        **{name: getattr(found, name) for name in (*ours, "params_that_differ")},
+        **{name: getattr(found, name) for name in (*ours, "reason", "params_that_differ")},
         **{"interval_low": low, "interval_high": high, "value": reported.quantity},
+        "interval_of": None if low is None else "one more set" if found.new_set else "the mean",
+        "commit": " / ".join(dict.fromkeys(map(commit_text, found.records))),
+        "commands": "; ".join(str(record.get("command", "")) for record in found.records),
         "quoted": any(obstacle.reason is Reason.QUOTED for obstacle in found.obstacles),
-        **(_cost(reported) if found.verdict == NOT_RUN else {}),
+        **(_cost(reported) if found.verdict is Verdict.NOT_RUN else {}),
     }
 
 
