@@ -86,8 +86,9 @@ def test_curated_sets_answer_the_curated_tables(tmp_path, monkeypatch):
 
 
 def test_a_curated_set_is_held_to_the_params_of_its_source(tmp_path, monkeypatch):
+    cut = "paper: {distill: {iterations: 9}, seeds: [0, 1, 2]}\n  paper-curated: &three {seeds: [0, 1, 2]}"
     changes = {
-        "paper: &three {": "paper: &three {distill: {iterations: 9}, ",
+        "paper: &three {seeds: [0, 1, 2]}\n  paper-curated: *three": cut,
         "architectures": "pretrain: {pool: 3}\narchitectures",
     }
     text = MERGED
@@ -199,7 +200,7 @@ def test_sweeps_are_matched_by_params(tmp_path, monkeypatch):
     assert figure6.loc["num_freqs=16", "method"] == "frequencies-16" and set(figure6["verdict"]) == {"protocol differs"}
     assert figure6.loc["num_freqs=16", "params_that_differ"] == ""
     values = held.loc[("NCFM Table 5", "with psi"), ["method", "verdict", "params_that_differ"]]
-    assert list(values) == ["NCFM, amplitude only", "protocol differs", "distillation: alpha 1.0 (0.5)"]
+    assert list(values) == ["frequencies-16", "inconclusive", "distillation: num_frequencies 16 (1024)"]
 
 
 TWO_LISTS = """
