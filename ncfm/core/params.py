@@ -114,7 +114,7 @@ class DistillParams(ComputeParams):
     alpha: Share = Field(0.5, description="weight of amplitude; phase has 1 - alpha (paper eq. 5)")
     frequencies: Literal["gaussian", "mixture", "released"] = "mixture"
     num_frequencies: Count = Field(1024, description="paper: 1024; released configs: 4096")
-    sampler_learning_rate: NonNegative = Field(1e-4, description="Adam rate of the sampling network's ascent; 0: none")
+    sampler_learning_rate: Positive = Field(1e-4, description="Adam rate of the sampling network's ascent")
     calibration: NonNegative = Field(1.0, description="weight of the cross-entropy step; 0 switches it off")
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: Positive = 0.001
