@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import textwrap
 from pathlib import Path
@@ -42,6 +43,7 @@ stages:
         # Kept in place: the command leaves unchanged files alone, so that Snakemake too sees only what changed.
         - results/${campaign}/params: {cache: false, persist: true}
 """
+WRAPPER = textwrap.TextWrapper(120, " " * 6, " " * 8, break_long_words=False, break_on_hyphens=False)
 
 
 def active(folder: str | Path = "params") -> str:
@@ -148,15 +150,14 @@ def _dvc_stage(stage: Stage) -> str:
         reads |= {folder: _below(folder) for folder in ("evaluations", "sets")}
     curves = [one for one in stage.writes if one.endswith("history.csv") and stage.makes_sets]
     metrics = [one for one in stage.writes if one.endswith("metrics.json")]
-    wrapped = textwrap.wrap(" ".join(words), 112, break_long_words=False, break_on_hyphens=False)
-    lines = ["foreach: ${cells." + stage.name + "}", "do:", "  cmd: >-", *(f"    {line}" for line in wrapped)]
-    lines += ["  deps:", *(f"    - {one}" for one in reads.values())]
-    lines += ["  outs:", *(f"    - {_below(one)}" for one in stage.outputs if one not in (*curves, *metrics))]
-    for one in metrics:
-        lines += ["  metrics:", f"    - {_below(one)}"]
-    for one in curves:
-        lines += ["  plots:", f"    - {_below(one)}:", "        x: step", "        y: loss", "        title: ${key}"]
-    return f"  {stage.name}:\n" + textwrap.indent("\n".join(lines), " " * 4) + "\n"
+    values = {
+        "deps": list(reads.values()),
+        "outs": [_below(one) for one in stage.outputs if one not in (*curves, *metrics)],
+        "metrics": [_below(one) for one in metrics],
+        "plots": [{_below(one): {"x": "step", "y": "loss", "title": "${key}"}} for one in curves],
+    }
+    lines = [f"cmd: {' '.join(words)}", *(f"{key}: {json.dumps(value)}" for key, value in values.items() if value)]
+    return "\n".join([f"  {stage.name}:\n    foreach: ${{cells.{stage.name}}}\n    do:", *map(WRAPPER.fill, lines), ""])
 
 
 def _filled(template: str) -> str:
