@@ -31,10 +31,7 @@ def picture_of(images: torch.Tensor, classes: int) -> np.ndarray:
     pixels = pixels.expand(-1, 3, -1, -1) if channels == 1 else pixels
     enlarged = pixels.permute(0, 2, 3, 1).numpy().repeat(scale, axis=1).repeat(scale, axis=2)
     framed = np.pad(enlarged, ((0, 0), (GAP, 0), (GAP, 0), (0, 0)), constant_values=255)
-    rows, (_, tall, wide, _) = count // classes, framed.shape
-    table = (
-        framed.reshape(classes, rows, tall, wide, 3).transpose(1, 2, 0, 3, 4).reshape(rows * tall, classes * wide, 3)
-    )
+    table = np.hstack([np.vstack(list(column)) for column in np.split(framed, classes)])
     return np.pad(table, ((0, GAP), (0, GAP), (0, 0)), constant_values=255)
 
 
