@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ncfm.core.layout import RELEASED
-from ncfm.core.params import StageParams, read_stage_params
-from ncfm.core.store import read_metadata
+from ncfm.core.params import StageParams, parse
+from ncfm.core.store import read_json, read_metadata
 from ncfm.stages.cells import SetCell
 from ncfm.stages.table import Stage
 
@@ -24,7 +24,7 @@ def run(stage: Stage, params_file: Path, values: Mapping[str, Any]) -> None:
     """
     from ncfm.run.record import recorded
 
-    params = read_stage_params(stage.params, params_file)
+    params = parse(stage.params, read_json(params_file), str(params_file))
     function = getattr(import_module(f"ncfm.stages.{stage.name}"), stage.name)  # only a stage that runs waits for torch
     inputs = [values[argument.name] for argument in stage.arguments if argument.kind == "input"]
     main, *read = (place(stage, template, values) for template in (stage.writes[0], *stage.reads))
