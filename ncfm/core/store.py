@@ -19,6 +19,7 @@ from ncfm.core.errors import DataError, StorageError
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
 
 @contextmanager
@@ -68,8 +69,7 @@ def check_writable(path: str | Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        with tempfile.TemporaryFile(dir=target.parent):
-            pass
+        tempfile.TemporaryFile(dir=target.parent).close()
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -119,7 +119,7 @@ def read_json(path: str | Path) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
-def save_tensors(path: str | Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> None:
+def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
     """Write tensors, wherever they are, and JSON-able metadata atomically as one safetensors file."""
     from safetensors.torch import save
 
@@ -135,9 +135,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
         return metadata
 
 
-def load_tensors(
-    path: str | Path, device: str | torch.device = "cpu"
-) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def load_tensors(path: str | Path, device: str | torch.device = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a safetensors file: its tensors and its metadata. Raises :class:`DataError` where missing or torn."""
     with _opened(path, str(device)) as (stream, metadata):
         return {name: stream.get_tensor(name) for name in stream.keys()}, metadata  # noqa: SIM118 (not a dict)
@@ -158,7 +156,7 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def tensor_sha256(tensor: torch.Tensor) -> str:
+def tensor_sha256(tensor: Tensor) -> str:
     """Return the SHA-256 of a tensor's dtype, shape and bytes: equal tensors give equal hashes, whatever the file."""
     data = tensor.detach().cpu().contiguous()
     digest = hashlib.sha256(f"{data.dtype} {tuple(data.shape)}".encode())
