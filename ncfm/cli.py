@@ -66,8 +66,6 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         cli.main(arguments, prog_name="ncfm", standalone_mode=False)
-    except click.exceptions.Exit as exit_:
-        return exit_.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return error.exit_code
@@ -158,8 +156,7 @@ def _use(campaign: str) -> None:
     """Make a campaign the active one, for snakemake and dvc."""
     chosen = campaigns.load(campaign)
     engines.use(chosen)
-    stages = ("pretrain", "distill", "select", "evaluate")
-    counts = ", ".join(f"{len(chosen.cells_of(stage))} {stage}" for stage in stages)
+    counts = ", ".join(f"{len(chosen.cells_of(name))} {name}" for name in ("pretrain", "distill", "select", "evaluate"))
     skipped = f"; skipped, because they cannot be: {len(chosen.skipped)}" if chosen.skipped else ""
     print(f"active campaign: {chosen.name} ({counts}{skipped})")
 

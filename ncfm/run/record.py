@@ -126,7 +126,7 @@ class Record:
         if self._run is not None:
             self._run.finish(self.content)
         if self._checkpoint is not None:
-            self._checkpoint.remove()
+            self._checkpoint.path.unlink(missing_ok=True)
 
     def fail(self, status: str) -> None:
         """Close the run as ``FAILED`` or ``KILLED``; no record file is written."""

@@ -31,7 +31,7 @@ def run(stage: Stage, params_file: Path, values: Mapping[str, Any]) -> None:
     assert main is not None
     names = names_of(params, values)
     names_too = [names] if issubclass(stage.cell, SetCell) else []  # what makes or tests a set writes its names into it
-    with recorded(params, main, names, [*filter(None, read), *params.files], THREADS) as record:
+    with recorded(params, main, names, [*filter(None, read), *getattr(params, "files", ())], THREADS) as record:
         function(params, *inputs, *names_too, values["out"], record)
 
 

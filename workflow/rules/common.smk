@@ -2,7 +2,6 @@
 import re
 import shlex
 import shutil
-from functools import cache
 from pathlib import Path, PurePosixPath
 
 from ncfm.core.layout import NAMES
@@ -17,7 +16,6 @@ GPU = int(shutil.which("nvidia-smi") is not None)
 FOLDER = f"results/{CAMPAIGN.name}"
 
 
-@cache
 def names_in(stage):
     """Return the wildcards of a stage's outputs."""
     return tuple(dict.fromkeys(re.findall(r"{(\w+)}", STAGES[stage].writes[0])))
