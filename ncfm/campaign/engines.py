@@ -28,8 +28,7 @@ ARTEFACTS = "dvc.yaml"  # in params/: a stage for each artefact; only there wher
 HEAD = """\
 # Written by `make dvc.yaml` from the table of stages (ncfm/stages/table.py), so that both engines run the same commands
 # on the same files. `dvc repro` runs the active campaign, whose cells `ncfm use NAME` writes to params/campaign.yaml.
-vars:
-  - params/campaign.yaml
+vars: [params/campaign.yaml]
 
 stages:
   params:
