@@ -8,8 +8,7 @@ data set's mean colour.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Literal
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,14 +17,13 @@ from torch.nn.functional import affine_grid, grid_sample, pad
 # The strengths in the configurations of the authors' released program (docs/method.md, section 5).
 BRIGHTNESS, SATURATION, CONTRAST = 1.0, 2.0, 0.5
 CROP, CUTOUT, SCALE, ROTATE = 0.125, 0.5, 1.2, 15.0
-Geometry = Literal["none", "crop", "scale", "rotate"]
 
 
 @dataclass(frozen=True)
 class Draw:
     """Parameters of N augmentations; every tensor has N rows, or is None where the strategy leaves the step out."""
 
-    geometry: Geometry  # which of crop, scale and rotate was drawn for this batch
+    geometry: str  # which of crop, scale and rotate was drawn for this batch, or none
     brightness: Tensor | None = None  # (N, 1, 1, 1), a shift; the next two are factors
     saturation: Tensor | None = None
     contrast: Tensor | None = None
@@ -36,8 +34,8 @@ class Draw:
 
     def for_images(self, index: Tensor) -> Draw:
         """Return the draw whose row i is this draw's row ``index[i]``: several images share one row."""
-        rows = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "geometry"}
-        return Draw(self.geometry, **{name: value if value is None else value[index] for name, value in rows.items()})
+        rows = {name: value[index] for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return Draw(self.geometry, **rows)
 
 
 def draw(strategy: str, count: int, resolution: int, generator: torch.Generator) -> Draw:
@@ -53,7 +51,7 @@ def draw(strategy: str, count: int, resolution: int, generator: torch.Generator)
 
     choices = strategy.split("|")
     parts = [choices[_below(len(choices), generator)]] if len(choices) > 1 else strategy.split("_")
-    geometries: list[Geometry] = [part for part in ("crop", "scale", "rotate") if part in parts]
+    geometries = [part for part in ("crop", "scale", "rotate") if part in parts]
     geometry = geometries[_below(len(geometries), generator)] if geometries else "none"
     values: dict[str, Tensor] = {}
     if "color" in parts:
@@ -71,8 +69,7 @@ def draw(strategy: str, count: int, resolution: int, generator: torch.Generator)
         values["matrix"] = torch.stack([cos, -sin, zero, sin, cos, zero], 1).view(-1, 2, 3)
     if "cutout" in parts:
         side = _cutout_side(resolution)
-        centre = torch.randint(0, resolution + (1 - side % 2), (count, 2), generator=generator)
-        values["corner"] = centre - side // 2
+        values["corner"] = torch.randint(resolution + 1 - side % 2, (count, 2), generator=generator) - side // 2
     if "flip" in parts:
         values["flip"] = uniform() < 0.5
     return Draw(geometry, **values)
@@ -121,13 +118,8 @@ def _shifted(images: Tensor, shift: Tensor) -> Tensor:
     if len(shift) == 1:
         top, left = (reach + shift[0]).tolist()
         return padded[:, :, top : top + size, left : left + size]
-    start = (shift + reach).to(images.device)
-    along = torch.arange(size, device=images.device)
-    rows = (start[:, 0, None] + along)[:, None, :, None]
-    columns = (start[:, 1, None] + along)[:, None, None, :]
-    image = torch.arange(len(images), device=images.device)[:, None, None, None]
-    channel = torch.arange(images.shape[1], device=images.device)[None, :, None, None]
-    return padded[image, channel, rows, columns]
+    rows, columns = ((shift + reach)[..., None] + torch.arange(size)).to(images.device).unbind(1)
+    return padded.take_along_dim(rows[:, None, :, None], 2).take_along_dim(columns[:, None, None, :], 3)
 
 
 def _cutout_mask(corner: Tensor, size: int) -> Tensor:
@@ -141,8 +133,7 @@ def cutmix(images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, 
     """Paste one random box from a shuffled batch into every image (CutMix, Yun et al. 2019) with Beta(1, 1).
 
     Returns the mixed images (N, C, H, W); the order (N,) of the images that the boxes came from; the share of the
-    original that is left in [0, 1], so that the loss is
-    ``share * loss(labels) + (1 - share) * loss(labels[order])``.
+    original that is left, so that the loss is ``share * loss(labels) + (1 - share) * loss(labels[order])``.
     """
     height, width = images.shape[-2:]
     order = torch.randperm(len(images), generator=generator).to(images.device)

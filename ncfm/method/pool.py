@@ -41,12 +41,10 @@ class Pool:
         # Two networks of one shape: the blended extractor, and the trained member that calibration asks.
         self.blended = self.fresh(generator("overwritten")).eval().requires_grad_(False)
         self.trained = self.fresh(generator("overwritten")).eval().requires_grad_(False)
+        names = self.blended.state_dict().keys()
         self._weights = [
-            {
-                end: {name: tensors[f"{m}.{end}.{name}"] for name in self.blended.state_dict()}
-                for end in ("initial", "trained")
-            }
-            for m in range(self.members)
+            {end: {name: tensors[f"{member}.{end}.{name}"] for name in names} for end in ("initial", "trained")}
+            for member in range(self.members)
         ]
 
     def fresh(self, weights: torch.Generator) -> Network:
@@ -57,19 +55,18 @@ class Pool:
     def randomise(self, weights: torch.Generator) -> Network:
         """Give the blended extractor fresh random weights, as DM does at each iteration (docs/method.md, section 8)."""
         if self.facts["norm"] == "batch":
-            needs = "the pool's batch-norm needs trained statistics"
-            raise ParamsError(f"extractor: is 'random', but {needs} (allowed: pool)")
+            raise ParamsError(
+                "extractor: is 'random', but the pool's batch-norm needs trained statistics (allowed: pool)"
+            )
         self.blended.load_state_dict(self.fresh(weights).state_dict())
         return self.blended
 
     def choose(self, draws: torch.Generator) -> tuple[Network, Network]:
-        """Draw a member and beta ~ U(0, 1); return the blended extractor and the trained member (paper section 4.1).
-
-        Both are views that the next call overwrites.
+        """Draw a member and beta ~ U(0, 1); return the blended extractor and the trained member (paper section 4.1),
+        both of which the next call overwrites.
         """
         member = int(torch.randint(self.members, (), generator=draws))
-        beta = float(torch.rand((), generator=draws))
-        self.blend(member, beta)
+        self.blend(member, beta=float(torch.rand((), generator=draws)))
         self.trained.load_state_dict(self._weights[member]["trained"])
         return self.blended, self.trained
 
@@ -77,8 +74,7 @@ class Pool:
         """Set the blended extractor to ``beta * initial + (1 - beta) * trained``, with the buffers of ``trained``."""
         weights = self._weights[member]
         self.blended.load_state_dict(weights["trained"])
-        with torch.no_grad():
-            for name, parameter in self.blended.named_parameters():
-                # Written out, not lerp: 0 and 1 give exactly the two ends.
-                parameter.copy_(beta * weights["initial"][name] + (1 - beta) * weights["trained"][name])
+        for name, parameter in self.blended.named_parameters():
+            # Written out, not lerp: 0 and 1 give exactly the two ends.
+            parameter.copy_(beta * weights["initial"][name] + (1 - beta) * weights["trained"][name])
         return self.blended

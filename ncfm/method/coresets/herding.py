@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 
 def choose(request: Request) -> list[Tensor]:
     """Return ``wanted`` images of each class; nothing is drawn: seeds differ by the network that gives the features."""
-    by_class = zip(request.split.by_class, request.class_features(), strict=True)
-    return [rows[herd(features_ND, request.wanted)] for rows, features_ND in by_class]
+    return [rows[herd(features_ND, request.wanted)] for rows, features_ND in request.class_features()]
 
 
 def herd(features_ND: Tensor, wanted: int) -> Tensor:

@@ -15,7 +15,7 @@ def choose(request: Request) -> list[Tensor]:
     import torch
 
     chosen = []
-    for rows, features_ND in zip(request.split.by_class, request.class_features(), strict=True):
+    for rows, features_ND in request.class_features():
         start = int(torch.randint(len(rows), (), generator=request.draws))
         chosen.append(rows[farthest_first(features_ND, request.wanted, start)])
     return chosen

@@ -1,7 +1,6 @@
 """Discrepancies between real and synthetic features, one file each; what each is and costs stands beside its formula.
 
-Shapes, here and in the files: C classes, B real and M synthetic images of one class, D feature dimension, F
-frequencies.
+Shapes, here and in the files: C classes, B real and M synthetic images of one class, D features, F frequencies.
 """
 
 from __future__ import annotations
@@ -36,10 +35,3 @@ class Discrepancy:
 
 
 DISCREPANCIES: Registry[Discrepancy] = Registry("discrepancy", __name__)
-
-
-def normalise(features_BD: Tensor) -> Tensor:
-    """Scale each row (one image's features) to length 1 (docs/method.md, section 1). Any leading shape."""
-    from torch.nn.functional import normalize
-
-    return normalize(features_BD, dim=-1)
