@@ -11,8 +11,7 @@ from ncfm.core.params import DistillParams
 from ncfm.core.seeding import generator
 from ncfm.method.discrepancies import DISCREPANCIES, Discrepancy
 from ncfm.method.discrepancies.energy import energy
-from ncfm.method.discrepancies.mmd import mmd
-from ncfm.method.discrepancies.mse import mse
+from ncfm.method.discrepancies.moments import mmd, mse
 from ncfm.method.discrepancies.ncfd import amplitude_and_phase as terms
 from ncfm.method.discrepancies.ncfd import characteristic_function, ncfd
 

@@ -1,9 +1,8 @@
 """Siamese augmentation (DSA, Zhao and Bilen 2021) and CutMix, as drawn parameters applied to whole batches.
 
-A draw is made once and applied to as many images as wanted: that is what "siamese" means. One draw for a whole class
-batch serves matching; one draw per image serves training. All draws are made on the CPU, so that a run has the same
-augmentation on every device. Images are normalised before, so that the zeros which crop and cutout bring in are the
-data set's mean colour.
+Matching draws once for a whole class batch, which is what "siamese" means; training draws once per image. All draws are
+made on the CPU, so that a run has the same augmentation on every device. Images are normalised before, so that the
+zeros which crop and cutout bring in are the data set's mean colour.
 """
 
 from __future__ import annotations
@@ -41,9 +40,8 @@ class Draw:
 def draw(strategy: str, count: int, resolution: int, generator: torch.Generator) -> Draw:
     """Draw the parameters of ``count`` augmentations of square images from a CPU generator.
 
-    The strategy's parts are joined by "_": color, crop, cutout, flip, scale, rotate; empty for none. Where several of
-    crop, scale and rotate are named, one of them is drawn for the whole batch. Of parts joined by "|" one is drawn for
-    the whole batch, as DSA and DM do.
+    The strategy's parts are joined by "_": color, crop, cutout, flip, scale, rotate; empty for none. Of several among
+    crop, scale and rotate, and of parts joined by "|" (as in DSA and DM), one is drawn for the whole batch.
     """
 
     def uniform(*shape: int) -> Tensor:
@@ -124,25 +122,23 @@ def _shifted(images: Tensor, shift: Tensor) -> Tensor:
 
 def _cutout_mask(corner: Tensor, size: int) -> Tensor:
     """Return 0 inside each box and 1 outside it, (N, 1, size, size)."""
-    along = torch.arange(size)
-    inside = (along >= corner[..., None]) & (along < corner[..., None] + _cutout_side(size))
+    from_corner = torch.arange(size) - corner[..., None]
+    inside = (from_corner >= 0) & (from_corner < _cutout_side(size))
     return ~(inside[:, 0, :, None] & inside[:, 1, None, :])[:, None]
 
 
 def cutmix(images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, float]:
-    """Paste one random box from a shuffled batch into every image (CutMix, Yun et al. 2019) with Beta(1, 1).
+    """Paste one random box from a shuffled batch into every square image (CutMix, Yun et al. 2019) with Beta(1, 1).
 
     Returns the mixed images (N, C, H, W); the order (N,) of the images that the boxes came from; the share of the
     original that is left, so that the loss is ``share * loss(labels) + (1 - share) * loss(labels[order])``.
     """
-    height, width = images.shape[-2:]
+    size = images.shape[-1]
     order = torch.randperm(len(images), generator=generator).to(images.device)
     share = float(torch.rand((), generator=generator))  # Beta(1, 1) is uniform
-    cut = (1 - share) ** 0.5
-    half_height, half_width = int(height * cut) // 2, int(width * cut) // 2
-    row, column = _below(height, generator), _below(width, generator)
-    top, bottom = max(row - half_height, 0), min(row + half_height, height)
-    left, right = max(column - half_width, 0), min(column + half_width, width)
+    half = int(size * (1 - share) ** 0.5) // 2
+    centre = _below(size, generator), _below(size, generator)  # row and column
+    (top, bottom), (left, right) = ((max(place - half, 0), min(place + half, size)) for place in centre)
     mixed = images.clone()
     mixed[:, :, top:bottom, left:right] = images[order, :, top:bottom, left:right]
-    return mixed, order, 1 - (bottom - top) * (right - left) / (height * width)
+    return mixed, order, 1 - (bottom - top) * (right - left) / size**2

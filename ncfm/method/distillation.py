@@ -188,16 +188,13 @@ class Distillation:
         Raises :class:`DivergenceError` where a loss or a gradient is infinite or not a number; nothing has moved then.
         """
         add_over_processes(losses, of_images, *of_psi)
+        where, kept = f"in iteration {self.iteration + 1}", "the last checkpoint is kept"
         if not losses.isfinite().all():
-            raise DivergenceError(
-                f"distillation: the loss is {losses[-1].item()} in iteration {self.iteration + 1}; lower learning_rate "
-                f"({self.params.learning_rate}); the last checkpoint is kept"
-            )
+            advice = f"lower learning_rate ({self.params.learning_rate})"
+            raise DivergenceError(f"distillation: the loss is {losses[-1].item()} {where}; {advice}; {kept}")
         if not all(gradient.isfinite().all() for gradient in (of_images, *of_psi)):
-            raise DivergenceError(
-                f"distillation: a gradient is not finite in iteration {self.iteration + 1} (loss {losses[-1].item()}); "
-                "the last checkpoint is kept"
-            )
+            loss = f"(loss {losses[-1].item()})"
+            raise DivergenceError(f"distillation: a gradient is not finite {where} {loss}; {kept}")
         self.images.grad = of_images
         self.optimiser.step()
         if of_psi and self.psi_optimiser is not None:

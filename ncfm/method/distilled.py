@@ -29,19 +29,12 @@ def save_set(
     ``soft_labels`` are class probabilities (factor^2 * classes * k, classes), a row per decoded image.
     """
     labels = torch.arange(split.classes).repeat_interleave(torch.tensor([len(one) for one in images]))
-    facts = {
-        "names": dict(names),
-        "dataset": split.dataset,
-        "factor": factor,
-        "classes": split.classes,
-        "label_names": list(split.label_names),
-        "mean": split.normalisation.mean.flatten().tolist(),
-        "std": split.normalisation.std.flatten().tolist(),
-    }
     tensors = {"images": torch.cat(list(images)), "labels": labels}
     if soft_labels is not None:
         tensors["soft_labels"] = soft_labels
-    save_tensors(path, tensors, facts)
+    facts = {"names": dict(names), "dataset": split.dataset, "factor": factor, "classes": split.classes}
+    statistics = {name: getattr(split.normalisation, name).flatten().tolist() for name in ("mean", "std")}
+    save_tensors(path, tensors, {**facts, "label_names": list(split.label_names), **statistics})
 
 
 def write_set(
@@ -50,7 +43,7 @@ def write_set(
     """Write a set, as :func:`save_set`, and a picture of it; return `distilled.safetensors` and `grid.png`."""
     stored, grid = folder / "distilled.safetensors", folder / "grid.png"
     save_set(stored, images, split, factor, names, soft_labels)
-    rows = min(GRID_ROWS, *(len(one) for one in images))
+    rows = min(GRID_ROWS, *map(len, images))
     write_grid(torch.cat([one[:rows] for one in images]), split.classes, grid)
     return [stored, grid]
 
@@ -66,11 +59,10 @@ class DistilledSet(Dataset[tuple[Tensor, int]]):
 
     def __init__(self, stored: Tensor, labels: Tensor, facts: Mapping[str, Any], soft_labels: Tensor | None) -> None:
         self.stored = stored.float().div_(255) if stored.dtype == torch.uint8 else stored
-        self.factor = int(facts["factor"])
-        self.classes = int(facts["classes"])
-        self.label_names: list[str] = list(facts["label_names"])
-        self.names: dict[str, Any] = dict(facts["names"])
-        self.dataset = str(facts["dataset"])
+        self.factor, self.classes = int(facts["factor"]), int(facts["classes"])
+        self.names: dict[str, Any] = facts["names"]
+        self.label_names: list[str] = facts["label_names"]
+        self.dataset: str = facts["dataset"]
         self.pixels = decode(self.stored, self.factor)
         self.labels = labels.repeat(self.factor**2)
         self.soft_labels = soft_labels

@@ -76,11 +76,9 @@ class Losses:
     @torch.no_grad()
     def real_features(self, batch: Batch, features: Features) -> Tensor:
         """Return the features to compare of a class's real images, (B, D), ``images_at_once`` at a time."""
-        found = []
-        for piece in pieces(len(batch.real_rows), self.at_once):
-            images = self.split.normalisation(self.split.pixels(batch.real_rows[piece]))
-            found.append(features(augmentation.apply(images, batch.drawn)))
-        return self.compared(torch.cat(found))
+        parts = [batch.real_rows[piece] for piece in pieces(len(batch.real_rows), self.at_once)]
+        images = (self.split.normalisation(self.split.pixels(rows)) for rows in parts)
+        return self.compared(torch.cat([features(augmentation.apply(one, batch.drawn)) for one in images]))
 
     def compared(self, features_BD: Tensor) -> Tensor:
         """Return features as the discrepancy takes them: of length 1 (docs/method.md, section 1) if so set."""

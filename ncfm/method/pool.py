@@ -39,8 +39,8 @@ class Pool:
         self.members = int(facts["pool"])
         self._device = device
         # Two networks of one shape: the blended extractor, and the trained member that calibration asks.
-        self.blended = self.fresh(generator("overwritten")).eval().requires_grad_(False)
-        self.trained = self.fresh(generator("overwritten")).eval().requires_grad_(False)
+        networks = (self.fresh(generator("overwritten")).eval().requires_grad_(False) for _ in range(2))
+        self.blended, self.trained = networks
         names = self.blended.state_dict().keys()
         self._weights = [
             {end: {name: tensors[f"{member}.{end}.{name}"] for name in names} for end in ("initial", "trained")}

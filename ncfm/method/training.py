@@ -60,10 +60,8 @@ def train(
             check()
             loss = _batch_loss(forward, normalised(index), labels[index], params, draws)
             if not torch.isfinite(loss):
-                raise DivergenceError(
-                    f"training {' '.join(map(str, names))}: the loss is {loss.item()} in epoch {epoch + 1}; "
-                    f"lower learning_rate ({params.learning_rate})"
-                )
+                where = f"training {' '.join(map(str, names))}: the loss is {loss.item()} in epoch {epoch + 1}"
+                raise DivergenceError(f"{where}; lower learning_rate ({params.learning_rate})")
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()

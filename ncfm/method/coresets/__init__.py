@@ -1,4 +1,4 @@
-"""Coresets: rules that choose real images, one file each; what a rule is asked, and the features that some compare."""
+"""Coresets: rules that choose real images; what a rule is asked, and the features that some compare."""
 
 from __future__ import annotations
 

@@ -26,16 +26,14 @@ def choose(request: Request) -> list[Tensor]:
     chosen = []
     for rows in request.split.by_class:
         order = rows[torch.randperm(len(rows), generator=request.draws).to(rows.device)]
-        most_first = counts_N[order].argsort(descending=True, stable=True)
-        chosen.append(order[most_first[: request.wanted]])
+        chosen.append(order[counts_N[order].argsort(descending=True, stable=True)[: request.wanted]])
     return chosen
 
 
 def forgetting_events(correct_EN: Tensor) -> Tensor:
     """Count, for each of N images, how often it was right in one epoch (row of bools) and wrong in the next.
 
-    An image that is never learned counts 0, as in DeepCore, and is among the last to be chosen. (Toneva et al. count
-    it as forgotten infinitely often.)
+    An image that is never learned counts 0, as in DeepCore; Toneva et al. count it as forgotten infinitely often.
     """
     return (correct_EN[:-1] & ~correct_EN[1:]).sum(0)
 

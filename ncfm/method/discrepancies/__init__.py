@@ -1,4 +1,4 @@
-"""Discrepancies between real and synthetic features, one file each; what each is and costs stands beside its formula.
+"""Discrepancies between real and synthetic features; what each is and costs stands beside its formula.
 
 Shapes, here and in the files: C classes, B real and M synthetic images of one class, D features, F frequencies.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ncfm.core.params import DistillParams
 from ncfm.core.registry import Registry
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Features of real images (C, B, D) and of synthetic ones (C, M, D), frequencies (F, D) or None, the stage's params;
 # returns one value per class, (C,). B and M may differ.
-Measure = Callable[["Tensor", "Tensor", "Tensor | None", DistillParams], "Tensor"]
+Measure = Callable[["Tensor", "Tensor", Any, DistillParams], "Tensor"]
 # The stage's params, classes, real and synthetic images per class, D; returns FLOP per iteration.
 Cost = Callable[[DistillParams, int, int, int, int], float]
 

@@ -58,11 +58,6 @@ def ncfd(
     return chf_CF.clamp_min(TINY).sqrt().mean(-1)
 
 
-def _measure(real_CBD: Tensor, synthetic_CMD: Tensor, frequencies_FD: Tensor | None, params: DistillParams) -> Tensor:
-    assert frequencies_FD is not None
-    return ncfd(real_CBD, synthetic_CMD, frequencies_FD, params.alpha, params.recompute)
-
-
 def flop(params: DistillParams, classes: int, real: int, synthetic: int, dimension: int) -> float:
     """Return the FLOP of one iteration: features times frequencies, D * F * 2 an image, and the passes of psi.
 
@@ -78,6 +73,10 @@ def flop(params: DistillParams, classes: int, real: int, synthetic: int, dimensi
         # Back to every layer's weights, and to the inputs of all layers but the first.
         total += turns * 2 * rows * dimension**2 * (3 + (5 if learned else 0))
     return total
+
+
+def _measure(real_CBD: Tensor, synthetic_CMD: Tensor, frequencies_FD: Tensor, params: DistillParams) -> Tensor:
+    return ncfd(real_CBD, synthetic_CMD, frequencies_FD, params.alpha, params.recompute)
 
 
 READS = ("alpha", "frequencies", "num_frequencies", "sampler_learning_rate")
