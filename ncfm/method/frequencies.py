@@ -15,10 +15,7 @@ from ncfm.models.initialisation import build_module
 
 
 def build_sampling_network(dimension: int, generator: torch.Generator) -> nn.Sequential:
-    """Build psi, initialised from ``generator``, in training mode.
-
-    It maps noise (K, D) to the scales (K, D), in (-1, 1), of a scale mixture of normals (paper section 4.2).
-    """
+    """Build psi: from noise (K, D) to the scales (K, D), in (-1, 1), of a mixture of normals (paper section 4.2)."""
 
     def construct() -> nn.Sequential:
         layers: list[nn.Module] = []

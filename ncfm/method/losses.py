@@ -40,10 +40,7 @@ Batches = Mapping[int, Batch]
 
 
 class Losses:
-    """Losses of the classes asked for, from draws made before: nothing is drawn here.
-
-    The pool's blended network gives the features, its trained one the logits.
-    """
+    """Losses from draws made before: the pool's blended network gives the features, its trained one the logits."""
 
     def __init__(self, params: DistillParams, split: Split, pool: Pool) -> None:
         self.params, self.split = params, split

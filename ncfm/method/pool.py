@@ -26,10 +26,7 @@ def load_pool(path: Path, data: Path, split: Split, device: torch.device | None 
 
 
 class Pool:
-    """A pretrained pool, resident on the device; it blends a member's weights into one network in place.
-
-    Raises :class:`DataError` where the file is missing, torn, or not a pool.
-    """
+    """A pretrained pool on the device. Raises :class:`DataError` where the file is missing, torn, or not a pool."""
 
     def __init__(self, path: Path, device: torch.device) -> None:
         tensors, facts = load_tensors(path, device)
@@ -39,8 +36,8 @@ class Pool:
         self.members = int(facts["pool"])
         self._device = device
         # Two networks of one shape: the blended extractor, and the trained member that calibration asks.
-        networks = (self.fresh(generator("overwritten")).eval().requires_grad_(False) for _ in range(2))
-        self.blended, self.trained = networks
+        self.blended = self.fresh(generator("overwritten")).eval().requires_grad_(False)
+        self.trained = self.fresh(generator("overwritten")).eval().requires_grad_(False)
         names = self.blended.state_dict().keys()
         self._weights = [
             {end: {name: tensors[f"{member}.{end}.{name}"] for name in names} for end in ("initial", "trained")}
@@ -62,9 +59,7 @@ class Pool:
         return self.blended
 
     def choose(self, draws: torch.Generator) -> tuple[Network, Network]:
-        """Draw a member and beta ~ U(0, 1); return the blended extractor and the trained member (paper section 4.1),
-        both of which the next call overwrites.
-        """
+        """Draw a member and beta ~ U(0, 1); return it blended and trained, until the next call (paper section 4.1)."""
         member = int(torch.randint(self.members, (), generator=draws))
         self.blend(member, beta=float(torch.rand((), generator=draws)))
         self.trained.load_state_dict(self._weights[member]["trained"])

@@ -1,4 +1,4 @@
-"""Discrepancies of means and variances: MMD, as Distribution Matching uses it, and feature MSE."""
+"""Discrepancies of means and variances: MMD with the linear kernel, as DM uses it, and feature MSE."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ if TYPE_CHECKING:
 
 
 def mmd(real_CBD: Tensor, synthetic_CMD: Tensor, *_: object) -> Tensor:
-    """Return the squared maximum mean discrepancy with the linear kernel, as DM (Zhao and Bilen, 2023, eq. 5) uses it:
-    the squared distance of the mean features. (C,), at least 0.
-    """
+    """Return the squared distance of the mean features (DM, Zhao and Bilen 2023, eq. 5): (C,), at least 0."""
     return (real_CBD.mean(-2) - synthetic_CMD.mean(-2)).square().sum(-1)
 
 

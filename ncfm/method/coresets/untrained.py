@@ -1,4 +1,4 @@
-"""The rules that choose a class's images one by one, by their features: `herding` and `k-center`."""
+"""The rules that train nothing: `random`, `all` (the ceiling that sets are held against), `herding` and `k-center`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,21 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def herding(request: Request) -> list[Tensor]:
-    """Return ``wanted`` images of each class that keep its mean feature (Welling 2009).
+def random(request: Request) -> list[Tensor]:
+    """Return ``wanted`` images of each class, drawn uniformly and without replacement."""
+    import torch
 
-    Nothing is drawn: seeds differ by the network that gives the features.
-    """
+    by_class, draws = request.split.by_class, request.draws
+    return [rows[torch.randperm(len(rows), generator=draws)[: request.wanted]] for rows in by_class]
+
+
+def every(request: Request) -> list[Tensor]:
+    """Return all images of each class; classes may differ in size."""
+    return list(request.split.by_class)
+
+
+def herding(request: Request) -> list[Tensor]:
+    """Return ``wanted`` images of each class (Welling 2009); seeds differ by the network that gives the features."""
     return [rows[herd(features_ND, request.wanted)] for rows, features_ND in request.class_features()]
 
 
@@ -70,6 +80,8 @@ def farthest_first(features_ND: Tensor, wanted: int, start: int) -> Tensor:
 
 
 ENTRIES = (
+    Rule("random", random, order=1),
     Rule("herding", herding, reads_extractors=True, order=2),
     Rule("k-center", k_center, reads_extractors=True, order=3),
+    Rule("all", every, whole=True, order=5),
 )
