@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ncfm.core.checkpoint import optimiser_tensors, restore_optimiser
 from ncfm.core.errors import DivergenceError, ParamsError
@@ -29,8 +30,7 @@ from ncfm.method.training import build_optimiser
 from ncfm.models.base import Network
 from ncfm.run.compute import add_over_processes, shard
 
-# Gives the matching loss of a group of classes from their stored images.
-Matching = Callable[[Sequence[int], Stored], Tensor]
+Matching = Callable[[Sequence[int], Stored], Tensor]  # the loss of a group of classes, from their stored images
 
 
 class Distillation:
@@ -52,13 +52,11 @@ class Distillation:
         start = initial_images(params, split, ipc, generator(*self.names, "initialisation"))
         self.images = nn.Parameter(start.to(self.device))
         self.optimiser = build_optimiser([self.images], params, fused=None)
-        self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            self.optimiser, factor=params.plateau_factor, patience=params.plateau_patience
-        )
+        self.plateau = ReduceLROnPlateau(self.optimiser, factor=params.plateau_factor, patience=params.plateau_patience)
         self.psi = None
         if self.discrepancy.uses_frequencies and params.frequencies != "gaussian":
-            psi = build_sampling_network(pool.blended.feature_dimension, generator(*self.names, "psi"))
-            self.psi = psi.to(self.device)
+            dimension = pool.blended.feature_dimension
+            self.psi = build_sampling_network(dimension, generator(*self.names, "psi")).to(self.device)
         # `released`: the authors' program adds the ascent gradient to the descent gradient, whose sum is exactly zero,
         # so its psi never moves; here it is simply given no optimiser.
         self.psi_optimiser, self.ascending = None, []

@@ -1,7 +1,4 @@
-"""The frequency arguments of the characteristic function: Gaussian, or learned by the sampling network psi.
-
-Shapes: F frequencies, D feature dimension, K components of the scale mixture.
-"""
+"""Frequencies (F, D) of the characteristic function of D features: Gaussian, or learned by the sampling network psi."""
 
 from __future__ import annotations
 

@@ -25,6 +25,7 @@ from ncfm.run.compute import accelerated, images_at_once, pieces
 
 Features = Callable[[Tensor], Tensor]
 Drawn = Mapping[int, augmentation.Draw]  # the siamese augmentation of each class
+Batches = Mapping[int, "Batch"]
 Stored = Mapping[int, Tensor]  # the stored synthetic images of each class, (K, c, h, w)
 
 
@@ -34,9 +35,6 @@ class Batch:
 
     drawn: augmentation.Draw
     real_rows: Tensor
-
-
-Batches = Mapping[int, Batch]
 
 
 class Losses:

@@ -5,8 +5,6 @@ Order, here and in the authors' released files: all images' first tiles, then al
 
 from __future__ import annotations
 
-from typing import Literal
-
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -19,7 +17,7 @@ def decode(images: Tensor, factor: int) -> Tensor:
     return interpolate(tiles, size=images.shape[2:], mode="bilinear", align_corners=False)
 
 
-def tile(images: Tensor, factor: int, shrink: Literal["area", "nearest"] = "area") -> Tensor:
+def tile(images: Tensor, factor: int, shrink: str = "area") -> Tensor:
     """Shrink images (factor^2 * N, C, H, W) and set them as tiles (N, C, H, W): the inverse of :func:`decode`.
 
     ``area`` averages blocks of pixels; ``nearest`` keeps every factor-th pixel, as the released program.

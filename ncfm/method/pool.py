@@ -32,9 +32,7 @@ class Pool:
         tensors, facts = load_tensors(path, device)
         if not facts.get("pool"):
             raise DataError(f"{path}: is not an extractor pool; run `ncfm pretrain` again")
-        self.facts = facts
-        self.members = int(facts["pool"])
-        self._device = device
+        self.facts, self.members, self._device = facts, int(facts["pool"]), device
         # Two networks of one shape: the blended extractor, and the trained member that calibration asks.
         self.blended = self.fresh(generator("overwritten")).eval().requires_grad_(False)
         self.trained = self.fresh(generator("overwritten")).eval().requires_grad_(False)
@@ -52,9 +50,8 @@ class Pool:
     def randomise(self, weights: torch.Generator) -> Network:
         """Give the blended extractor fresh random weights, as DM does at each iteration (docs/method.md, section 8)."""
         if self.facts["norm"] == "batch":
-            raise ParamsError(
-                "extractor: is 'random', but the pool's batch-norm needs trained statistics (allowed: pool)"
-            )
+            needs = "the pool's batch-norm needs trained statistics"
+            raise ParamsError(f"extractor: is 'random', but {needs} (allowed: pool)")
         self.blended.load_state_dict(self.fresh(weights).state_dict())
         return self.blended
 

@@ -25,7 +25,7 @@ def every(request: Request) -> list[Tensor]:
 
 
 def herding(request: Request) -> list[Tensor]:
-    """Return ``wanted`` images of each class (Welling 2009); seeds differ by the network that gives the features."""
+    """Return ``wanted`` images of each class (Welling 2009); only the features' network depends on the seed."""
     return [rows[herd(features_ND, request.wanted)] for rows, features_ND in request.class_features()]
 
 
