@@ -259,6 +259,14 @@ def test_zero_calibration_is_no_calibration(start):
     assert start(calibration=1.0).step()["calibration"] > 0
 
 
+def test_features_are_compared_at_length_one_unless_the_params_say_otherwise(start):
+    features = torch.randn(7, 5, generator=generator("features"))
+    normalised, plain = start().losses, start(normalise_features=False).losses
+    torch.testing.assert_close(normalised.compared(features).norm(dim=-1), torch.ones(7))
+    assert torch.isfinite(normalised.compared(torch.zeros(2, 5))).all()
+    assert torch.equal(plain.compared(features), features)
+
+
 def test_schedules_of_the_image_rate(start):
     run = start(schedule="cosine", iterations=4, learning_rate=0.08)
     rates = [run.step()["learning_rate"] for _ in range(4)]

@@ -17,8 +17,7 @@ from ncfm.core.store import load_tensors, save_tensors
 from ncfm.datasets.split import load_split
 from ncfm.method.coresets import RULES, Request
 from ncfm.method.coresets.forgetting import forgetting_events, watched_training
-from ncfm.method.coresets.herding import herd
-from ncfm.method.coresets.k_center import farthest_first
+from ncfm.method.coresets.untrained import farthest_first, herd
 from ncfm.method.pool import Pool
 from ncfm.stages.select import check_extractors, select
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.nn.functional import cross_entropy
 
 from ncfm.core.errors import DivergenceError
@@ -22,11 +22,10 @@ TEST_BATCH = 500
 Forward = Callable[[Tensor], Tensor]
 
 
-def new_network(arch: str, params: NetworkParams, split: Split, weights: torch.Generator) -> Network:
+def new_network(arch: str, params: NetworkParams, split: Split, weights: Generator) -> Network:
     """Build a fresh network for the images and classes of ``split``, on its device."""
     shape = {"channels": split.channels, "resolution": split.resolution, "classes": split.classes}
-    network = build(arch, **shape, width=params.width, norm=params.norm, generator=weights)
-    return network.to(split.labels.device)
+    return build(arch, **shape, width=params.width, norm=params.norm, generator=weights).to(split.labels.device)
 
 
 def train(
@@ -61,10 +60,8 @@ def train(
             check()
             loss = _batch_loss(forward, normalised(index), labels[index], params, draws)
             if not torch.isfinite(loss):
-                raise DivergenceError(
-                    f"training {' '.join(map(str, names))}: the loss is {loss.item()} in epoch {epoch + 1}; "
-                    f"lower learning_rate ({params.learning_rate})"
-                )
+                where = f"training {' '.join(map(str, names))}: the loss is {loss.item()} in epoch {epoch + 1}"
+                raise DivergenceError(f"{where}; lower learning_rate ({params.learning_rate})")
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
@@ -84,9 +81,7 @@ def forwards(params: NetworkParams, device: torch.device, made: Callable[[], Net
     return lambda network: partial(compiled, state_of(network))
 
 
-def _batch_loss(
-    forward: Forward, images: Tensor, labels: Tensor, params: NetworkParams, draws: torch.Generator
-) -> Tensor:
+def _batch_loss(forward: Forward, images: Tensor, labels: Tensor, params: NetworkParams, draws: Generator) -> Tensor:
     drawn = augmentation.draw(params.augmentation, len(images), images.shape[-1], draws)
     images = augmentation.apply(images, drawn)
     if float(torch.rand((), generator=draws)) >= params.cutmix_probability:
