@@ -71,8 +71,7 @@ def load(name: str, folder: Path = PARAMS) -> Campaign:
     file, found = layers.campaign, Expansion(layers)
     reports: list[Cell] = [*map(cells.Artefact, file.artefacts), cells.Report()]
     params = {**found.params, **dict.fromkeys(reports, layers.merged(ReportParams)[0])}
-    order = list(STAGES)
-    everything = tuple(sorted(params, key=lambda cell: order.index(cell.stage)))  # stable: keeps the file's order
+    everything = tuple(cell for stage in STAGES for cell in params if cell.stage == stage)
     return Campaign(
         name,
         file.title or name,

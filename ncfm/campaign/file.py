@@ -100,18 +100,14 @@ class MethodEntry(Section):
 
 
 class ArtefactEntry(_Form):
-    """A table or figure: which of the cells that the campaign declares it is made of.
-
-    ``architectures``: where none are named, each data set's own, the network of its extractors. With ``continual`` its
-    cells are the campaign's continual learning on these methods, with ``search`` its architecture search.
-    """
+    """A table or figure: which of the cells that the campaign declares it is made of."""
 
     datasets: Annotated[dict[str, Counts], Field(min_length=1)]
     methods: Names
-    architectures: Names = ()
+    architectures: Names = ()  # where none are named, each data set's own, the network of its extractors
     protocols: Names = ()
-    continual: bool = False
-    search: bool = False
+    continual: bool = False  # whether its cells are the campaign's continual learning on these methods
+    search: bool = False  # whether its cells are the campaign's architecture search with these methods
 
 
 def _mapping(protocols: Any) -> Any:
