@@ -14,17 +14,16 @@ from typing import Any
 import yaml
 
 from ncfm.campaign import campaign as campaigns
-from ncfm.campaign.campaign import Campaign
+from ncfm.campaign.campaign import PARAMS, Campaign
 from ncfm.campaign.file import read_yaml
 from ncfm.core.errors import ParamsError
 from ncfm.core.layout import campaign_folder
-from ncfm.core.store import is_text, storage_errors, write_text
+from ncfm.core.store import is_text
 from ncfm.stages import cells, table
 from ncfm.stages.cells import Cell
 from ncfm.stages.table import STAGES, Stage
 
 ACTIVE = "campaign.yaml"  # the active campaign and its cells
-ARTEFACTS = "dvc.yaml"  # in params/: a stage for each artefact; only there where the campaign has any
 HEAD = """\
 # Written by `make dvc.yaml` from the table of stages (ncfm/stages/table.py), so that both engines run the same commands
 # on the same files. `dvc repro` runs the active campaign, whose cells `ncfm use NAME` writes to params/campaign.yaml.
@@ -45,47 +44,40 @@ stages:
 WRAPPER = textwrap.TextWrapper(120, " " * 6, " " * 8, break_long_words=False, break_on_hyphens=False)
 
 
-def active(folder: str | Path = "params") -> str:
+def active(folder: Path = PARAMS) -> str:
     """Return the name of the active campaign. Raises :class:`ParamsError` where ``ncfm use`` has never run."""
-    path = Path(folder) / ACTIVE
+    path = folder / ACTIVE
     values = read_yaml(path, end="\ncells:")  # which are thousands of lines
     if not isinstance(values, dict) or not isinstance(values.get("campaign"), str):
         raise ParamsError(f"{path}: campaign: is missing; run `ncfm use NAME` to write it")
     return values["campaign"]
 
 
-def is_active(campaign: Campaign, folder: str | Path = "params") -> bool:
+def is_active(campaign: Campaign) -> bool:
     """Say whether a campaign is the active one; before the first ``ncfm use`` none is."""
-    return (Path(folder) / ACTIVE).is_file() and active(folder) == campaign.name
+    return (PARAMS / ACTIVE).is_file() and active() == campaign.name
 
 
-def use(campaign: Campaign, folder: str | Path = "params") -> None:
+def use(campaign: Campaign) -> None:
     """Make a campaign the active one: write its params and, for DVC, its cells, each only where changed."""
     campaigns.write_params(campaign)  # first: where they can't be written, the active campaign stays the old one
-    refresh(campaign, folder)
+    refresh(campaign)
 
 
-def refresh(campaign: Campaign, folder: str | Path = "params") -> None:
+def refresh(campaign: Campaign) -> None:
     """Write `params/campaign.yaml` and, of artefacts, `params/dvc.yaml`, each only where changed."""
-    for path, text in _files(campaign, folder).items():
-        if text and not is_text(path, text):
-            write_text(path, text)
-        elif not text:
-            with storage_errors(path):
-                path.unlink(missing_ok=True)
+    campaigns.write_changed(_texts(campaign, PARAMS))
 
 
-def check_active(campaign: Campaign, folder: str | Path = "params") -> None:
+def check_active(campaign: Campaign, folder: Path = PARAMS) -> None:
     """Raise :class:`ParamsError` where `params/campaign.yaml` lists other cells than the campaign's own file does."""
-    if not all(is_text(path, text) if text else not path.exists() for path, text in _files(campaign, folder).items()):
-        raise ParamsError(
-            f"{Path(folder) / ACTIVE}: lists other cells than {Path(folder) / campaign.name}.yaml; "
-            f"run `ncfm use {campaign.name}`"
-        )
+    if not all(is_text(path, text) if text else not path.exists() for path, text in _texts(campaign, folder).items()):
+        own = f"{folder / campaign.name}.yaml"
+        raise ParamsError(f"{folder / ACTIVE}: lists other cells than {own}; run `ncfm use {campaign.name}`")
 
 
-def _files(campaign: Campaign, folder: str | Path) -> dict[Path, str]:
-    return {Path(folder) / ACTIVE: active_text(campaign), Path(folder) / ARTEFACTS: artefacts_text(campaign)}
+def _texts(campaign: Campaign, folder: Path) -> dict[Path, str]:
+    return {folder / ACTIVE: active_text(campaign), folder / "dvc.yaml": artefacts_text(campaign)}
 
 
 def active_text(campaign: Campaign) -> str:
@@ -113,10 +105,7 @@ def _item(campaign: Campaign, cell: Cell) -> dict[str, str | int]:
 
 
 def artefacts_text(campaign: Campaign) -> str:
-    """Return the text of `params/dvc.yaml`: a stage per artefact, empty where there are none.
-
-    In `dvc.yaml` a stage cannot have a list of inputs that params/campaign.yaml names.
-    """
+    """Return the text of `params/dvc.yaml`: a stage per artefact, as `dvc.yaml` cannot list inputs; empty for none."""
     stages = {
         table.address(campaign.name, cell).partition(":")[2]: {
             "wdir": "..",

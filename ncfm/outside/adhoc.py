@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ncfm.campaign.file import CampaignFile, read_yaml
+from ncfm.campaign.layers import Layers
 from ncfm.core import layout
 from ncfm.core.errors import DataError, ParamsError, one_of
 from ncfm.core.params import Count, DistillParams, EvaluateParams, PretrainParams, StageParams, parse
@@ -109,7 +109,7 @@ def distill_folder(folder: Path, wish: Wish, out: Path | None = None) -> str:
 
 def recipe_of(method: str) -> DistillParams:
     """Return a recipe of `params/base.yaml` at the budget for folders. Raises :class:`ParamsError` for other names."""
-    methods = parse(CampaignFile, read_yaml(BASE), str(BASE)).methods
+    methods = Layers(BASE).campaign.methods
     recipes = {name: entry.values_for("distill") for name, entry in methods.items() if entry.stage == "distill"}
     if method not in recipes:
         raise ParamsError(one_of("method", method, recipes, "--method"))

@@ -12,11 +12,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ncfm.campaign.file import CampaignFile, read_yaml
 from ncfm.campaign.layers import Layers
 from ncfm.core.errors import DataError
 from ncfm.core.layout import RELEASED
-from ncfm.core.params import Count, EvaluateParams, parse
+from ncfm.core.params import Count, EvaluateParams
 from ncfm.core.store import read_json
 from ncfm.datasets.catalogue import facts_of
 from ncfm.datasets.split import dataset_name
@@ -43,14 +42,13 @@ def check_data(data: Path, dataset: str) -> None:
 
 def protocols(dataset: str, ipc: int, limits: Limits) -> dict[str, EvaluateParams]:
     """Return by name how each protocol trains on a set of this data set and IPC, ``released`` first."""
-    files = {str(path): parse(CampaignFile, read_yaml(path), str(path)) for path in (BASE, FULL)}
-    layers = Layers(files, str(FULL), files[str(FULL)])
-    arch = {"arch": NETWORKS[nearest_resolution(facts_of(dataset).resolution)]}
+    layers = Layers(BASE, FULL)
+    arch = NETWORKS[nearest_resolution(facts_of(dataset).resolution)]
     found: dict[str, EvaluateParams] = {}
-    for name in (RELEASED, *files[str(BASE)].protocols):
-        params, _ = layers.merged(EvaluateParams, dataset, ipc, protocol=name, names=arch)
+    for name in (RELEASED, *layers.files[str(BASE)].protocols):
+        params, _ = layers.merged(EvaluateParams, dataset, ipc, protocol=name)
         cut = {key: min(value, getattr(params, key)) for key, value in limits.model_dump(exclude_none=True).items()}
-        params = params.model_copy(update=cut)
+        params = params.model_copy(update={"arch": arch, **cut})
         if name == RELEASED or params.model_copy(update={"looks": found[RELEASED].looks}) != found[RELEASED]:
             found[name] = params  # `last` is the same training: its number is a column of `released`
     return found
