@@ -20,7 +20,7 @@ from ncfm.core.layout import campaign_folder
 from ncfm.core.store import is_text, storage_errors, write_text
 from ncfm.stages import cells, table
 from ncfm.stages.cells import Cell
-from ncfm.stages.table import STAGES, Stage
+from ncfm.stages.table import MAKERS, STAGES, Stage
 
 ACTIVE = "campaign.yaml"  # the active campaign and its cells
 ARTEFACTS = "dvc.yaml"  # in params/: a stage for each artefact; only there where the campaign has any
@@ -146,7 +146,7 @@ def _dvc_stage(stage: Stage) -> str:
     words += ["${item.options}"] if any(one.optional for one in stage.arguments) else []
     if stage.cell is cells.Report:  # of all cells, whose number differs
         reads |= {folder: _below(folder) for folder in ("evaluations", "sets")}
-    curves = [one for one in stage.writes if one.endswith("history.csv") and stage.makes_sets]
+    curves = [one for one in stage.writes if one.endswith("history.csv") and stage.name in MAKERS]
     metrics = [one for one in stage.writes if one.endswith("metrics.json")]
     wrapped = textwrap.wrap(" ".join(words), 112, break_long_words=False, break_on_hyphens=False)
     lines = ["foreach: ${cells." + stage.name + "}", "do:", "  cmd: >-", *(f"    {line}" for line in wrapped)]
