@@ -21,10 +21,9 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Line:
-    """The cells of one stage on one data set: how many, and of those with an estimate hours and bytes.
+    """The cells of one stage on one data set: how many, and of those with an estimate the hours by device, and bytes.
 
-    ``hours`` are those of each of :data:`~ncfm.campaign.costs.DEVICES`. ``unknown`` cells have no estimate, for want of
-    a formula for their network or stage.
+    ``unknown`` cells have no estimate, for want of a formula for their network or stage.
     """
 
     stage: str
@@ -97,21 +96,18 @@ def plan_text(campaign: Campaign, artefact: str | None = None) -> str:
         raise ParamsError(one_of("artefact", artefact, campaign.artefacts, f"campaign {campaign.name}"))
     lines = plan(campaign, artefact)
     head = ["cells", *(f"{device.name} (h)" for device in DEVICES), "disk"]
-    grid = [["stage", "data set", *head]]
-    grid += [[line.stage, line.dataset, *_cells([line])] for line in lines]
-    grid.append(["all", "", *_cells(lines)])
+    rows = [[line.stage, line.dataset, *_cells([line])] for line in lines]
+    grid = [["stage", "data set", *head], *rows, ["all", "", *_cells(lines)]]
     text = [": ".join([campaign.name, *([artefact] if artefact else []), campaign.title]), "", *_aligned(grid)]
     if campaign.artefacts and not artefact:
-        grid = [["artefact", "", *head]]
-        grid += [[name, "", *_cells(plan(campaign, name))] for name in campaign.artefacts]
+        grid = [["artefact", "", *head], *([name, "", *_cells(plan(campaign, name))] for name in campaign.artefacts)]
         text += ["", "Each artefact from nothing; what several need runs once and is counted in each:", *_aligned(grid)]
     text += ["", "Estimates, not measurements: the arithmetic in closed form at these rates (ncfm/campaign/costs.py):"]
     text += [f"  {device.name}: {device.source}" for device in DEVICES]
     text += ["Hours are those of the whole device, idle else; DVC's cache may hold the disk's amount a second time."]
     if unknown := sum(line.unknown for line in lines):
-        text += [
-            f"Without an estimate, and not in the sums: {unknown} cells of networks or stages that have no formula."
-        ]
+        named = f"{unknown} cells of networks or stages that have no formula"
+        text += [f"Without an estimate, and not in the sums: {named}."]
     return "\n".join(text) + "\n"
 
 

@@ -59,9 +59,9 @@ def testing(network: NetworkWork, images: int) -> Work:
 
 @dataclass(frozen=True)
 class Reads:
-    """What a cell reads, as far as its cost depends on it; what it has not of this, its cost does not ask for.
+    """What a cell reads: ``ipc`` and ``factor`` of the set that it reads or makes, the params of its extractors' pool.
 
-    ``ipc`` and ``factor`` are those of the set that it makes or reads, ``pool`` the params of its extractors.
+    The defaults stand for what a cell does not read.
     """
 
     facts: DatasetFacts

@@ -42,10 +42,7 @@ class Argument:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: the function of its name in its own file here, called with params, inputs, names, out and record.
-
-    Names are passed to the stages about small sets only. A report is computed by ncfm/report/build.py instead.
-    """
+    """One stage: the function of its name in its file here gets params, inputs, out and record; reports have none."""
 
     example: Cell  # for the help text; its type is that of all cells of the stage
     params: type[models.StageParams]
