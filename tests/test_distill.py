@@ -91,11 +91,11 @@ def test_every_method_of_the_base_gives_a_set(data, pool, tmp_path):
         names = {"dataset": "made", "ipc": ipc, "method": cell.method, "seed": 0}
         record = helpers.record_of(cell.stage, out / "distilled.safetensors", params, **names)
         if cell.stage == "distill":
-            distill(params, data, pool, names, out, record)
+            distill(params, data, pool, out, record)
         elif cell.stage == "select":
-            select(params, data, pool if RULES[params.rule].reads_extractors else None, names, out, record)
+            select(params, data, pool if RULES[params.rule].reads_extractors else None, out, record)
         else:
-            curate(params, data, pool, tmp_path / cell.source / "distilled.safetensors", names, out, record)
+            curate(params, data, pool, tmp_path / cell.source / "distilled.safetensors", out, record)
         check_set(out / "distilled.safetensors", ipc=ipc, factor=2 if cell.stage == "curate" else params.factor)
         assert ncfm.load(out / "distilled.safetensors").names == names
         seen.add(cell.method)

@@ -29,7 +29,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     prepare(params, folder, record_of("prepare", folder / "card.json", params))
     values = SelectParams(factor=2)
     names = {"dataset": "digits", "ipc": 2, "method": "tiles", "seed": 0}
-    select(values, folder, None, names, folder, record_of("select", folder / "distilled.safetensors", values))
+    select(values, folder, None, folder, record_of("select", folder / "distilled.safetensors", values, **names))
     return folder
 
 

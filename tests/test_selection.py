@@ -141,11 +141,11 @@ def test_forgetting_watches_its_training(data, pool):
 
 
 def test_extractors_that_are_missing_or_too_many(data, pool, tmp_path):
-    names, record = {"ipc": 1, "method": "test", "seed": 0}, helpers.record_of("select", tmp_path / "x", SelectParams())
+    record = helpers.record_of("select", tmp_path / "x", SelectParams(), ipc=1, method="test", seed=0)
     with pytest.raises(ParamsError, match="--extractors: is missing, but the rule herding reads an extractor pool"):
-        select(SelectParams(rule="herding"), data, None, names, tmp_path, record)
+        select(SelectParams(rule="herding"), data, None, tmp_path, record)
     with pytest.raises(ParamsError, match=r"--extractors: is .*, but the rule random reads no pool"):
-        select(SelectParams(), data, pool, names, tmp_path, record)
+        select(SelectParams(), data, pool, tmp_path, record)
     other = helpers.write_dataset(tmp_path / "data", "other")
     with pytest.raises(DataError, match=r"was trained on made, but .* holds other"):
         helpers.run_select(other, tmp_path / "set", pool=pool, rule="k-center")

@@ -21,7 +21,7 @@ from ncfm.core.layout import campaign_folder
 from ncfm.core.store import is_text
 from ncfm.stages import cells, table
 from ncfm.stages.cells import Cell
-from ncfm.stages.table import STAGES, Stage
+from ncfm.stages.table import MAKERS, STAGES, Stage
 
 ACTIVE = "campaign.yaml"  # the active campaign and its cells
 HEAD = """\
@@ -136,7 +136,7 @@ def _dvc_stage(stage: Stage) -> str:
     words += ["${item.options}"] if any(one.optional for one in stage.arguments) else []
     if stage.cell is cells.Report:  # of all cells, whose number differs
         reads |= {folder: _below(folder) for folder in ("evaluations", "sets")}
-    curves = [one for one in stage.writes if one.endswith("history.csv") and stage.makes_sets]
+    curves = [one for one in stage.writes if one.endswith("history.csv") and stage.name in MAKERS]
     metrics = [one for one in stage.writes if one.endswith("metrics.json")]
     values = {
         "deps": list(reads.values()),

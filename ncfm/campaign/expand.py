@@ -22,7 +22,7 @@ from ncfm.method.coresets import RULES
 from ncfm.models.registry import ARCHITECTURES, norm_of
 from ncfm.stages import cells
 from ncfm.stages.cells import Cell
-from ncfm.stages.table import STAGES
+from ncfm.stages.table import STAGES, TESTERS
 
 NetworkStage = TypeVar("NetworkStage", PretrainParams, EvaluateParams)
 
@@ -111,7 +111,7 @@ class Expansion:
         self.skipped: dict[tuple[object, ...], Skipped] = {}
         for dataset in layers.campaign.datasets:
             self._add_dataset(dataset)
-        if self.skipped and not any(STAGES[cell.stage].tests_sets for cell in self.params):
+        if self.skipped and not any(cell.stage in TESTERS for cell in self.params):
             raise ParamsError(next(iter(self.skipped.values())).reason)
 
     def skipped_of(self, cross: str) -> tuple[Skipped, ...]:

@@ -84,7 +84,7 @@ def distill_folder(folder: Path, wish: Wish, out: Path | None = None) -> str:
     root, nowhere = out or Path("results/adhoc") / name, layout.campaign_folder("")
     places = [table.output("", cell) for cell in (prepared, pretrained, distilled, evaluated)]
     card, pool, stored, evaluation = (root / place.relative_to(nowhere) for place in places)
-    data, names, tested = card.parent, distilled.names, evaluated.names
+    data = card.parent
     train, test = data / "train.safetensors", data / "test.safetensors"
 
     def prepare(record: Record) -> None:
@@ -96,10 +96,11 @@ def distill_folder(folder: Path, wish: Wish, out: Path | None = None) -> str:
     training = parse(PretrainParams, {**PRETRAIN, "arch": arch, "pool": wish.pool, "epochs": wish.epochs}, "pretrain")
     run_stage(training, pool, pretrained.names, [train, test], partial(pretrain, training, data, pool))
     distilling = recipe.model_copy(update={"iterations": wish.iterations})
-    run_stage(distilling, stored, names, [train, pool], partial(distill, distilling, data, pool, names, stored.parent))
+    work = partial(distill, distilling, data, pool, stored.parent)
+    run_stage(distilling, stored, distilled.names, [train, pool], work)
     testing = parse(EvaluateParams, {**EVALUATE, "arch": arch, "epochs": 10 * wish.epochs}, "evaluate")
-    work = partial(evaluate, testing, data, stored, tested, evaluation)
-    run_stage(testing, evaluation, tested, [stored, test], work)
+    work = partial(evaluate, testing, data, stored, evaluation)
+    run_stage(testing, evaluation, evaluated.names, [stored, test], work)
     last, count = read_json(evaluation)["last"], len(listing.all_files("test"))
     accuracy = f"test accuracy {last['mean']:.1f} % ± {last['std']:.1f} ({last['n']} networks trained on it)"
     held_out = f"a held-out fifth of each class ({count} images)"

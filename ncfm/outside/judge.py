@@ -61,9 +61,9 @@ def evaluate_all(stored: Path, data: Path, names: Mapping[str, str | int], out: 
     """
     for name, params in protocols(str(names["dataset"]), int(names["ipc"]), limits).items():
         cell = Evaluate(**{**names, "arch": params.arch, "protocol": None if name == RELEASED else name})  # type: ignore
-        path, own = out / f"{cell.file}.json", cell.names
-        work = partial(evaluate, params, data, stored, own, path)
-        run_stage(params, path, own, [stored, data / "test.safetensors"], work)
+        path = out / f"{cell.file}.json"
+        work = partial(evaluate, params, data, stored, path)
+        run_stage(params, path, cell.names, [stored, data / "test.safetensors"], work)
         result = read_json(path)
         accuracy = ", ".join(f"{which} {result[which]['mean']:.1f} %" for which in ("last", "best"))
         yield f"{name}: {accuracy} ({params.networks} x {params.arch}, {params.epochs} epochs): {path}"
