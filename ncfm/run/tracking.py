@@ -42,12 +42,6 @@ def store_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(FOLDER / 'mlflow.db').resolve()}"
 
 
-def start(record: dict[str, Any]) -> Run:
-    """Return the run of a stage that begins; it does nothing without mlflow or with ``NCFM_TRACKING=off``."""
-    off = os.environ.get("NCFM_TRACKING", "").lower() == "off" or importlib.util.find_spec("mlflow") is None
-    return Run(record, given_up=off)
-
-
 def import_records(folder: Path) -> None:
     """Send each record below ``folder`` whose run is not complete, and print a summary. Raises :class:`NcfmError`."""
     if importlib.util.find_spec("mlflow") is None:
@@ -74,14 +68,18 @@ def import_records(folder: Path) -> None:
 
 
 class Run:
-    """The run of a stage that is computing: buffers rows and sends them in batches; gives up at the first failure."""
+    """The run of a stage that is computing: buffers rows and sends them in batches; gives up at the first failure.
 
-    def __init__(self, record: Content, given_up: bool) -> None:
+    It does nothing where it is not ``wanted``, without mlflow, or with ``NCFM_TRACKING=off``.
+    """
+
+    def __init__(self, record: Content, wanted: bool = True) -> None:
         self._record = record
         self._rows: list[Row] = []
         self._due = time.monotonic() + PATIENCE
         self._sender: _Sender | None = None
-        self._given_up = given_up
+        off = not wanted or os.environ.get("NCFM_TRACKING", "").lower() == "off"
+        self._given_up = off or importlib.util.find_spec("mlflow") is None
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Buffer the metrics of one step; send what is buffered where it is time to."""
