@@ -141,9 +141,7 @@ def accelerated(function: Callable[..., Tensor], params: ComputeParams, device: 
 
 
 def images_at_once(params: DistillParams, width: int, resolution: int, device: torch.device) -> int:
-    """Return how many images go through a network at once: ``params.images_at_once``, else enough to fill a GPU, or so
-    few that a CPU's cache holds their activations, which is twice as fast as all at once.
-    """
+    """Return how many images go through a network at once: as the params say, or what fills a GPU or a CPU's cache."""
     limit = CPU_ACTIVATIONS if device.type == "cpu" else GPU_ACTIVATIONS
     return params.images_at_once or max(1, limit // (width * resolution**2))
 
@@ -168,9 +166,9 @@ def side_by_side(
     """Call ``work(index, check)`` for every index below ``count`` that is not ``done``, and ``finished(index, result)``
     after each, in the calling thread.
 
-    On a CPU as many calls run at the same time as :func:`usable_cores` has room for, each on the calling thread's
-    number of threads, which is faster than all threads on each call in turn (docs/performance.md); elsewhere one after
-    the other. ``work`` must draw from its own generators, and call ``check`` often.
+    On a CPU as many calls run at once as :func:`usable_cores` has room for, each on the caller's number of threads,
+    which is faster than one at a time on all (docs/performance.md). ``work`` must draw from its own
+    generators, and call ``check`` often.
     """
     waiting = [index for index in range(count) if index not in done]
     threads = torch.get_num_threads()

@@ -43,24 +43,18 @@ def read_record(path: Path) -> Content:
     return record
 
 
-def started(record: Content) -> int:
-    """Return when the stage began, in milliseconds since 1970."""
-    return int(datetime.datetime.fromisoformat(record["started"]).timestamp() * 1000)
-
-
-def ended(record: Content) -> int:
-    """Return when the stage ended, in milliseconds since 1970."""
-    return started(record) + int(record["seconds"] * 1000)
+def moment(record: Content, seconds: float = 0.0) -> int:
+    """Return the time ``seconds`` after the stage began, in milliseconds since 1970."""
+    return int(datetime.datetime.fromisoformat(record["started"]).timestamp() * 1000) + int(seconds * 1000)
 
 
 def history_of(record: Content) -> list[Row]:
     """Return the rows of the record's history: from its file, else from the record itself."""
     path = Path(record.get("history", ""))
-    rows = record.get("rows", [])
-    if path.is_file():
-        rows = csv.DictReader(path.read_text(encoding="utf-8").splitlines())
+    rows = csv.DictReader(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else record.get("rows", [])
+    ended = moment(record, record["seconds"])
     return [
-        Row(int(row["step"]), {k: float(v) for k, v in row.items() if k != "step" and v != ""}, ended(record))
+        Row(int(row["step"]), {key: float(value) for key, value in row.items() if key != "step" and value != ""}, ended)
         for row in rows
     ]
 
@@ -82,10 +76,9 @@ def artifacts_of(record: Content) -> list[tuple[Path, str | None]]:
     """Return the small files worth a look, each with its folder in the run: tables/, figures/ or none."""
     names = [*record.get("outputs", ()), record.get("history")]
     paths = list(dict.fromkeys(Path(name) for name in names if name))  # a history may be an output, too
-    root = os.path.commonpath([path.parent for path in paths] or [Path()])
+    root = Path(os.path.commonpath([path.parent for path in paths] or [Path()]))
     small = [path for path in paths if path.suffix in ARTIFACTS and path.is_file() and path.stat().st_size < MOST_BYTES]
-    places = [os.path.relpath(path.parent, root) for path in small]
-    return [(path, None if place == "." else place) for path, place in zip(small, places, strict=True)]
+    return [(path, None if path.parent == root else os.path.relpath(path.parent, root)) for path in small]
 
 
 def inputs_of(record: Content) -> dict[str, str]:
@@ -96,12 +89,10 @@ def inputs_of(record: Content) -> dict[str, str]:
 def tags_of(record: Content) -> dict[str, str]:
     """Return the tags: names, commit, hardware, versions and the SHA-256 of the inputs."""
     copied = ("stage", "campaign", "commit", "dirty", "started", "hardware", "versions")
-    tags = record["names"] | {name: record[name] for name in copied if record.get(name) is not None}
-    tags |= {"input": inputs_of(record), "ncfm.key": record["key"]}
+    tags = record["names"] | {name: record.get(name) for name in copied}
+    tags |= {"input": inputs_of(record), "ncfm.key": record["key"], "mlflow.source.git.commit": record.get("commit")}
     tags |= {"mlflow.source.name": record.get("command", "ncfm"), "mlflow.source.type": "LOCAL"}
-    if record.get("commit"):
-        tags["mlflow.source.git.commit"] = record["commit"]
-    return texts(tags, TAG_LENGTH)
+    return texts({name: value for name, value in tags.items() if value is not None}, TAG_LENGTH)
 
 
 def texts(values: Mapping[str, Any], length: int, prefix: str = "") -> dict[str, str]:

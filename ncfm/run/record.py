@@ -1,8 +1,7 @@
 """A stage's record: what ran, on which inputs, where, how long, with what result.
 
-It lies beside the stage's main output as `<output>.record.json`. Later stages never read it, so times and host names in
-it cannot change any content hash; the report prints hardware and commit from it, and `ncfm track import` sends it to
-MLflow where that was not possible while the stage ran.
+It lies beside the stage's main output as `<output>.record.json`. Later stages never read it, so its times and hosts
+change no content hash; the report prints hardware and commit from it, and `ncfm track import` sends it to MLflow later.
 """
 
 from __future__ import annotations
@@ -120,8 +119,7 @@ class Record:
 def recorded(
     params: StageParams, output: Path, names: Mapping[str, Any], inputs: list[str | Path], threads: int | None = None
 ) -> Iterator[Record]:
-    """Set the process up for a stage (:func:`~ncfm.run.compute.set_up`), open its :class:`Record`, send it to MLflow
-    where that is installed, and close it.
+    """Set the process up for a stage, open its :class:`Record`, send it to MLflow if that is installed, and close it.
 
     Raises :class:`StorageError` where the output cannot be written and :class:`DataError` where an input is missing.
     """
@@ -174,15 +172,13 @@ def versions() -> dict[str, str]:
 
 def commit() -> dict[str, Any]:
     """Return the git commit of the program and whether its code or params differ from it; empty without git."""
-    folder = Path(__file__).resolve().parent.parent.parent
-
-    def git(*arguments: str) -> str:
-        command = ["git", *arguments]
-        return subprocess.check_output(command, cwd=folder, stderr=subprocess.DEVNULL, text=True, timeout=20).strip()
-
+    folder, nowhere = Path(__file__).resolve().parents[2], subprocess.DEVNULL
+    commands = "git rev-parse HEAD", "git status --porcelain --untracked-files=no -- ncfm params/base.yaml"
     try:
-        head = git("rev-parse", "HEAD")
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", "ncfm", "params/base.yaml")
+        head, changed = (
+            subprocess.check_output(command.split(), cwd=folder, stderr=nowhere, text=True, timeout=20).strip()
+            for command in commands
+        )
     except (OSError, subprocess.SubprocessError):
         return {"commit": None, "dirty": None}
     return {"commit": head, "dirty": bool(changed)}

@@ -66,10 +66,7 @@ def import_records(folder: Path) -> None:
 
 
 class Run:
-    """The run of a stage that is computing: buffers rows and sends them in batches; gives up at the first failure.
-
-    It does nothing where it is not ``wanted``, without mlflow, or with ``NCFM_TRACKING=off``.
-    """
+    """The run of a stage that computes, where it is ``wanted`` and not off: sends batches of rows until one fails."""
 
     def __init__(self, record: Content, wanted: bool = True) -> None:
         self._record = record
@@ -100,8 +97,7 @@ class Run:
             return
         try:
             with _quiet():
-                if self._sender is None:
-                    self._sender = _Sender(_Store(), self._record)
+                self._sender = self._sender or _Sender(_Store(), self._record)
                 self._sender.send(self._rows)
                 self._rows = []
                 act(self._sender)
@@ -176,7 +172,7 @@ class _Sender:
             run = store.find(experiment, "ncfm.key", record["key"])
             if run is None:
                 name = f"{record['stage']} {layout.title(record['names'])}".strip()
-                run = self.client.create_run(experiment, runs.started(record), tags, name)
+                run = self.client.create_run(experiment, runs.moment(record), tags, name)
             self.run_id: str = run.info.run_id
             self.client.update_run(self.run_id, "RUNNING")
             files = runs.inputs_of(record).items()
@@ -197,8 +193,8 @@ class _Sender:
         title = layout.title(group)
         run = store.find(experiment, "ncfm.group", title)
         if run is None:
-            run = self.client.create_run(experiment, runs.started(record), {"ncfm.group": title, **group}, title)
-            self.client.set_terminated(run.info.run_id, "FINISHED", runs.started(record))
+            run = self.client.create_run(experiment, runs.moment(record), {"ncfm.group": title, **group}, title)
+            self.client.set_terminated(run.info.run_id, "FINISHED", runs.moment(record))
         return str(run.info.run_id)
 
     def send(self, rows: Iterable[Row]) -> None:
@@ -218,7 +214,7 @@ class _Sender:
         """Send what is not there yet of a finished stage, and end the run."""
         from mlflow.entities import Metric
 
-        history, ended = runs.history_of(record), runs.ended(record)
+        history, ended = runs.history_of(record), runs.moment(record, record["seconds"])
         self.send(history)
         final = runs.final_metrics(record, history)
         last = max((step for _, step in self.sent), default=0)
