@@ -87,7 +87,7 @@ def record_of(stage: str, out: Path, params: StageParams, kill_at: int | None = 
     """Return the record of a stage; with ``kill_at`` the stage dies when it logs that step."""
     record = Record(stage, out, params.model_dump(mode="json"), names, [])
     if kill_at is not None:
-        record.send_to(KillAt(kill_at))
+        record.run = KillAt(kill_at)
     return record
 
 

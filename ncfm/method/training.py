@@ -7,6 +7,7 @@ from functools import partial
 
 import torch
 from torch import Generator, Tensor
+from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from ncfm.core.errors import DivergenceError
@@ -16,7 +17,7 @@ from ncfm.datasets.split import Split
 from ncfm.method import augmentation
 from ncfm.models.base import Network
 from ncfm.models.registry import build
-from ncfm.run.compute import Check, accelerated, state_of, stateless
+from ncfm.run.compute import Check, accelerated
 
 TEST_BATCH = 500
 Forward = Callable[[Tensor], Tensor]
@@ -77,8 +78,8 @@ def forwards(params: NetworkParams, device: torch.device, made: Callable[[], Net
     """
     if not params.compile:
         return lambda network: accelerated(network, params, device)
-    compiled = accelerated(stateless(made().train()), params, device)
-    return lambda network: partial(compiled, state_of(network))
+    compiled = accelerated(partial(functional_call, made().train()), params, device)
+    return lambda network: partial(compiled, network.state_dict(keep_vars=True))
 
 
 def _batch_loss(forward: Forward, images: Tensor, labels: Tensor, params: NetworkParams, draws: Generator) -> Tensor:

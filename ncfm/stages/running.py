@@ -21,9 +21,9 @@ def run(stage: Stage, params_file: Path, values: Mapping[str, Any]) -> None:
     ``values`` are those of the stage's arguments by name, None for an optional one that is left out. Raises
     :class:`~ncfm.core.errors.NcfmError`, one line: what was wrong, where, what is allowed.
     """
+    params = parse(stage.params, read_json(params_file), str(params_file))
     from ncfm.run.record import recorded
 
-    params = parse(stage.params, read_json(params_file), str(params_file))
     function = getattr(import_module(f"ncfm.stages.{stage.name}"), stage.name)  # only a stage that runs waits for torch
     inputs = [values[argument.name] for argument in stage.arguments if argument.kind == "input"]
     main, *read = (place(stage, template, values) for template in (stage.writes[0], *stage.reads))
