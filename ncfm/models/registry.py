@@ -105,18 +105,18 @@ class Architecture:
 ARCHITECTURES: Registry[Architecture] = Registry("architecture", "ncfm.models.families")
 
 
-def norm_of(arch: str, norm: str, width: int, where: str = "norm") -> str:
+def norm_of(arch: str, norm: str, width: int, place: str = "norm") -> str:
     """Return the normalisation that ``norm`` stands for: the architecture's own where it is ``default``.
 
-    Raises :class:`ParamsError`, which begins with ``where``, if the architecture cannot take it, or not at this width.
+    Raises :class:`ParamsError`, which begins with ``place``, if the architecture cannot take it, or not at this width.
     """
     norms = ARCHITECTURES[arch].norms
     if norm == "default":
         return norms[0]
     if norm not in norms:
-        raise ParamsError(f"{where}: is {norm!r}, which {arch} cannot take (allowed: {', '.join(('default', *norms))})")
+        raise ParamsError(f"{place}: is {norm!r}, which {arch} cannot take (allowed: {', '.join(('default', *norms))})")
     if norm == "group" and width % 4:
-        raise ParamsError(f"{where}: is 'group', 4 groups of channels, but width is {width} (allowed: multiples of 4)")
+        raise ParamsError(f"{place}: is 'group', 4 groups of channels, but width is {width} (allowed: multiples of 4)")
     return norm
 
 

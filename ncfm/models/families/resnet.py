@@ -19,8 +19,7 @@ def resnet(shape: Shape, first: int, blocks: int, pooled: bool, halve_stem: bool
     """
     from torch import nn
 
-    from ncfm.models.base import Network
-    from ncfm.models.layers import BasicBlock, HalvingPool, convolution, scaled
+    from ncfm.models.base import BasicBlock, HalvingPool, Network, convolution, scaled
 
     groups = [scaled(first * 2**position, shape.width) for position in range(4)]
     layers: list[nn.Module] = [*convolution(shape.channels, groups[0], 3, shape.norm), nn.ReLU()]
