@@ -7,25 +7,25 @@ says that the same params and inputs gave the outputs that are there, and the st
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ncfm.campaign.file import CampaignFile, read_yaml
-from ncfm.core import layout
 from ncfm.core.errors import DataError, ParamsError, one_of
 from ncfm.core.params import Count, DistillParams, EvaluateParams, PretrainParams, StageParams, parse
 from ncfm.core.store import read_json, sha256
 from ncfm.outside.folder import Listing, facts_of_folder, list_folder, load_folder, median_side
 from ncfm.run.record import Record, recorded
-from ncfm.stages import cells, table
+from ncfm.stages import cells
 from ncfm.stages import prepare as datasets
 from ncfm.stages.distill import distill
 from ncfm.stages.evaluate import evaluate
 from ncfm.stages.pretrain import pretrain
+from ncfm.stages.repeats import Names
+from ncfm.stages.table import STAGES
 
 NETWORKS = {32: "convnet-3", 64: "convnet-4", 128: "convnet-5"}  # by resolution, as in the paper
 BASE = Path(__file__).resolve().parent.parent.parent / "params/base.yaml"
@@ -63,27 +63,23 @@ class FolderParams(StageParams):
 def distill_folder(folder: Path, wish: Wish, out: Path | None = None) -> str:
     """Distill a folder of images and return one line: where the set is, and its accuracy on which images.
 
-    Everything goes to ``out`` (default: results/adhoc/<folder name>), laid out as the results of a campaign.
-
-    Raises:
-        DataError: a folder that is missing or in no layout of `ncfm/outside/folder.py`, an unreadable image.
-        ParamsError: an unknown method, a resolution that is not offered, an IPC that a class cannot give.
+    Everything goes to ``out`` (default: results/adhoc/<folder name>), laid out as the results of a campaign. Raises
+    DataError for a folder that is missing or in no layout of `ncfm/outside/folder.py`, or an unreadable image, and
+    ParamsError for an unknown method, a resolution that is not offered, or an IPC that a class cannot give.
     """
     recipe = recipe_of(wish.method)
     listing = list_folder(folder)
     _check_enough(folder, listing, wish.ipc, recipe.factor)
-    resolution = wish.resolution
-    if resolution is None:
-        resolution = nearest_resolution(median_side(listing.all_files("train")))
-    if resolution not in NETWORKS:
-        raise ParamsError(one_of("resolution", resolution, NETWORKS, "--resolution"))
+    if wish.resolution not in (None, *NETWORKS):
+        raise ParamsError(one_of("resolution", wish.resolution, NETWORKS, "--resolution"))
+    resolution = wish.resolution or nearest_resolution(median_side(listing.all_files("train")))
     name, arch = listing.name, NETWORKS[resolution]
     prepared, pretrained = cells.Prepare(name), cells.Pretrain(name, arch)
     distilled = cells.Distill(name, wish.ipc, wish.method, wish.seed)
     evaluated = cells.Evaluate(*distilled.set_names, arch)
-    root, nowhere = out or Path("results/adhoc") / name, layout.campaign_folder("")
-    places = [table.output("", cell) for cell in (prepared, pretrained, distilled, evaluated)]
-    card, pool, stored, evaluation = (root / place.relative_to(nowhere) for place in places)
+    root, all_cells = out or Path("results/adhoc") / name, (prepared, pretrained, distilled, evaluated)
+    outputs = (root / STAGES[cell.stage].writes[0].format(**cell.values) for cell in all_cells)
+    card, pool, stored, evaluation = outputs
     data, names, tested = card.parent, distilled.names, evaluated.names
     train, test = data / "train.safetensors", data / "test.safetensors"
 
@@ -92,14 +88,13 @@ def distill_folder(folder: Path, wish: Wish, out: Path | None = None) -> str:
         datasets.write(facts_of_folder(listing, loaded), "folder", loaded, data, record)
 
     preparing = FolderParams(folder=str(folder), resolution=resolution)
-    run_stage(preparing, card, prepared.names, listing.all_files("train", "test"), prepare)
+    run_stage(preparing, card, prepared.names, [*listing.all_files("train", "test")], prepare)
     training = parse(PretrainParams, {**PRETRAIN, "arch": arch, "pool": wish.pool, "epochs": wish.epochs}, "pretrain")
-    run_stage(training, pool, pretrained.names, [train, test], partial(pretrain, training, data, pool))
+    run_stage(training, pool, pretrained.names, [train, test], pretrain, training, data, pool)
     distilling = recipe.model_copy(update={"iterations": wish.iterations})
-    run_stage(distilling, stored, names, [train, pool], partial(distill, distilling, data, pool, names, stored.parent))
+    run_stage(distilling, stored, names, [train, pool], distill, distilling, data, pool, names, stored.parent)
     testing = parse(EvaluateParams, {**EVALUATE, "arch": arch, "epochs": 10 * wish.epochs}, "evaluate")
-    work = partial(evaluate, testing, data, stored, tested, evaluation)
-    run_stage(testing, evaluation, tested, [stored, test], work)
+    run_stage(testing, evaluation, tested, [stored, test], evaluate, testing, data, stored, tested, evaluation)
     last, count = read_json(evaluation)["last"], len(listing.all_files("test"))
     accuracy = f"test accuracy {last['mean']:.1f} % ± {last['std']:.1f} ({last['n']} networks trained on it)"
     held_out = f"a held-out fifth of each class ({count} images)"
@@ -125,22 +120,24 @@ def nearest_resolution(side: float) -> int:
 
 
 def _check_enough(folder: Path, listing: Listing, ipc: int, factor: int) -> None:
-    wanted, most = ipc * factor**2, listing.smallest_class // factor**2
+    wanted, most = ipc * factor**2, min(map(len, listing.files["train"])) // factor**2
     for label, files in zip(listing.label_names, listing.files["train"], strict=True):
         if len(files) < wanted:
             allowed = f"allowed here: --ipc 1 to {most}" if most else f"add images: at least {factor**2} for training"
-            raise ParamsError(
-                f"{folder}: class {label!r} has {len(files)} images to train on, but --ipc {ipc} starts from {wanted} "
-                f"real images of each class ({allowed})"
-            )
+            starts = f"--ipc {ipc} starts from {wanted} real images of each class ({allowed})"
+            raise ParamsError(f"{folder}: class {label!r} has {len(files)} images to train on, but {starts}")
 
 
 def run_stage(
-    params: StageParams, output: Path, names: Mapping[str, Any], inputs: list[Path], work: Callable[[Record], None]
+    params: StageParams,
+    output: Path,
+    names: Names,
+    inputs: list[str | Path],
+    work: Callable[..., None],
+    *arguments: Any,
 ) -> None:
-    """Run one stage under its record, unless its outputs are there, made by the same params from the same inputs."""
-    paths: list[str | Path] = [*inputs]
-    wanted = Record(params.stage, output, params.model_dump(mode="json"), names, paths)
+    """Call a stage's function on its arguments and its record, unless the same params and inputs gave its outputs."""
+    wanted = Record(params.stage, output, params.model_dump(mode="json"), names, inputs)
     try:
         found = read_json(wanted.path)
         same = found["key"] == wanted.content["key"]
@@ -150,5 +147,5 @@ def run_stage(
     if finished:
         print(f"{params.stage}: done before ({output})", file=sys.stderr, flush=True)
         return
-    with recorded(params, output, names, paths) as record:
-        work(record)
+    with recorded(params, output, names, inputs) as record:
+        work(*arguments, record)

@@ -7,19 +7,16 @@ against reported ones. Run again, finished protocols are skipped and the one tha
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import partial
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ncfm.campaign.file import CampaignFile, read_yaml
 from ncfm.campaign.layers import Layers
-from ncfm.core.errors import DataError
 from ncfm.core.layout import RELEASED
 from ncfm.core.params import Count, EvaluateParams, parse
 from ncfm.core.store import read_json
 from ncfm.datasets.catalogue import facts_of
-from ncfm.datasets.split import dataset_name
 from ncfm.outside.adhoc import BASE, NETWORKS, nearest_resolution, run_stage
 from ncfm.stages.cells import Evaluate
 from ncfm.stages.evaluate import evaluate
@@ -33,12 +30,6 @@ class Limits(BaseModel):
     model_config = ConfigDict(frozen=True)
     epochs: Count | None = Field(None, description="of each network's training, at most")
     networks: Count | None = Field(None, description="trained under each protocol, at most")
-
-
-def check_data(data: Path, dataset: str) -> None:
-    """Raise :class:`DataError` where the folder ``data`` holds no prepared data set, or another than ``dataset``."""
-    if (found := dataset_name(data)) != dataset:
-        raise DataError(f"{data}: holds {found}, but the set stands for {dataset}")
 
 
 def protocols(dataset: str, ipc: int, limits: Limits) -> dict[str, EvaluateParams]:
@@ -64,8 +55,8 @@ def evaluate_all(stored: Path, data: Path, names: Mapping[str, str | int], out: 
     for name, params in protocols(str(names["dataset"]), int(names["ipc"]), limits).items():
         cell = Evaluate(**{**names, "arch": params.arch, "protocol": None if name == RELEASED else name})  # type: ignore
         path, own = out / f"{cell.file}.json", cell.names
-        work = partial(evaluate, params, data, stored, own, path)
-        run_stage(params, path, own, [stored, data / "test.safetensors"], work)
+        inputs: list[str | Path] = [stored, data / "test.safetensors"]
+        run_stage(params, path, own, inputs, evaluate, params, data, stored, own, path)
         result = read_json(path)
         accuracy = ", ".join(f"{which} {result[which]['mean']:.1f} %" for which in ("last", "best"))
         yield f"{name}: {accuracy} ({params.networks} x {params.arch}, {params.epochs} epochs): {path}"
