@@ -7,8 +7,7 @@ import torch
 
 from ncfm.core.errors import ParamsError
 from ncfm.core.seeding import generator
-from ncfm.models.base import HalvingPool, scaled
-from ncfm.models.initialisation import build_module
+from ncfm.models.base import HalvingPool, build_module, scaled
 from ncfm.models.registry import ARCHITECTURES, build, norm_of
 from ncfm.run.compute import state_of, stateless
 

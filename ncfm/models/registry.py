@@ -128,7 +128,7 @@ def build(
     ``generator`` is the only source of the initial weights. Raises :class:`ParamsError` for an unknown name, or a
     resolution or normalisation that the architecture cannot take.
     """
-    from ncfm.models.initialisation import build_module
+    from ncfm.models.base import build_module
 
     architecture = ARCHITECTURES.find(arch)
     if not architecture.takes(resolution):

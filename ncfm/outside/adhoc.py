@@ -1,22 +1,27 @@
-"""A user's own folder of images from end to end, without a campaign: prepare, pretrain, distill, evaluate.
+"""Without a campaign: a folder of images from end to end, or one set under every protocol of `params/base.yaml`.
 
 It calls the stages' own functions, each with its record beside its output. Run again, it skips every stage whose record
-says that the same params and inputs gave the outputs that are there, and the stage that was cut off continues.
+says that the same params and inputs gave the outputs that are there, and the stage that was cut off continues. The
+protocols have the budgets of `params/paper.yaml`, with its exceptions by data set and IPC, so that the accuracies can be
+held against reported ones.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from ncfm.campaign.file import CampaignFile, read_yaml
+from ncfm.campaign.layers import Layers
 from ncfm.core.errors import DataError, ParamsError, one_of
+from ncfm.core.layout import RELEASED
 from ncfm.core.params import Count, DistillParams, EvaluateParams, PretrainParams, StageParams, parse
 from ncfm.core.store import read_json, sha256
+from ncfm.datasets.catalogue import facts_of
 from ncfm.outside.folder import Listing, facts_of_folder, list_folder, load_folder, median_side
 from ncfm.run.record import Record, recorded
 from ncfm.stages import cells
@@ -29,6 +34,7 @@ from ncfm.stages.table import STAGES
 
 NETWORKS = {32: "convnet-3", 64: "convnet-4", 128: "convnet-5"}  # by resolution, as in the paper
 BASE = Path(__file__).resolve().parent.parent.parent / "params/base.yaml"
+FULL = BASE.with_name("paper.yaml")
 
 # Budgets for minutes on two cores, in the spirit of params/digits.yaml: narrow networks, few iterations, large steps.
 WIDTH = 32
@@ -39,10 +45,9 @@ LEARNING_RATE = 0.01
 EVALUATE = {"width": WIDTH, "batch": 32, "networks": 3, "looks": 1, "augmentation": "color_crop_scale_rotate"}
 
 
-class Wish(BaseModel):
+class Wish(BaseModel, frozen=True):
     """What the user can choose."""
 
-    model_config = ConfigDict(frozen=True)
     ipc: Count
     method: str = "paper"
     seed: int = Field(0, ge=0)
@@ -77,24 +82,23 @@ def distill_folder(folder: Path, wish: Wish, out: Path | None = None) -> str:
     prepared, pretrained = cells.Prepare(name), cells.Pretrain(name, arch)
     distilled = cells.Distill(name, wish.ipc, wish.method, wish.seed)
     evaluated = cells.Evaluate(*distilled.set_names, arch)
-    root, all_cells = out or Path("results/adhoc") / name, (prepared, pretrained, distilled, evaluated)
-    outputs = (root / STAGES[cell.stage].writes[0].format(**cell.values) for cell in all_cells)
-    card, pool, stored, evaluation = outputs
+    root, parts = out or Path("results/adhoc") / name, (prepared, pretrained, distilled, evaluated)
+    card, pool, stored, evaluation = (root / STAGES[part.stage].writes[0].format(**part.values) for part in parts)
     data, names, tested = card.parent, distilled.names, evaluated.names
     train, test = data / "train.safetensors", data / "test.safetensors"
 
-    def prepare(record: Record) -> None:
-        loaded = load_folder(listing, resolution)
+    def prepare(params: FolderParams, record: Record) -> None:
+        loaded = load_folder(listing, params.resolution)
         datasets.write(facts_of_folder(listing, loaded), "folder", loaded, data, record)
 
     preparing = FolderParams(folder=str(folder), resolution=resolution)
     run_stage(preparing, card, prepared.names, [*listing.all_files("train", "test")], prepare)
     training = parse(PretrainParams, {**PRETRAIN, "arch": arch, "pool": wish.pool, "epochs": wish.epochs}, "pretrain")
-    run_stage(training, pool, pretrained.names, [train, test], pretrain, training, data, pool)
+    run_stage(training, pool, pretrained.names, [train, test], pretrain, data, pool)
     distilling = recipe.model_copy(update={"iterations": wish.iterations})
-    run_stage(distilling, stored, names, [train, pool], distill, distilling, data, pool, names, stored.parent)
+    run_stage(distilling, stored, names, [train, pool], distill, data, pool, names, stored.parent)
     testing = parse(EvaluateParams, {**EVALUATE, "arch": arch, "epochs": 10 * wish.epochs}, "evaluate")
-    run_stage(testing, evaluation, tested, [stored, test], evaluate, testing, data, stored, tested, evaluation)
+    run_stage(testing, evaluation, tested, [stored, test], evaluate, data, stored, tested, evaluation)
     last, count = read_json(evaluation)["last"], len(listing.all_files("test"))
     accuracy = f"test accuracy {last['mean']:.1f} % ± {last['std']:.1f} ({last['n']} networks trained on it)"
     held_out = f"a held-out fifth of each class ({count} images)"
@@ -129,14 +133,9 @@ def _check_enough(folder: Path, listing: Listing, ipc: int, factor: int) -> None
 
 
 def run_stage(
-    params: StageParams,
-    output: Path,
-    names: Names,
-    inputs: list[str | Path],
-    work: Callable[..., None],
-    *arguments: Any,
+    params: StageParams, output: Path, names: Names, inputs: list[str | Path], work: Callable[..., None], *given: Any
 ) -> None:
-    """Call a stage's function on its arguments and its record, unless the same params and inputs gave its outputs."""
+    """Call a stage's function, as ``work``, unless the outputs are there, of the same params and inputs."""
     wanted = Record(params.stage, output, params.model_dump(mode="json"), names, inputs)
     try:
         found = read_json(wanted.path)
@@ -148,4 +147,40 @@ def run_stage(
         print(f"{params.stage}: done before ({output})", file=sys.stderr, flush=True)
         return
     with recorded(params, output, names, inputs) as record:
-        work(*arguments, record)
+        work(params, *given, record)
+
+
+class Limits(BaseModel, frozen=True):
+    """What the user can cut: a smaller number than the protocol's own."""
+
+    epochs: Count | None = Field(None, description="of each network's training, at most")
+    networks: Count | None = Field(None, description="trained under each protocol, at most")
+
+
+def protocols(dataset: str, ipc: int, limits: Limits) -> dict[str, EvaluateParams]:
+    """Return by name how each protocol trains on a set of this data set and IPC, ``released`` first."""
+    files = {str(path): parse(CampaignFile, read_yaml(path), str(path)) for path in (BASE, FULL)}
+    layers = Layers(files, str(FULL), files[str(FULL)])
+    arch = {"arch": NETWORKS[nearest_resolution(facts_of(dataset).resolution)]}
+    found: dict[str, EvaluateParams] = {}
+    for name in (RELEASED, *files[str(BASE)].protocols):
+        params, _ = layers.merged(EvaluateParams, dataset, ipc, protocol=name, names=arch)
+        cut = {key: min(value, getattr(params, key)) for key, value in limits.model_dump(exclude_none=True).items()}
+        params = params.model_copy(update=cut)
+        if name == RELEASED or params.model_copy(update={"looks": found[RELEASED].looks}) != found[RELEASED]:
+            found[name] = params  # `last` is the same training: its number is a column of `released`
+    return found
+
+
+def evaluate_all(stored: Path, data: Path, names: Names, out: Path, limits: Limits) -> Iterator[str]:
+    """Evaluate a set of this data set, IPC, method and seed under every protocol and yield one line for each.
+
+    The results are ``<arch>.json`` (``released``) and ``<arch>.<protocol>.json`` in ``out``.
+    """
+    for name, params in protocols(str(names["dataset"]), int(names["ipc"]), limits).items():
+        cell = cells.Evaluate(**{**names, "arch": params.arch, "protocol": None if name == RELEASED else name})
+        path, own = out / f"{cell.file}.json", cell.names
+        run_stage(params, path, own, [stored, data / "test.safetensors"], evaluate, data, stored, own, path)
+        result = read_json(path)
+        accuracy = ", ".join(f"{which} {result[which]['mean']:.1f} %" for which in ("last", "best"))
+        yield f"{name}: {accuracy} ({params.networks} x {params.arch}, {params.epochs} epochs): {path}"

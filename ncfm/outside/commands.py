@@ -33,8 +33,8 @@ def import_command(file: Path, factor: int, out: Path, data: Path | None, **valu
     """Read a set that NCFM's authors released: a torch FILE of [images, labels]; no code in it is run."""
     from ncfm.core.params import parse
     from ncfm.datasets.split import dataset_name
+    from ncfm.outside.adhoc import Limits, evaluate_all
     from ncfm.outside.exchange import ImportParams, import_set
-    from ncfm.outside.judge import Limits, evaluate_all
     from ncfm.run.record import recorded
 
     if not file.is_file():  # no stage writes it, which the record's own message would ask for

@@ -141,18 +141,9 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 def facts_of_folder(listing: Listing, loaded: Loaded) -> DatasetFacts:
     """Return the facts of a data set that was read from a folder, measured on its training images."""
-    images, _ = loaded.splits["train"]
+    images, names = loaded.splits["train"][0], listing.label_names
+    _, channels, resolution, _ = images.shape
+    sizes = {split: exactly(*map(len, classes)) for split, classes in listing.files.items()}
     mean, deviation = statistics(images)
-    classes = len(listing.label_names)
-    counts = {split: labels.bincount(minlength=classes).tolist() for split, (_, labels) in loaded.splits.items()}
-    return DatasetFacts(
-        name=listing.name,
-        classes=classes,
-        channels=images.shape[1],
-        resolution=images.shape[2],
-        sizes={split: exactly(*count) for split, count in counts.items()},
-        mean=tuple(mean),
-        std=tuple(max(value, SMALLEST_DEVIATION) for value in deviation),
-        sources={},  # it was read already
-        label_names=listing.label_names,
-    )
+    std = tuple(max(value, SMALLEST_DEVIATION) for value in deviation)
+    return DatasetFacts(listing.name, len(names), channels, resolution, sizes, tuple(mean), std, {}, names)
