@@ -2,8 +2,8 @@
 
 It calls the stages' own functions, each with its record beside its output. Run again, it skips every stage whose record
 says that the same params and inputs gave the outputs that are there, and the stage that was cut off continues. The
-protocols have the budgets of `params/paper.yaml`, with its exceptions by data set and IPC, so that the accuracies can be
-held against reported ones.
+protocols have the budgets of `params/paper.yaml`, with its exceptions by data set and IPC: accuracies can be compared
+with reported ones.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ncfm.core.layout import RELEASED
 from ncfm.core.params import Count, DistillParams, EvaluateParams, PretrainParams, StageParams, parse
 from ncfm.core.store import read_json, sha256
 from ncfm.datasets.catalogue import facts_of
-from ncfm.outside.folder import Listing, facts_of_folder, list_folder, load_folder, median_side
+from ncfm.outside.folder import facts_of_folder, list_folder, load_folder, median_side
 from ncfm.run.record import Record, recorded
 from ncfm.stages import cells
 from ncfm.stages import prepare as datasets
@@ -74,7 +74,13 @@ def distill_folder(folder: Path, wish: Wish, out: Path | None = None) -> str:
     """
     recipe = recipe_of(wish.method)
     listing = list_folder(folder)
-    _check_enough(folder, listing, wish.ipc, recipe.factor)
+    tiles = recipe.factor**2
+    wanted, most = wish.ipc * tiles, min(map(len, listing.files["train"])) // tiles
+    for label, files in zip(listing.label_names, listing.files["train"], strict=True):
+        if len(files) < wanted:
+            allowed = f"allowed here: --ipc 1 to {most}" if most else f"add images: at least {tiles} for training"
+            starts = f"--ipc {wish.ipc} starts from {wanted} real images of each class ({allowed})"
+            raise ParamsError(f"{folder}: class {label!r} has {len(files)} images to train on, but {starts}")
     if wish.resolution not in (None, *NETWORKS):
         raise ParamsError(one_of("resolution", wish.resolution, NETWORKS, "--resolution"))
     resolution = wish.resolution or nearest_resolution(median_side(listing.all_files("train")))
@@ -112,24 +118,14 @@ def recipe_of(method: str) -> DistillParams:
     recipes = {name: entry.values_for("distill") for name, entry in methods.items() if entry.stage == "distill"}
     if method not in recipes:
         raise ParamsError(one_of("method", method, recipes, "--method"))
-    values = {**DISTILL, **recipes[method]}
-    if values.get("update") != "per-class":  # which takes a step per class in each iteration: enough small ones
-        values = {"learning_rate": LEARNING_RATE, **values}
-    return parse(DistillParams, values, str(BASE))
+    small = recipes[method].get("update") == "per-class"  # it takes a step per class in each iteration
+    rate = {} if small else {"learning_rate": LEARNING_RATE}
+    return parse(DistillParams, {**DISTILL, **rate, **recipes[method]}, str(BASE))
 
 
 def nearest_resolution(side: float) -> int:
     """Return the offered resolution that is nearest to ``side`` (in pixels), the smaller of two."""
     return min(NETWORKS, key=lambda resolution: abs(resolution - side))
-
-
-def _check_enough(folder: Path, listing: Listing, ipc: int, factor: int) -> None:
-    wanted, most = ipc * factor**2, min(map(len, listing.files["train"])) // factor**2
-    for label, files in zip(listing.label_names, listing.files["train"], strict=True):
-        if len(files) < wanted:
-            allowed = f"allowed here: --ipc 1 to {most}" if most else f"add images: at least {factor**2} for training"
-            starts = f"--ipc {ipc} starts from {wanted} real images of each class ({allowed})"
-            raise ParamsError(f"{folder}: class {label!r} has {len(files)} images to train on, but {starts}")
 
 
 def run_stage(

@@ -49,16 +49,19 @@ def import_set(params: ImportParams, source: Path, names: Mapping[str, Any], out
         must = f"must divide the resolution {facts.resolution} of {facts.name}"
         raise ParamsError(f"--factor: is {params.factor}, but {must}")
     images, labels = read_released(source)
-    for fault in _faults(images, labels, facts, int(names["ipc"])):
+    # Where only the data set's own files name the classes (Tiny ImageNet) their labels do.
+    digits = len(str(facts.classes - 1))
+    label_names = facts.label_names or tuple(str(label).zfill(digits) for label in range(facts.classes))
+    for fault in _faults(images, labels, facts, int(names["ipc"]), label_names):
         raise DataError(f"{source}: holds {fault}")
     if outside := int(((images < 0) | (images > 1)).sum()):
         print(f"import: {outside} of {images.numel()} pixels lay outside [0, 1] and are clamped", file=sys.stderr)
     by_class = images.float().clamp(0, 1)[labels.argsort(stable=True)].unflatten(0, (facts.classes, -1))
     stored, grid = out / "distilled.safetensors", out / "grid.png"
     write_grid(by_class.flatten(0, 1), facts.classes, grid)
-    none = torch.empty(0)  # a set needs to know of its data set what a split without images says
+    none = torch.empty(0)  # of the split only the facts are read
     normalisation = Normalisation(*torch.tensor([facts.mean, facts.std]).view(2, 1, -1, 1, 1))
-    split = Split(facts.name, none, none, facts.classes, label_names(facts), normalisation)
+    split = Split(facts.name, none, none, facts.classes, label_names, normalisation)
     save_set(stored, by_class, split, params.factor, names)
     record.finish([stored, grid], {"images": len(labels)})
 
@@ -86,7 +89,7 @@ def _is_plain(content: object) -> bool:
     return isinstance(content, Tensor) and content.layout == torch.strided and content.device.type == "cpu"
 
 
-def _faults(images: Tensor, labels: Tensor, facts: DatasetFacts, ipc: int) -> Iterator[str]:
+def _faults(images: Tensor, labels: Tensor, facts: DatasetFacts, ipc: int, names: Sequence[str]) -> Iterator[str]:
     """Yield what the file holds and what is wanted instead; what follows a fault supposes that there is none."""
     wanted = (facts.classes * ipc, facts.channels, facts.resolution, facts.resolution)
     if tuple(images.shape) != wanted:
@@ -99,19 +102,12 @@ def _faults(images: Tensor, labels: Tensor, facts: DatasetFacts, ipc: int) -> It
         yield f"labels {low} to {high}, but {facts.name} has 0 to {facts.classes - 1}"
     for label, count in enumerate(labels.long().bincount(minlength=facts.classes).tolist()):
         if count != ipc:
-            name = label_names(facts)[label]
-            yield f"{count} images of class {label} ({name}), but --ipc says {ipc} of each"
+            yield f"{count} images of class {label} ({names[label]}), but --ipc says {ipc} of each"
     if not images.is_floating_point() or not bool(images.isfinite().all()):
         yield f"images of type {images.dtype} or not finite, but finite floats are wanted"
     darkest, brightest = float(images.min()), float(images.max())
     if darkest < -OVERSHOOT or brightest > 1 + OVERSHOOT:
         yield f"pixels from {darkest:.3g} to {brightest:.3g}, but un-normalised ones in [0, 1] are wanted"
-
-
-def label_names(facts: DatasetFacts) -> tuple[str, ...]:
-    """Return the names of the classes: their labels where only the data set's own files name them (Tiny ImageNet)."""
-    digits = len(str(facts.classes - 1))
-    return facts.label_names or tuple(f"{label:0{digits}d}" for label in range(facts.classes))
 
 
 def export_set(path: Path, form: str, decoded: bool, out: Path) -> None:
@@ -121,10 +117,10 @@ def export_set(path: Path, form: str, decoded: bool, out: Path) -> None:
     is missing or torn, and :class:`StorageError` where ``out`` cannot be written.
     """
     data = load(path)
-    labels = data.labels if decoded else data.labels[: len(data.stored)]
+    images = data.pixels if decoded else data.stored
+    labels = data.labels[: len(images)]
     if data.soft_labels is not None:  # the forms have one class per image
         print(f"export: {path} has soft labels, which are left out; {out} holds each image's class", file=sys.stderr)
-    images = data.pixels if decoded else data.stored
     if form == "png":
         _write_png(images, labels, data.label_names, out)
     elif form == "npz":

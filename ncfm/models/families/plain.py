@@ -52,9 +52,7 @@ def convnet(depth: int, shape: Shape) -> Network:
 
 
 def convnet_work(depth: int, shape: Shape) -> NetworkWork:
-    """Return the work of one image: block b convolves 3 x 3 at resolution r / 2^b, 2 * 9 * c_in * c_out * (r / 2^b)^2
-    FLOP.
-    """
+    """Return the work of one image; block b convolves at resolution r / 2^b: 18 * c_in * c_out * (r / 2^b)^2 FLOP."""
     width, taken = shape.width, [shape.channels, *[shape.width] * (depth - 1)]
     areas = [(shape.resolution // 2**block) ** 2 for block in range(depth)]
     first, *others = (2 * 9 * channels * width * area for channels, area in zip(taken, areas, strict=True))
@@ -83,9 +81,9 @@ def vgg_11(shape: Shape) -> Network:
     return published(((64, 3, shape.resolution % 32 == 0), *VGG_11[1:]), shape)
 
 
-ALEXNET_WORK = counted(19660800, 470286336, 221184, 3072, 1841472, flattened=True)
+ALEXNET_WORK = partial(counted, 19660800, 470286336, 221184, 3072, 1841472, flattened=True)
 ALEXNET_NORMS = ("none", *NORMS[:-1])  # the published one has no normalisation
-VGG_WORK = counted(3538944, 301989888, 151552, 512, 9225984, flattened=True)
+VGG_WORK = partial(counted, 3538944, 301989888, 151552, 512, 9225984, flattened=True)
 ENTRIES = (
     *(
         Architecture(f"convnet-{d}", partial(convnet, d), 2**d, 2**d, work=partial(convnet_work, d), order=1)

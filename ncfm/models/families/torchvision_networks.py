@@ -6,6 +6,7 @@ Dosovitskiy et al., arXiv 2010.11929.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ncfm.models.registry import Architecture, Shape, counted
@@ -60,9 +61,8 @@ def efficientnet_b0(shape: Shape) -> Network:
     if shape.resolution < 32:
         stages[1].stride = 1
     built = torchvision.models.EfficientNet(stages, dropout=0.0, stochastic_depth_prob=0.0)
-    stem = built.features[0][0]
-    stride = 1 if shape.resolution < 64 else 2
-    built.features[0][0] = nn.Conv2d(shape.channels, stem.out_channels, 3, stride, padding=1, bias=False)
+    channels, stride = built.features[0][0].out_channels, 1 if shape.resolution < 64 else 2
+    built.features[0][0] = nn.Conv2d(shape.channels, channels, 3, stride, padding=1, bias=False)
     return Network(built.features, built.classifier[1].in_features, shape.classes, pooled=True)
 
 
@@ -84,9 +84,9 @@ def vit_tiny(shape: Shape) -> Network:
     return Network(blocks, hidden, shape.classes)
 
 
-DENSENET_WORK = counted(3538944, 1773142016, 2056192, 1024, 6946048)
-B0_WORK = counted(1769472, 62163712, 559356, 1280, 4007548)
-VIT_WORK = counted(1179648, 690094080, 1347840, 192, 5360832)
+DENSENET_WORK = partial(counted, 3538944, 1773142016, 2056192, 1024, 6946048)
+B0_WORK = partial(counted, 1769472, 62163712, 559356, 1280, 4007548)
+VIT_WORK = partial(counted, 1179648, 690094080, 1347840, 192, 5360832)
 ENTRIES = (
     Architecture("densenet-121", densenet_121, smallest=16, multiple=8, norms=("batch",), work=DENSENET_WORK, order=5),
     Architecture("efficientnet-b0", efficientnet_b0, smallest=16, multiple=16, norms=("batch",), work=B0_WORK, order=6),
