@@ -15,8 +15,8 @@ from ncfm.core.params import PrepareParams, SelectParams
 from ncfm.core.store import load_tensors, read_json, save_tensors, sha256
 from ncfm.core.torchvision_shim import torchvision
 from ncfm.method.distilled import load
+from ncfm.outside.adhoc import Limits, protocols
 from ncfm.outside.exchange import class_folders
-from ncfm.outside.judge import Limits, protocols
 from ncfm.stages.prepare import prepare
 from ncfm.stages.select import select
 

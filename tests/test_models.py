@@ -8,8 +8,7 @@ from torch.func import functional_call
 
 from ncfm.core.errors import ParamsError
 from ncfm.core.seeding import generator
-from ncfm.models.initialisation import build_module
-from ncfm.models.layers import HalvingPool, scaled
+from ncfm.models.base import HalvingPool, build_module, scaled
 from ncfm.models.registry import ARCHITECTURES, build, norm_of
 
 CELLS = [(arch, norm) for arch, facts in ARCHITECTURES.items() for norm in facts.norms]

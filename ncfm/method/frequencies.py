@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ncfm.method.discrepancies.ncfd import PER_COMPONENT
-from ncfm.models.initialisation import build_module
+from ncfm.models.base import build_module
 
 
 def build_sampling_network(dimension: int, generator: torch.Generator) -> nn.Sequential:
