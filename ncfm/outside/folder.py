@@ -152,8 +152,6 @@ def facts_of_folder(listing: Listing, loaded: Loaded) -> DatasetFacts:
     mean, deviation = statistics(images)
     return DatasetFacts(
         name=listing.name,
-        classes=len(listing.label_names),
-        channels=images.shape[1],
         resolution=images.shape[2],
         sizes={
             split: tuple(range(n, n + 1) for n in labels.bincount(minlength=len(listing.label_names)).tolist())

@@ -125,8 +125,6 @@ def _labels(text: bytes, where: str) -> Tensor:
 ENTRIES = (
     DatasetFacts(
         name="cifar10",
-        classes=10,
-        channels=3,
         resolution=32,
         sizes=each(10, 5000, 1000),
         mean=MEAN,

@@ -19,8 +19,6 @@ tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
 ENTRIES = (
     DatasetFacts(
         name="cifar100",
-        classes=100,
-        channels=3,
         resolution=32,
         sizes=each(100, 500, 100),
         # The statistics that the released program normalises with: CIFAR-10's, also here. CIFAR-100's own are

@@ -38,8 +38,6 @@ def _embedded(facts: DatasetFacts, root: Path) -> Loaded:
 ENTRIES = (
     DatasetFacts(
         name="digits",
-        classes=10,
-        channels=1,
         resolution=16,
         # Set by the split above.
         sizes={

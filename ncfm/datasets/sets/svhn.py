@@ -24,8 +24,6 @@ FAMILY = Family(
 ENTRIES = (
     DatasetFacts(
         name="svhn",
-        classes=10,
-        channels=3,
         resolution=32,
         sizes={
             "train": exactly(4948, 13861, 10585, 8497, 7458, 6882, 5727, 5595, 5045, 4659),
