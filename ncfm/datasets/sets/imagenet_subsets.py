@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 PUBLIC = ("imagenette", "imagewoof")
 SIDE = 128
-IMAGENET_TEST_IMAGES = 50
 
 
 def _folder(facts: DatasetFacts, root: Path) -> Loaded:
@@ -23,12 +22,8 @@ def _folder(facts: DatasetFacts, root: Path) -> Loaded:
     files = find_folder(facts, root, ["imagenet", *public])
     folders, names = zip(*IMAGENET_CLASSES[facts.name], strict=True)
     splits = {"train": class_images(files, "train", folders), "test": class_images(files, "val", folders)}
-    of_imagenet = all(len(images) == IMAGENET_TEST_IMAGES for images in splits["test"])
-    origin = {
-        "folder": files.root.name,
-        "class_folders": list(folders),
-        "split": "ImageNet's" if of_imagenet else PUBLIC_SPLIT,
-    }
+    split = "ImageNet's" if all(len(images) == 50 for images in splits["test"]) else PUBLIC_SPLIT
+    origin = {"folder": files.root.name, "class_folders": folders, "split": split}
     return load_classes(facts, files, splits, names, origin, shrink_and_crop)
 
 

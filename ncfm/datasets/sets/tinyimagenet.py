@@ -12,7 +12,6 @@ from ncfm.datasets.image_files import Archive, Files, class_images, find_folder,
 from ncfm.datasets.imagenet_classes import IMAGENET_MEAN, IMAGENET_STD
 
 FOLDER = "tiny-imagenet-200"
-ARCHIVES = {"tinyimagenet": f"{FOLDER}.zip", "tinyimagenet-slice": f"{FOLDER}-slice.zip"}
 ANNOTATIONS = "val/val_annotations.txt"
 
 
@@ -24,7 +23,7 @@ def _folder(facts: DatasetFacts, root: Path) -> Loaded:
 
 def _archive(facts: DatasetFacts, root: Path) -> Loaded:
     """Read the zip archive in ``root`` without unpacking it."""
-    path = root / ARCHIVES[facts.name]
+    path = root / f"{facts.name.replace('tinyimagenet', FOLDER)}.zip"
     if not path.is_file():
         raise DataError(f"{path}: no such file; put the archive there or choose another prepare.source")
     return _load(facts, Archive(path), {"archive": path.name, "sha256": sha256(path)})
@@ -52,9 +51,8 @@ def _names(files: Files, classes: list[str]) -> tuple[str, ...]:
     """Return each class's first name in ``words.txt``, or its folder where there is none or two classes share it."""
     words = dict(line.split("\t", 1) for line in _lines(files, "words.txt") if "\t" in line)
     first = [words.get(name, name).split(",")[0].strip() for name in classes]
-    return tuple(
-        word if first.count(word) == 1 else f"{word} ({name})" for word, name in zip(first, classes, strict=True)
-    )
+    pairs = zip(first, classes, strict=True)
+    return tuple(word if first.count(word) == 1 else f"{word} ({name})" for word, name in pairs)
 
 
 def _annotated(files: Files, classes: list[str]) -> list[list[str]]:
