@@ -17,7 +17,7 @@ from ncfm.campaign.costs import CPU, DEVICES
 from ncfm.campaign.plan import cost_of, plan, plan_text, reported_seconds, seconds_of
 from ncfm.core.params import DistillParams, EvaluateParams, PretrainParams
 from ncfm.core.seeding import generator
-from ncfm.datasets.catalogue import facts_of
+from ncfm.datasets.catalogue import each, facts_of
 from ncfm.datasets.split import load_split
 from ncfm.method.distillation import Distillation
 from ncfm.method.pool import Pool
@@ -31,10 +31,9 @@ MEASURED = ROOT / "benchmarks/results/cpu-2"
 CIFAR = facts_of("cifar10")
 MADE = replace(
     CIFAR,
-    classes=CLASSES,
-    channels=CHANNELS,
     resolution=RESOLUTION,
-    sizes={split: (range(PER_CLASS, PER_CLASS + 1),) * CLASSES for split in ("train", "test")},
+    sizes=each(CLASSES, PER_CLASS, PER_CLASS),
+    mean=(0.5,) * CHANNELS,
 )
 
 
@@ -70,7 +69,9 @@ SHAPES += [(arch, 200, 64, 64, 0.05) for arch in ("resnet-18", "alexnet")]
 
 @pytest.mark.parametrize(("arch", "classes", "resolution", "width", "tolerance"), SHAPES)
 def test_every_network_says_what_it_costs_and_scales(arch, classes, resolution, width, tolerance):
-    work = costs.network_work(arch, replace(CIFAR, classes=classes, resolution=resolution), width, "default")
+    work = costs.network_work(
+        arch, replace(CIFAR, sizes=each(classes, 500, 100), resolution=resolution), width, "default"
+    )
     shape = {"channels": 3, "resolution": resolution, "classes": classes, "width": width, "norm": "default"}
     network, images = build(arch, **shape, generator=generator("weights")), torch.zeros(1, 3, resolution, resolution)
     body, parameters = counted(lambda: network.features(images)), sum(p.numel() for p in network.parameters())

@@ -141,9 +141,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 def facts_of_folder(listing: Listing, loaded: Loaded) -> DatasetFacts:
     """Return the facts of a data set that was read from a folder, measured on its training images."""
-    images, names = loaded.splits["train"][0], listing.label_names
-    _, channels, resolution, _ = images.shape
+    images = loaded.splits["train"][0]
     sizes = {split: exactly(*map(len, classes)) for split, classes in listing.files.items()}
     mean, deviation = statistics(images)
     std = tuple(max(value, SMALLEST_DEVIATION) for value in deviation)
-    return DatasetFacts(listing.name, len(names), channels, resolution, sizes, tuple(mean), std, {}, names)
+    return DatasetFacts(listing.name, images.shape[2], sizes, tuple(mean), std, {}, listing.label_names)
