@@ -14,7 +14,7 @@ from ncfm.report.figures.history import write_histories
 from ncfm.report.figures.paper import write_paper
 from ncfm.report.figures.search import write_searches
 from ncfm.report.figures.sets import write_sets
-from ncfm.report.files import ResultsFolder, open_results, read_contents
+from ncfm.report.files import ResultsFolder, read_contents
 from ncfm.report.page import image, image_of, page
 from ncfm.report.tables import continual, paper, ranking, results, search
 from ncfm.report.verdicts.reported import read_reported
@@ -34,7 +34,7 @@ def run_report(params_file: Path, folder: Path, threads: int) -> None:
     for contents in read_contents(params_file):
         values = {key: value for key, value in contents.items() if key in ReportParams.model_fields}
         params = parse(ReportParams, values, str(params_file))
-        files = open_results(contents["campaign"], folder)
+        files = ResultsFolder(contents["campaign"], folder)
         artefact = contents.get("artefact")
         cell = cells.Artefact(artefact) if artefact else cells.Report()
         main = files.place(table.output(contents["campaign"], cell))
@@ -116,8 +116,7 @@ def artefact_report(name: str, shown: Shown) -> dict[str, float]:
         tex.append(results.results_latex(known, title))
     if len(learnt):
         md.append(continual.continual_markdown(learnt, title))
-        caption = f"Continual learning: {title}. {continual.NOTE}"
-        tex.append(results.latex_table(continual.continual_texts(learnt), caption))
+        tex.append(continual.continual_latex(learnt, title))
     if len(searched):
         md.append(search.search_markdown(searched, title))
         tex.append(results.latex_table(searched, f"Architecture search: {title}."))

@@ -8,18 +8,18 @@ from typing import Any
 
 import matplotlib
 
+from ncfm.report.collect import Tested
 from ncfm.report.figures.panels import LEGEND, STYLE, colour, panel_grid, save
-from ncfm.report.tables.continual import Course
 
 
-def write_courses(courses: Sequence[Course], stem: Path) -> bool:
+def write_courses(courses: Sequence[Tested], stem: Path) -> bool:
     """Write ``stem``.png and .svg: a panel per data set, IPC, architecture and number of steps, a line per method.
 
     Returns whether the campaign has any.
     """
     known = [course for course in courses if len(course.accuracies)]
     with matplotlib.rc_context(STYLE):
-        panels: dict[tuple[Any, ...], list[Course]] = {}
+        panels: dict[tuple[Any, ...], list[Tested]] = {}
         for course in known:
             key = tuple(course.names[name] for name in ("dataset", "ipc", "arch", "steps"))
             panels.setdefault(key, []).append(course)
@@ -29,7 +29,7 @@ def write_courses(courses: Sequence[Course], stem: Path) -> bool:
             for course in group:
                 mean, spread = course.accuracies.mean(0), course.accuracies.std(0)
                 line: Any = {"color": colour(methods.index(course.names["method"])), "label": course.label}
-                axis.errorbar(course.classes, mean, yerr=spread, marker="o", markersize=4, capsize=2, **line)
+                axis.errorbar(course.columns, mean, yerr=spread, marker="o", markersize=4, capsize=2, **line)
             axis.set_title(f"{dataset}, IPC {ipc}, {arch}, {steps} steps", loc="left", fontsize=11)
             axis.set(xlabel="classes seen", ylabel="accuracy on them (%)")
             axis.tick_params(labelleft=True)
