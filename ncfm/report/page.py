@@ -54,11 +54,7 @@ TEMPLATES = Environment(
 
 
 def page(
-    collected: Collected,
-    results: pd.DataFrame,
-    verdicts: pd.DataFrame,
-    touched: pd.Series,
-    pictures: Mapping[str, str],
+    collected: Collected, results: pd.DataFrame, verdicts: pd.DataFrame, touched: pd.Series, pictures: Mapping[str, str]
 ) -> str:
     """Return the page as HTML, from the campaign's tables of results and verdicts.
 
@@ -105,19 +101,19 @@ def _source(row: ResultRow) -> tuple[str, str, pd.DataFrame]:
     records += [(f"evaluation, seed {one.seed}", one.record) for one in row.evaluations]
     how = "" if row.protocol == RELEASED else f", protocol {row.protocol}"
     head = f"{row.dataset}, IPC {row.ipc}, {row.label}, {row.arch}{how}"
-    return head, row.reason, pd.DataFrame([_record(what, record) for what, record in records if record is not None])
-
-
-def _record(what: str, record: Values) -> dict[str, str]:
-    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
-    return {
-        "what": what,
-        "command": str(record.get("command", "")),
-        "hardware": hardware_text(record),
-        "versions": versions,
-        "commit": tables.commit_text(record),
-        "seconds": tables.number(record["seconds"], 1),
-    }
+    lines = [
+        {
+            "what": what,
+            "command": str(record.get("command", "")),
+            "hardware": hardware_text(record),
+            "versions": ", ".join(f"{name} {version}" for name, version in record["versions"].items()),
+            "commit": tables.commit_text(record),
+            "seconds": tables.number(record["seconds"], 1),
+        }
+        for what, record in records
+        if record is not None
+    ]
+    return head, row.reason, pd.DataFrame(lines)
 
 
 def image(path: Path, name: str) -> str:

@@ -44,13 +44,8 @@ HEADS = {
 LETTERS = 26  # for the places of computation
 DECIMALS = {"last": 1, "best": 1, "last_between_seeds": 1, "distill_seconds": 1, "evaluate_seconds": 1}
 DECIMALS |= {"training_images_per_class": 0}
-ESCAPES = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-    **{character: f"\\{character}" for character in "&%$#_{}"},
-}
+SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
+ESCAPES = str.maketrans(SPECIAL | {character: f"\\{character}" for character in "&%$#_{}"})
 
 
 def results_table(collected: Collected) -> pd.DataFrame:
@@ -58,14 +53,12 @@ def results_table(collected: Collected) -> pd.DataFrame:
 
     Cells that cannot be come last, each with its reason as the note.
     """
-    lines = [_line(row) for row in collected.rows] + [_skipped(names, collected.labels) for names in collected.skipped]
+    lines = [_line(row) for row in collected.rows]
+    for names in collected.skipped:
+        line = {name: names.get(name) for name in ("dataset", "ipc", "method", "arch")}
+        line |= {"label": collected.labels.get(str(line["method"]), line["method"])}
+        lines.append({**line, "protocol": names.get("protocol") or RELEASED, "note": f"skipped: {names['reason']}"})
     return pd.DataFrame(lines, columns=list(COLUMNS))
-
-
-def _skipped(names: Values, labels: Mapping[str, str]) -> Values:
-    known = {name: names.get(name) for name in ("dataset", "ipc", "method", "arch")}
-    line = {**known, "label": labels.get(str(names.get("method")), names.get("method"))}
-    return {**line, "protocol": names.get("protocol") or RELEASED, "note": f"skipped: {names['reason']}"}
 
 
 def _line(row: ResultRow) -> Values:
@@ -84,7 +77,8 @@ def _line(row: ResultRow) -> Values:
     evaluated = [evaluation.record for evaluation in row.evaluations if evaluation.record is not None]
     for name, records in (("distill_seconds", made), ("evaluate_seconds", evaluated)):
         line[name] = float(np.mean([record["seconds"] for record in records])) if records else None
-    for name, text in (("hardware", hardware_text), ("torch", _torch_text), ("commit", commit_text)):
+    texts = {"hardware": hardware_text, "torch": lambda record: record["versions"]["torch"], "commit": commit_text}
+    for name, text in texts.items():
         line[name] = " / ".join(dict.fromkeys(text(record) for record in [*made, *evaluated]))
     return line
 
@@ -92,10 +86,6 @@ def _line(row: ResultRow) -> Values:
 def deviation(values: np.ndarray) -> float | None:
     """Return the sample standard deviation (ddof = 1), or None of fewer than two values."""
     return float(values.std(ddof=1)) if len(values) > 1 else None
-
-
-def _torch_text(record: Values) -> str:
-    return str(record["versions"]["torch"])
 
 
 def commit_text(record: Values) -> str:
@@ -126,9 +116,8 @@ def csv_text(table: pd.DataFrame) -> str:
 def results_markdown(table: pd.DataFrame, title: str) -> str:
     """Return the results as Markdown for people: rounded, with the places of computation listed below."""
     display, below = rounded(table)
-    lines = [f"# Results: {title}", "", NOTE, "", markdown(display), ""]
-    lines += [rf"- **{mark}**: {text}" if mark != "*" else rf"- \* {text}" for mark, text in below]
-    return "\n".join(lines).rstrip() + "\n"
+    lines = [f"- **{mark}**: {text}\n" if mark != "*" else f"- \\* {text}\n" for mark, text in below]
+    return "".join([document(f"Results: {title}", NOTE, display, markdown(display)), *["\n"] * bool(lines), *lines])
 
 
 def results_latex(table: pd.DataFrame, title: str) -> str:
@@ -144,27 +133,12 @@ def latex_table(texts: pd.DataFrame, caption: str, columns: str = "", size: str 
 
     ``columns`` has a letter for each, ``l`` or ``r``, by default all to the left; ``size`` is that of the letters.
     """
-    rows = [
-        " & ".join(latex_escape(str(cell)) for cell in line) + r" \\"
-        for line in [list(texts.columns), *texts.to_numpy().tolist()]
-    ]
-    return "\n".join(
-        [
-            r"\begin{table}",
-            rf"\centering\{size}",
-            rf"\caption{{{latex_escape(caption)}}}",
-            rf"\begin{{tabular}}{{{columns or 'l' * len(texts.columns)}}}",
-            r"\toprule",
-            rows[0],
-            r"\midrule",
-            *rows[1:],
-            r"\bottomrule",
-            r"\end{tabular}",
-            *([rf"\par\footnotesize {latex_escape(below)}"] if below else []),
-            r"\end{table}",
-            "",
-        ]
-    )
+    lines = [list(texts.columns), *texts.to_numpy().tolist()]
+    head, *rows = (" & ".join(latex_escape(str(cell)) for cell in line) + r" \\" for line in lines)
+    parts = [r"\begin{table}", rf"\centering\{size}", rf"\caption{{{latex_escape(caption)}}}"]
+    parts += [rf"\begin{{tabular}}{{{columns or 'l' * len(texts.columns)}}}", r"\toprule", head, r"\midrule", *rows]
+    parts += [r"\bottomrule", r"\end{tabular}", *([rf"\par\footnotesize {latex_escape(below)}"] if below else [])]
+    return "\n".join([*parts, r"\end{table}", ""])
 
 
 def rounded(table: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
@@ -211,17 +185,15 @@ def readable(table: pd.DataFrame, names: Sequence[str], decimals: Mapping[str, i
 
 def _texts(line: Values, names: Iterable[str], decimals: Mapping[str, int]) -> dict[str, str]:
     texts = {name: "-" if pd.isna(line.get(name)) else str(line[name]) or "-" for name in names}
-    return texts | {name: plus_minus(line[name], line.get(f"{name}_std"), many) for name, many in decimals.items()}
+    for name, many in decimals.items():
+        spread = line.get(f"{name}_std")
+        texts[name] = number(line[name], many) + ("" if pd.isna(spread) else f" ± {spread:.{many}f}")
+    return texts
 
 
 def number(value: Any, decimals: int) -> str:
     """Return a number with fixed decimals, or a dash where there is none."""
-    return "-" if value is None or pd.isna(value) else f"{value:.{decimals}f}"
-
-
-def plus_minus(mean: Any, std: Any, decimals: int) -> str:
-    """Return ``mean ± deviation`` with fixed decimals, or the mean alone where there is no deviation."""
-    return number(mean, decimals) + ("" if std is None or pd.isna(std) else f" ± {std:.{decimals}f}")
+    return "-" if pd.isna(value) else f"{value:.{decimals}f}"
 
 
 def markdown(table: pd.DataFrame) -> str:
@@ -241,4 +213,4 @@ def document(title: str, note: str, table: pd.DataFrame, nothing: str) -> str:
 
 def latex_escape(text: str) -> str:
     """Return ``text`` with every character that LaTeX treats specially written out."""
-    return "".join(ESCAPES.get(character, character) for character in text)
+    return text.translate(ESCAPES)
