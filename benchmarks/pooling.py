@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from ncfm.core.seeding import generator
-from ncfm.models.layers import HalvingPool
+from ncfm.models.base import HalvingPool
 from ncfm.models.registry import build
 from ncfm.run.record import hardware
 

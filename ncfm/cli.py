@@ -6,13 +6,16 @@ import difflib
 import signal
 import sys
 from pathlib import Path
-from types import FrameType
-from typing import Any, ClassVar
+from typing import Any
 
 import click
 
+from ncfm.campaign import campaign as campaigns
+from ncfm.campaign import engines
+from ncfm.campaign.plan import plan_text
 from ncfm.core.errors import NcfmError, ParamsError
 from ncfm.core.layout import RELEASED
+from ncfm.core.params import parse
 from ncfm.outside.commands import export_command, import_command
 from ncfm.stages import cells, table
 from ncfm.stages.running import THREADS, run
@@ -22,29 +25,23 @@ PATH = click.Path(path_type=Path)
 TYPES: dict[str, Any] = {"ipc": click.IntRange(min=1), "seed": int}
 DEFAULTS: dict[str, Any] = {"seed": 0, "protocol": RELEASED}
 PARAMS = Argument("params", "", "params of the stage (JSON)", "input")
-WORKFLOW, STAGE, SETS = "Workflow", "Stages (snakemake and dvc repro run them for you)", "Sets of images"
+SECTIONS = {  # of the help text
+    "Workflow": ("use", "params", "plan", "track"),
+    "Stages (snakemake and dvc repro run them for you)": tuple(name for name in STAGES if name != cells.Artefact.stage),
+    "Sets of images": ("import", "export"),
+}
 
 
 class Commands(click.Group):
-    """The sub-commands in groups; a misspelt one is answered with the nearest."""
-
-    groups: ClassVar[dict[str, list[click.Command]]] = {}
-
-    def add(self, group: str, *commands: click.Command) -> None:
-        """Add sub-commands to a group of the help text."""
-        self.groups.setdefault(group, []).extend(commands)
-        for command in commands:
-            self.add_command(command)
+    """The sub-commands in sections; a misspelt one is answered with the nearest."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write a section for each group."""
-        for group, commands in self.groups.items():
-            with formatter.section(group):
-                formatter.write_dl([(str(command.name), command.get_short_help_str(90)) for command in commands])
+        """Write the sections."""
+        for title, names in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, self.commands[name].get_short_help_str(90)) for name in names])
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[Any, Any, list[str]]:
         """Find the sub-command, or name the nearest."""
         if args and not args[0].startswith("-") and args[0] not in self.commands:
             near = difflib.get_close_matches(args[0], self.commands, n=1)
@@ -65,11 +62,10 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status: 0, or 2 with one line on standard error, or 130 and 143."""
-    signal.signal(signal.SIGTERM, _terminated)
+    # An exception, not a sudden death: temporary files are removed and the tracked run is closed as killed.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         cli.main(arguments, prog_name="ncfm", standalone_mode=False)
-    except click.exceptions.Exit as exit_:
-        return exit_.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return error.exit_code
@@ -82,28 +78,20 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _terminated(signum: int, frame: FrameType | None) -> None:
-    # An exception, not a sudden death: temporary files are removed and the tracked run is closed as killed.
-    raise SystemExit(128 + signum)
-
-
 def _example(text: str) -> str:
     return f"\b\nexample:\n  {text}"
 
 
 def _option(argument: Argument, required: bool = True) -> click.Parameter:
-    """Return the option of a stage's argument."""
-    default = DEFAULTS.get(argument.name) if required else None
-    named = argument.kind == "name"
-    return click.Option(
-        [f"--{argument.name}"],
-        type=TYPES.get(argument.name, str) if named else PATH,
-        default=default,
-        show_default=default is not None,
-        required=required and not argument.optional and default is None,
-        help=argument.help,
-        metavar=None if named else "PATH",
-    )
+    """Return the option of a stage's argument. A ``default`` of None would be one for click, and nothing required."""
+    how: dict[str, Any] = {"type": PATH, "metavar": "PATH"}
+    if argument.kind == "name":
+        how = {"type": TYPES.get(argument.name, str)}
+    if required and argument.name in DEFAULTS:
+        how |= {"default": DEFAULTS[argument.name], "show_default": True}
+    else:
+        how["required"] = required and not argument.optional
+    return click.Option([f"--{argument.name}"], help=argument.help, **how)
 
 
 def _stage_command(stage: Stage) -> click.Command:
@@ -138,12 +126,10 @@ def _distill_command(stage: Stage) -> click.Command:
         if params is None:
             if values.pop("extractors") is not None:
                 raise ParamsError("--extractors: is read only with --params, which is missing")
-            from ncfm.core.params import parse
             from ncfm.outside.adhoc import Wish, distill_folder
 
-            given = {name: values[name] for name in ("ipc", "seed", "method")} | alone
-            wish = parse(Wish, {name: value for name, value in given.items() if value is not None}, "ncfm distill")
-            print(distill_folder(values["data"], wish, values["out"]))
+            given = {name: value for name, value in (values | alone).items() if value is not None}
+            print(distill_folder(values["data"], parse(Wish, given, "ncfm distill"), values["out"]))
             return
         for name in ("extractors", "method", "out"):
             if values[name] is None:
@@ -164,47 +150,41 @@ def _distill_command(stage: Stage) -> click.Command:
     return click.Command(stage.name, callback=callback, params=options, help=text, epilog=example)
 
 
-@click.command("use", epilog=_example("ncfm use digits"))
+@cli.command("use", epilog=_example("ncfm use digits"))
 @click.argument("campaign")
 def _use(campaign: str) -> None:
     """Make a campaign the active one, for snakemake and dvc."""
-    from ncfm.campaign import campaign as campaigns
-    from ncfm.campaign import engines
-
     chosen = campaigns.load(campaign)
     engines.use(chosen)
-    stages = ("pretrain", "distill", "select", "evaluate")
-    counts = ", ".join(f"{len(chosen.cells_of(stage))} {stage}" for stage in stages)
+    counts = ", ".join(f"{len(chosen.cells_of(name))} {name}" for name in ("pretrain", "distill", "select", "evaluate"))
     skipped = f"; skipped, because they cannot be: {len(chosen.skipped)}" if chosen.skipped else ""
     print(f"active campaign: {chosen.name} ({counts}{skipped})")
 
 
-@click.command("params", epilog=_example("ncfm params digits"))
+@cli.command("params", epilog=_example("ncfm params digits"))
 @click.argument("campaign")
 def _params(campaign: str) -> None:
     """Check a campaign and write the params file of each of its cells."""
-    from ncfm.campaign import campaign as campaigns
-    from ncfm.campaign import engines
-
     chosen = campaigns.load(campaign)
     if engines.is_active(chosen):
         engines.check_active(chosen)
     campaigns.write_params(chosen)
 
 
-@click.command("plan", epilog=_example("ncfm plan cifar10-cpu"))
+@cli.command("plan", epilog=_example("ncfm plan cifar10-cpu"))
 @click.argument("campaign", required=False)
 @click.option("--artefact", help="only what this table or figure of the campaign needs, e.g. table4 of paper")
 def _plan(campaign: str | None, artefact: str | None) -> None:
     """Print a campaign's cells, and estimates of its device hours and disk; runs nothing."""
-    from ncfm.campaign import campaign as campaigns
-    from ncfm.campaign import engines
-    from ncfm.campaign.plan import plan_text
-
     print(plan_text(campaigns.load(campaign or engines.active()), artefact), end="")
 
 
-@click.command("track", epilog=_example("ncfm track import results"))
+for _stage in STAGES.values():
+    if _stage.cell is not cells.Artefact:  # `ncfm report` writes those too
+        cli.add_command(_distill_command(_stage) if _stage.name == "distill" else _stage_command(_stage))
+
+
+@cli.command("track", epilog=_example("ncfm track import results"))
 @click.argument("action", type=click.Choice(["import"]))
 @click.argument("folder", type=PATH, default=Path("results"))
 def _track(action: str, folder: Path) -> None:
@@ -214,12 +194,8 @@ def _track(action: str, folder: Path) -> None:
     tracking.import_records(folder)
 
 
-cli.add(WORKFLOW, _use, _params, _plan)
-for _stage in STAGES.values():
-    if not isinstance(_stage.example, cells.Artefact):  # `ncfm report` writes those too
-        cli.add(STAGE, _distill_command(_stage) if _stage.name == "distill" else _stage_command(_stage))
-cli.add(WORKFLOW, _track)
-cli.add(SETS, import_command, export_command)
+cli.add_command(import_command)
+cli.add_command(export_command)
 
 
 if __name__ == "__main__":

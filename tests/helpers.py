@@ -87,7 +87,7 @@ def record_of(stage: str, out: Path, params: StageParams, kill_at: int | None = 
     """Return the record of a stage; with ``kill_at`` the stage dies when it logs that step."""
     record = Record(stage, out, params.model_dump(mode="json"), names, [])
     if kill_at is not None:
-        record.send_to(KillAt(kill_at))
+        record.run = KillAt(kill_at)
     return record
 
 
@@ -104,7 +104,7 @@ def run_distill(
     """Distill for two iterations unless changed; return the set's file."""
     params = DistillParams(**{**TINY_DISTILL, **changes})
     names = {"dataset": "made", "ipc": ipc, "method": "test", "seed": seed}
-    distill(params, data, pool, names, out, record_of("distill", out / "distilled.safetensors", params, kill_at))
+    distill(params, data, pool, out, record_of("distill", out / "distilled.safetensors", params, kill_at, **names))
     return out / "distilled.safetensors"
 
 
@@ -113,7 +113,7 @@ def run_select(data: Path, out: Path, ipc: int = 2, seed: int = 0, pool: Path | 
     params = SelectParams(**{"epochs": 4, **changes})
     names = {"dataset": "made", "ipc": ipc, "method": "test", "seed": seed}
     extractors = pool if RULES[params.rule].reads_extractors else None
-    select(params, data, extractors, names, out, record_of("select", out / "distilled.safetensors", params))
+    select(params, data, extractors, out, record_of("select", out / "distilled.safetensors", params, **names))
     return out / "distilled.safetensors"
 
 
@@ -121,21 +121,21 @@ def run_curate(data: Path, pool: Path, stored: Path, out: Path, kill_at: int | N
     """Curate a set; return the new set's file."""
     params = CurateParams(**changes)
     names = {"dataset": "made", "ipc": 2, "method": "curated", "seed": 0}
-    curate(params, data, pool, stored, names, out, record_of("curate", out / "d.safetensors", params, kill_at))
+    curate(params, data, pool, stored, out, record_of("curate", out / "d.safetensors", params, kill_at, **names))
     return out / "distilled.safetensors"
 
 
 def run_evaluate(data: Path, stored: Path, out: Path, kill_at: int | None = None, **changes: Any) -> Path:
     """Evaluate with two networks of four epochs unless changed; return the JSON file."""
     params = EvaluateParams(**{**NETWORK, "networks": 2, "epochs": 4, "looks": 2, **changes})
-    evaluate(params, data, stored, {"arch": params.arch}, out, record_of("evaluate", out, params, kill_at))
+    evaluate(params, data, stored, out, record_of("evaluate", out, params, kill_at, arch=params.arch))
     return out
 
 
 def run_continual(data: Path, stored: Path, out: Path, kill_at: int | None = None, **changes: Any) -> Path:
     """Learn continually in three steps with two networks of four epochs unless changed; return the JSON file."""
     params = ContinualParams(**{**NETWORK, "networks": 2, "epochs": 4, "steps": 3, **changes})
-    continual(params, data, stored, {"arch": params.arch}, out, record_of("continual", out, params, kill_at))
+    continual(params, data, stored, out, record_of("continual", out, params, kill_at, arch=params.arch))
     return out
 
 
@@ -143,7 +143,7 @@ def run_search(data: Path, stored: Path, out: Path, kill_at: int | None = None, 
     """Train ConvNet-3 of two widths and two normalisations twice, four epochs, unless changed; return the JSON file."""
     grid = {"widths": (4, 8), "norms": ("none", "batch")}
     params = SearchParams(**{"batch": 8, "networks": 2, "epochs": 4, "learning_rate": 0.02, **grid, **changes})
-    search(params, data, stored, {}, out, record_of("search", out, params, kill_at))
+    search(params, data, stored, out, record_of("search", out, params, kill_at))
     return out
 
 

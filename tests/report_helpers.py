@@ -14,7 +14,7 @@ from ncfm.campaign import campaign
 from ncfm.core.layout import record_file
 from ncfm.core.store import save_tensors, write_json, write_text
 from ncfm.report.collect import Collected, collect
-from ncfm.report.files import open_results, read_contents
+from ncfm.report.files import ResultsFolder, read_contents
 from ncfm.report.verdicts.reported import ReportedNumber
 from ncfm.stages import table
 from ncfm.stages.cells import Cell
@@ -118,7 +118,7 @@ def read(name: str) -> str:
 
 def collected() -> Collected:
     [contents] = read_contents(RESULTS / "params/report.json")
-    return collect(contents, open_results("made-up", RESULTS))
+    return collect(contents, ResultsFolder("made-up", RESULTS))
 
 
 def reported(**changes: Any) -> ReportedNumber:

@@ -18,7 +18,6 @@ from ncfm.datasets.split import load_split
 from ncfm.method.distilled import load
 from ncfm.outside import adhoc
 from ncfm.outside.folder import list_folder, load_folder, median_side
-from ncfm.run import tracking
 
 TUTORIAL = Path(__file__).resolve().parent.parent / "docs/tutorial.md"
 SMALL = ["--iterations", "4", "--epochs", "1", "--pool", "1"]
@@ -129,12 +128,12 @@ def test_a_folder_from_end_to_end_killed_on_the_way(capsys, monkeypatch):
 
     started = []
 
-    def start(record):
-        started.append(record["stage"])
+    def start(record, wanted=True):
+        started.extend([record["stage"]] * wanted)
         return KillAt(3 if record["stage"] == "distill" and started.count("distill") == 1 else 0)
 
     monkeypatch.setattr(KillAt, "finish", lambda self, record: None)
-    monkeypatch.setattr(tracking, "start", start)
+    monkeypatch.setattr("ncfm.run.record.Run", start)
     with pytest.raises(Killed):
         cli.main(run("--out", "killed"))
     assert not Path("killed", place).exists()

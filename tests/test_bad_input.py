@@ -504,6 +504,8 @@ def test_results_in_the_way_leave_the_active_campaign(place, capsys):
 WRONG_COMMANDS = [
     (["distil"], "No such command 'distil'. Did you mean 'distill'?"),
     (["use"], "Missing argument 'CAMPAIGN'"),
+    (["evaluate"], "Missing option '--params'"),
+    (["distill"], "Missing option '--data'"),
     (["select", "--ipc", "one"], "Invalid value for '--ipc': 'one' is not a valid integer"),
     (["distill", "--iter", "3"], "No such option … --iterations"),
     (["track", "export"], "Invalid value for '{import}': 'export' is not 'import'"),

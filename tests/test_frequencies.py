@@ -69,7 +69,7 @@ def test_psi_is_built_from_its_generator_alone():
     assert torch.equal(torch.random.get_rng_state(), state)
     for name, value in first.state_dict().items():
         assert torch.equal(value, again.state_dict()[name])
-    assert not torch.equal(first.layers[0].weight, other.layers[0].weight)
-    assert [layer.weight.shape for layer in first.layers if isinstance(layer, torch.nn.Linear)] == [(6, 6)] * 3
+    assert not torch.equal(first[0].weight, other[0].weight)
+    assert [layer.weight.shape for layer in first if isinstance(layer, torch.nn.Linear)] == [(6, 6)] * 3
     noise = torch.randn(8, DIMENSION, generator=generator("noise"))
-    torch.testing.assert_close(first.layers[:-1](noise).tanh(), first(noise))
+    torch.testing.assert_close(first[:-1](noise).tanh(), first(noise))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.func import functional_call
 
 from ncfm.core.errors import ParamsError
 from ncfm.core.seeding import generator
-from ncfm.models.initialisation import build_module
-from ncfm.models.layers import HalvingPool, scaled
+from ncfm.models.base import HalvingPool, build_module, scaled
 from ncfm.models.registry import ARCHITECTURES, build, norm_of
-from ncfm.run.compute import state_of, stateless
 
 CELLS = [(arch, norm) for arch, facts in ARCHITECTURES.items() for norm in facts.norms]
 
@@ -50,10 +49,10 @@ def test_contract_of_every_architecture(arch, norm, times):
 def test_side_by_side_training_changes_the_buffers_that_testing_uses(arch, norm):
     """Networks trained through one compiled forward pass lend it their state: running statistics must come back."""
     direct, lending = network(arch, norm=norm).train(), network(arch, norm=norm)
-    forward = stateless(network(arch, norm=norm, name="structure").train())
+    structure = network(arch, norm=norm, name="structure").train()
     images = 3 + torch.randn(4, 3, *2 * [ARCHITECTURES[arch].smallest], generator=generator("images"))
     before = direct.eval()(images)
-    assert torch.equal(direct.train()(images), forward(state_of(lending), images))
+    assert torch.equal(direct.train()(images), functional_call(structure, lending.state_dict(keep_vars=True), images))
     for name, buffer in direct.named_buffers():
         assert torch.equal(buffer, lending.get_buffer(name)), name
     assert torch.equal(direct.eval()(images), lending.eval()(images))

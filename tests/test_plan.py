@@ -12,26 +12,28 @@ from helpers import CHANNELS, CLASSES, NETWORK, PER_CLASS, RESOLUTION, TINY_DIST
 from torch.utils.flop_counter import FlopCounterMode
 
 from ncfm import cli
-from ncfm.campaign import campaign, costs
-from ncfm.campaign.plan import plan, plan_text, reported_seconds, seconds_of
+from ncfm.campaign import campaign
+from ncfm.campaign.costs import CPU, DEVICES
+from ncfm.campaign.plan import cost_of, plan, plan_text, reported_seconds, seconds_of
 from ncfm.core.params import DistillParams, EvaluateParams, PretrainParams
 from ncfm.core.seeding import generator
-from ncfm.datasets.catalogue import facts_of
+from ncfm.datasets.catalogue import each, facts_of
 from ncfm.datasets.split import load_split
 from ncfm.method.distillation import Distillation
 from ncfm.method.pool import Pool
 from ncfm.method.training import train
 from ncfm.models.registry import ARCHITECTURES, build
+from ncfm.stages import costs
+from ncfm.stages.costs import Reads
 
 ROOT = Path(__file__).parent.parent
 MEASURED = ROOT / "benchmarks/results/cpu-2"
 CIFAR = facts_of("cifar10")
 MADE = replace(
     CIFAR,
-    classes=CLASSES,
-    channels=CHANNELS,
     resolution=RESOLUTION,
-    sizes={split: (range(PER_CLASS, PER_CLASS + 1),) * CLASSES for split in ("train", "test")},
+    sizes=each(CLASSES, PER_CLASS, PER_CLASS),
+    mean=(0.5,) * CHANNELS,
 )
 
 
@@ -67,7 +69,9 @@ SHAPES += [(arch, 200, 64, 64, 0.05) for arch in ("resnet-18", "alexnet")]
 
 @pytest.mark.parametrize(("arch", "classes", "resolution", "width", "tolerance"), SHAPES)
 def test_every_network_says_what_it_costs_and_scales(arch, classes, resolution, width, tolerance):
-    work = costs.network_work(arch, replace(CIFAR, classes=classes, resolution=resolution), width, "default")
+    work = costs.network_work(
+        arch, replace(CIFAR, sizes=each(classes, 500, 100), resolution=resolution), width, "default"
+    )
     shape = {"channels": 3, "resolution": resolution, "classes": classes, "width": width, "norm": "default"}
     network, images = build(arch, **shape, generator=generator("weights")), torch.zeros(1, 3, resolution, resolution)
     body, parameters = counted(lambda: network.features(images)), sum(p.numel() for p in network.parameters())
@@ -95,11 +99,11 @@ def test_a_distillation_is_counted_as_torch_counts_it(changes, tmp_path):
     pool = Pool(run_pretrain(data, tmp_path / "pool.safetensors", epochs=1), torch.device("cpu"))
     params = DistillParams(**{**TINY_DISTILL, **changes, "iterations": 1})
     run = Distillation(params, load_split(data, "train", torch.device("cpu")), pool, 2, 0)
-    network = costs.network_work("convnet-3", MADE, NETWORK["width"], "instance")
+    reads = Reads(MADE, 2, pool=PretrainParams(width=NETWORK["width"]))
     kernels = 0  # MMD and MSE compare means, a few products that the closed form leaves out
     if params.discrepancy == "mmd":
         kernels = 0.01 * counted(run.step)
-    assert counted(run.step) == pytest.approx(costs.distillation(params, MADE, network, 2).flop, abs=kernels)
+    assert counted(run.step) == pytest.approx(costs.distill(params, reads).work.flop, abs=kernels)
 
 
 def test_rates_are_those_of_the_benchmarks():
@@ -111,23 +115,23 @@ def test_rates_are_those_of_the_benchmarks():
     networks = {label.replace("pieces", "side by side"): changes for label, changes in distillation.items()}
     checked = 0
     for file, variants, work in (
-        ("distillation-cifar10-ipc10", distillation, costs.distillation(DistillParams(**released), CIFAR, network, 10)),
+        ("distillation-cifar10-ipc10", distillation, costs.distill(DistillParams(**released), Reads(CIFAR, 10)).work),
         ("pretraining-epoch", networks, costs.training(PretrainParams(epochs=1), network, 50000)),
         ("evaluation-network", networks, costs.training(EvaluateParams(), network, 400)),
     ):
         measured = json.loads((MEASURED / f"{file}.json").read_text())
         assert work.flop == measured["flop"]
         for label, changes in variants.items():
-            ratio = costs.CPU.seconds(work, DistillParams(**changes)) / measured["variants"][label]["seconds"]
+            ratio = CPU.seconds(work, DistillParams(**changes)) / measured["variants"][label]["seconds"]
             assert 0.4 < ratio < 2.5, (file, label)
             checked += 1
     assert checked == 12
 
 
 def test_only_the_measured_device_says_that_it_was():
-    assert [device.measured for device in costs.DEVICES] == [True, False, False]
-    assert all(("never measured" in device.source) != device.measured for device in costs.DEVICES)
-    assert (ROOT / costs.CPU.source.split(" ")[0]).is_dir()
+    assert [device.measured for device in DEVICES] == [True, False, False]
+    assert all(("never measured" in device.source) != device.measured for device in DEVICES)
+    assert (ROOT / CPU.source.split(" ")[0]).is_dir()
 
 
 def test_a_plan_counts_every_cell_once(monkeypatch, capsys):
@@ -141,8 +145,8 @@ def test_a_plan_counts_every_cell_once(monkeypatch, capsys):
     assert not any(line.unknown for line in lines)
     pool = next(line for line in lines if line.stage == "pretrain")
     params = PretrainParams(width=32, pool=5, epochs=5)
-    work = costs.pretraining(params, CIFAR, costs.network_work("convnet-3", CIFAR, 32, "instance"))
-    assert pool.hours == pytest.approx(tuple(device.seconds(work, params) / 3600 for device in costs.DEVICES))
+    work = costs.pretrain(params, Reads(CIFAR, pool=params)).work
+    assert pool.hours == pytest.approx(tuple(device.seconds(work, params) / 3600 for device in DEVICES))
     assert cli.main(["plan", "cifar10-cpu"]) == 0
     assert capsys.readouterr().out == plan_text(chosen)
 
@@ -150,7 +154,8 @@ def test_a_plan_counts_every_cell_once(monkeypatch, capsys):
 def test_curated_sets_are_evaluated_at_their_sources_factor(monkeypatch):
     monkeypatch.chdir(ROOT)
     chosen = campaign.load("protocols")
-    hours = {cell.method: seconds_of(cell, chosen)[0] for cell in chosen.cells_of("evaluate") if cell.protocol == "dm"}
+    tested = [cell for cell in chosen.cells_of("evaluate") if cell.protocol == "dm"]
+    hours = {cell.method: seconds_of([cost_of(cell, chosen)])[0] for cell in tested}
     assert hours["paper-curated"] == hours["paper"] > hours["random"] == hours["random-curated"]
     assert hours["whole"] > 10 * hours["paper"]
     lines = {line.stage: line for line in plan(chosen)}
@@ -178,7 +183,7 @@ def test_the_plan_of_the_paper_knows_every_cell_and_each_artefact(monkeypatch, c
 def test_a_network_without_a_formula_is_said_to_have_none(monkeypatch):
     monkeypatch.chdir(ROOT)
     chosen = campaign.load("tiny")
-    monkeypatch.setattr("ncfm.campaign.plan.network_work", lambda *_: None)
+    monkeypatch.setattr(costs, "ARCHITECTURES", {})
     text = plan_text(chosen)
     assert "Without an estimate, and not in the sums: 4 cells" in text
     assert [line.split()[-1] for line in text.splitlines() if line.startswith(("pretrain", "evaluate"))] == ["?", "?"]

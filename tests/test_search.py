@@ -13,7 +13,7 @@ import pytest
 from report_helpers import REPOSITORY, make, read, run
 
 from ncfm.campaign import campaign
-from ncfm.campaign.plan import seconds_of
+from ncfm.campaign.plan import cost_of, seconds_of
 from ncfm.core.errors import DataError, ParamsError
 from ncfm.core.store import read_json, write_json, write_text
 from ncfm.report.tables.search import rank_correlation
@@ -104,9 +104,9 @@ def test_a_plan_adds_up_the_networks(tmp_path, monkeypatch):
     for arch, width, norm in chosen.params[cell].candidates:
         one = chosen.params[cell].model_copy(update={"depths": (3,), "widths": (width,), "norms": (norm,)})
         assert one.candidates == [(arch, width, norm)]
-        alone.append(seconds_of(cell, replace(chosen, params={**chosen.params, cell: one})))
+        alone.append(seconds_of([cost_of(cell, replace(chosen, params={**chosen.params, cell: one}))]))
     assert len(alone) == 4 and min(alone[0]) > 0
-    assert seconds_of(cell, chosen) == pytest.approx(tuple(map(sum, zip(*alone, strict=True))))
+    assert seconds_of([cost_of(cell, chosen)]) == pytest.approx(tuple(map(sum, zip(*alone, strict=True))))
 
 
 def answers(cell: Cell, values: list[list[float]], params: Any) -> None:

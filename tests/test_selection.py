@@ -17,8 +17,7 @@ from ncfm.core.store import load_tensors, save_tensors
 from ncfm.datasets.split import load_split
 from ncfm.method.coresets import RULES, Request
 from ncfm.method.coresets.forgetting import forgetting_events, watched_training
-from ncfm.method.coresets.herding import herd
-from ncfm.method.coresets.k_center import farthest_first
+from ncfm.method.coresets.untrained import farthest_first, herd
 from ncfm.method.pool import Pool
 from ncfm.stages.select import check_extractors, select
 
@@ -142,11 +141,11 @@ def test_forgetting_watches_its_training(data, pool):
 
 
 def test_extractors_that_are_missing_or_too_many(data, pool, tmp_path):
-    names, record = {"ipc": 1, "method": "test", "seed": 0}, helpers.record_of("select", tmp_path / "x", SelectParams())
+    record = helpers.record_of("select", tmp_path / "x", SelectParams(), ipc=1, method="test", seed=0)
     with pytest.raises(ParamsError, match="--extractors: is missing, but the rule herding reads an extractor pool"):
-        select(SelectParams(rule="herding"), data, None, names, tmp_path, record)
+        select(SelectParams(rule="herding"), data, None, tmp_path, record)
     with pytest.raises(ParamsError, match=r"--extractors: is .*, but the rule random reads no pool"):
-        select(SelectParams(), data, pool, names, tmp_path, record)
+        select(SelectParams(), data, pool, tmp_path, record)
     other = helpers.write_dataset(tmp_path / "data", "other")
     with pytest.raises(DataError, match=r"was trained on made, but .* holds other"):
         helpers.run_select(other, tmp_path / "set", pool=pool, rule="k-center")

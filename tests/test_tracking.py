@@ -58,7 +58,7 @@ def stage(run: bool = True, steps: int = 4, names: dict[str, Any] = NAMES, name:
     out = Path("results/toy/sets", "-".join(map(str, names.values())) or "report", f"{name}.safetensors")
     record = Record(name, out, PARAMS, names, ["results/toy/data/train.safetensors"])
     if run:
-        record.send_to(tracking.start(record.content))
+        record.run = tracking.Run(record.content)
     for step in range(steps):
         record.log(step, {"loss": 1 / (step + 1), "rate": 0.5})
     return record
@@ -196,7 +196,7 @@ def test_a_killed_stage_says_so_and_its_next_attempt_continues_the_same_run() ->
 
 @pytest.mark.usefixtures("store")
 def test_a_failed_stage_says_so() -> None:
-    stage(steps=1).fail("FAILED")
+    stage(steps=1).run.fail("FAILED")
     assert [run.info.status for run in stage_runs()] == ["FAILED"]
 
 
@@ -215,7 +215,7 @@ def write_one_run(folder: str, number: int) -> None:
     record["key"] = f"key{number}"
     record["names"]["seed"] = number
     tracking.PATIENCE = tracking.INTERVAL = 0.0
-    run = tracking.start(record)
+    run = tracking.Run(record)
     for step in range(20):
         run.log(step, {"loss": 1 / (step + 1), "rate": 0.5})
     run.finish(record)

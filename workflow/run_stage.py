@@ -28,10 +28,10 @@ def main(arguments: list[str]) -> None:
     # ncfm and dvc stand beside the Python that runs Snakemake, whether or not its environment is activated.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     if runner() == "dvc":
-        before = written()
-        if active() == campaign:
+        before = active()
+        if before[0] == campaign:
             status = through_dvc(stage)
-            if status == 0 or written() == before:
+            if status == 0 or active() == before:
                 sys.exit(status)
             # `ncfm use` switched meanwhile, perhaps to and fro, and DVC may not have known the stage. The stage's name
             # holds the campaign, so that DVC has not run a cell of another one.
@@ -55,16 +55,13 @@ def through_dvc(stage: str) -> int:
     return status if status >= 0 else 128 - status
 
 
-def written() -> tuple[int, int] | None:
-    """Return which version of the file of the active campaign is there: `ncfm use` puts a new file in its place."""
-    return (ACTIVE.stat().st_ino, ACTIVE.stat().st_mtime_ns) if ACTIVE.is_file() else None
-
-
-def active() -> str | None:
-    """Return the active campaign, as `ncfm use` wrote it."""
-    text = ACTIVE.read_text(encoding="utf-8") if ACTIVE.is_file() else ""
-    found = re.search(r"^campaign: (\S+)$", text, re.MULTILINE)
-    return found[1] if found else None
+def active() -> tuple[str | None, int, int]:
+    """Return the active campaign, and which version of its file says so: `ncfm use` puts a new file in its place."""
+    if not ACTIVE.is_file():
+        return None, 0, 0
+    version = ACTIVE.stat()
+    found = re.search(r"^campaign: (\S+)$", ACTIVE.read_text(encoding="utf-8"), re.MULTILINE)
+    return found[1] if found else None, version.st_ino, version.st_mtime_ns
 
 
 def runner() -> str:

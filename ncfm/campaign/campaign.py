@@ -1,10 +1,8 @@
 """Campaigns: read `params/<campaign>.yaml` over `params/base.yaml`, check them, and list what there is to run.
 
-A campaign says differences only. For one cell the values are laid over each other in this order, later ones winning:
-base: stage, data set, data set at this IPC, method; then the campaign: stage, data set, data set at this IPC, method;
-then, for an evaluation, its protocol in the base and in the campaign.
-The result is one small JSON file per cell under `results/<campaign>/params/`, and those files are what the stages read:
-so an engine that compares files re-runs exactly the cells whose values changed.
+For one cell the values are laid over each other in this order, later ones winning: stage, data set, data set at this
+IPC, method, of the base and then of the campaign; then, for an evaluation, its protocol in the base and the campaign.
+Stages read the result from a small JSON file: an engine that compares files re-runs the cells whose values changed.
 """
 
 from __future__ import annotations
@@ -16,26 +14,25 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ncfm.campaign.expand import Expansion, Skipped, check_declared
-from ncfm.campaign.file import CampaignFile, read_yaml
-from ncfm.campaign.layers import Layers, check_names
+from ncfm.campaign.expand import Expansion, Skipped
+from ncfm.campaign.layers import Layers, check_declared
 from ncfm.core import layout
-from ncfm.core.errors import ParamsError, one_of
-from ncfm.core.params import ReportParams, StageParams, parse
+from ncfm.core.errors import ParamsError
+from ncfm.core.params import ReportParams, StageParams
 from ncfm.core.store import is_text, json_text, storage_errors, write_text
 from ncfm.stages import cells, table
 from ncfm.stages.cells import Cell, SetCell
 from ncfm.stages.table import MAKERS, STAGES, TESTERS
 
 RESERVED = ("base", "campaign", "dvc")  # names in params/ that are not campaigns
+PARAMS = Path("params")
 
 
 @dataclass(frozen=True)
 class Campaign:
     """A checked campaign: its cells, in the order of the pipeline, with the params of each, and those that cannot be.
 
-    ``artefacts`` are the tables and figures that it names, each with the cells that it needs, and
-    ``artefacts_skipped`` with those that cannot be; most campaigns name none.
+    ``artefacts`` are the tables and figures that it names, if any, each with the cells that it needs.
     """
 
     name: str
@@ -61,28 +58,23 @@ class Campaign:
         return self.artefacts[artefact] if artefact else self.cells
 
 
-def available(folder: str | Path = "params") -> list[str]:
+def available(folder: Path = PARAMS) -> list[str]:
     """Return the names of the campaigns in ``folder``."""
-    return sorted(path.stem for path in Path(folder).glob("*.yaml") if path.stem not in RESERVED)
+    return sorted(path.stem for path in folder.glob("*.yaml") if path.stem not in RESERVED)
 
 
-def load(name: str, folder: str | Path = "params") -> Campaign:
-    """Read, check and resolve `folder/<name>.yaml`.
-
-    Faults are :class:`ParamsError`: one line naming the file, the key, the value and what is allowed.
-    """
-    layers = _layers(name, folder)
-    file = layers.campaign
-    _check_tests(layers)
-    layers.check_methods()
-    found = Expansion(layers)
+def load(name: str, folder: Path = PARAMS) -> Campaign:
+    """Read, check and resolve `folder/<name>.yaml`. Raises :class:`ParamsError`: file, key, value, what is allowed."""
+    check_declared("campaign", [name], available(folder), str(folder))
+    layers = Layers(folder / "base.yaml", folder / f"{name}.yaml")
+    _check(layers)
+    file, found = layers.campaign, Expansion(layers)
     report = layers.merged(ReportParams)[0]
     compared = [method for pair in report.comparisons for method in pair]
     check_declared("method of this campaign", compared, file.methods, f"{layers.path}: report.comparisons")
     reports: list[Cell] = [*map(cells.Artefact, file.artefacts), cells.Report()]
     params = {**found.params, **dict.fromkeys(reports, report)}
-    order = list(STAGES)
-    everything = tuple(sorted(params, key=lambda cell: order.index(cell.stage)))  # stable: keeps the file's order
+    everything = tuple(cell for stage in STAGES for cell in params if cell.stage == stage)
     return Campaign(
         name,
         file.title or name,
@@ -95,39 +87,27 @@ def load(name: str, folder: str | Path = "params") -> Campaign:
     )
 
 
-def _layers(name: str, folder: str | Path) -> Layers:
-    if name not in available(folder):
-        raise ParamsError(one_of("campaign", name, available(folder), str(folder)))
-    base, path = str(Path(folder) / "base.yaml"), str(Path(folder) / f"{name}.yaml")
-    files = {file: parse(CampaignFile, read_yaml(Path(file)), file) for file in (base, path)}
-    check_names(files)
-    campaign = files[path]
-    for key in ("datasets", "methods", *(() if campaign.artefacts else ("architectures",))):
-        if not getattr(campaign, key):
-            raise ParamsError(f"{path}: {key}: is missing or empty, but a campaign needs at least one")
-    return Layers(files, path, campaign)
-
-
-def _check_tests(layers: Layers) -> None:
-    """Check that the protocols and the methods of all tests are known."""
+def _check(layers: Layers) -> None:
+    """Check what does not depend on the data sets: names, protocols, and the methods of all tests."""
+    layers.check_names()
     file, path = layers.campaign, layers.path
+    for key in ("datasets", "methods", *(() if file.artefacts else ("architectures",))):
+        if not getattr(file, key):
+            raise ParamsError(f"{path}: {key}: is missing or empty, but a campaign needs at least one")
     named = {name for one in layers.files.values() for name, entry in one.protocols.items() if entry.evaluate}
     protocols = sorted({layout.RELEASED, *named})
     check_declared("protocol", file.protocols, protocols, f"{path}: protocols")
     for key, section in file.tests.items():
         check_declared("protocol", [section.protocol], protocols, f"{path}: {key}.protocol")
-    for key, section in file.tests.items():
         check_declared("method of this campaign", section.methods, file.methods, f"{path}: {key}.methods")
         for method in section.also:
             if method not in file.methods:
                 raise ParamsError(f"{path}: {key}: needs the method {method!r} in methods, to compare with")
+    layers.check_methods()
 
 
 def report_contents(campaign: Campaign, artefact: str | None = None) -> dict[str, Any]:
-    """Return what the report of a campaign, or of one artefact of it, needs to know: title, labels, and every cell.
-
-    Cells are never found by globbing.
-    """
+    """Return what the report of a campaign, or of an artefact of it, needs to know: title, labels, and every cell."""
     chosen = campaign.part(artefact)
     skipped = campaign.artefacts_skipped[artefact] if artefact else campaign.skipped
     return {
@@ -154,10 +134,9 @@ def _params_texts(campaign: Campaign) -> dict[Path, str]:
     for cell, params in campaign.params.items():
         path = Path(table.params_file(campaign.name, cell))
         if path not in texts:  # seeds share one
-            values = params.model_dump(mode="json")
-            if isinstance(cell, cells.Report | cells.Artefact):
-                values |= report_contents(campaign, getattr(cell, "artefact", None))
-            texts[path] = json_text(values)
+            report = isinstance(cell, cells.Report | cells.Artefact)
+            contents = report_contents(campaign, getattr(cell, "artefact", None)) if report else {}
+            texts[path] = json_text(params.model_dump(mode="json") | contents)
     return texts
 
 
@@ -171,13 +150,17 @@ def digest(texts: Mapping[str, str]) -> str:
     return hashlib.sha256(json_text(dict(texts)).encode()).hexdigest()[:16]
 
 
+def write_changed(texts: Mapping[Path, str]) -> None:
+    """Write each file that says something else than its text; remove those whose text is empty."""
+    for path, text in texts.items():
+        if not text:
+            with storage_errors(path):
+                path.unlink(missing_ok=True)
+        elif not is_text(path, text):
+            write_text(path, text)
+
+
 def write_params(campaign: Campaign) -> None:
     """Write `results/<campaign>/params/`, leaving unchanged files alone and removing those of cells that are gone."""
-    texts = _params_texts(campaign)
-    for path, text in texts.items():
-        if not is_text(path, text):
-            write_text(path, text)
-    for path in Path(layout.campaign_folder(campaign.name), "params").rglob("*.json"):
-        if path not in texts:
-            with storage_errors(path):
-                path.unlink()
+    there = Path(layout.campaign_folder(campaign.name), "params").rglob("*.json")
+    write_changed({**dict.fromkeys(there, ""), **_params_texts(campaign)})

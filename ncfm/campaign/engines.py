@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import textwrap
 from pathlib import Path
@@ -13,22 +14,20 @@ from typing import Any
 import yaml
 
 from ncfm.campaign import campaign as campaigns
-from ncfm.campaign.campaign import Campaign
+from ncfm.campaign.campaign import PARAMS, Campaign
 from ncfm.campaign.file import read_yaml
 from ncfm.core.errors import ParamsError
 from ncfm.core.layout import campaign_folder
-from ncfm.core.store import is_text, storage_errors, write_text
+from ncfm.core.store import is_text
 from ncfm.stages import cells, table
 from ncfm.stages.cells import Cell
-from ncfm.stages.table import STAGES, Stage
+from ncfm.stages.table import MAKERS, STAGES, Stage
 
 ACTIVE = "campaign.yaml"  # the active campaign and its cells
-ARTEFACTS = "dvc.yaml"  # in params/: a stage for each artefact; only there where the campaign has any
 HEAD = """\
 # Written by `make dvc.yaml` from the table of stages (ncfm/stages/table.py), so that both engines run the same commands
 # on the same files. `dvc repro` runs the active campaign, whose cells `ncfm use NAME` writes to params/campaign.yaml.
-vars:
-  - params/campaign.yaml
+vars: [params/campaign.yaml]
 
 stages:
   params:
@@ -42,49 +41,43 @@ stages:
         # Kept in place: the command leaves unchanged files alone, so that Snakemake too sees only what changed.
         - results/${campaign}/params: {cache: false, persist: true}
 """
+WRAPPER = textwrap.TextWrapper(120, " " * 6, " " * 8, break_long_words=False, break_on_hyphens=False)
 
 
-def active(folder: str | Path = "params") -> str:
+def active(folder: Path = PARAMS) -> str:
     """Return the name of the active campaign. Raises :class:`ParamsError` where ``ncfm use`` has never run."""
-    path = Path(folder) / ACTIVE
+    path = folder / ACTIVE
     values = read_yaml(path, end="\ncells:")  # which are thousands of lines
     if not isinstance(values, dict) or not isinstance(values.get("campaign"), str):
         raise ParamsError(f"{path}: campaign: is missing; run `ncfm use NAME` to write it")
     return values["campaign"]
 
 
-def is_active(campaign: Campaign, folder: str | Path = "params") -> bool:
+def is_active(campaign: Campaign) -> bool:
     """Say whether a campaign is the active one; before the first ``ncfm use`` none is."""
-    return (Path(folder) / ACTIVE).is_file() and active(folder) == campaign.name
+    return (PARAMS / ACTIVE).is_file() and active() == campaign.name
 
 
-def use(campaign: Campaign, folder: str | Path = "params") -> None:
+def use(campaign: Campaign) -> None:
     """Make a campaign the active one: write its params and, for DVC, its cells, each only where changed."""
     campaigns.write_params(campaign)  # first: where they can't be written, the active campaign stays the old one
-    refresh(campaign, folder)
+    refresh(campaign)
 
 
-def refresh(campaign: Campaign, folder: str | Path = "params") -> None:
+def refresh(campaign: Campaign) -> None:
     """Write `params/campaign.yaml` and, of artefacts, `params/dvc.yaml`, each only where changed."""
-    for path, text in _files(campaign, folder).items():
-        if text and not is_text(path, text):
-            write_text(path, text)
-        elif not text:
-            with storage_errors(path):
-                path.unlink(missing_ok=True)
+    campaigns.write_changed(_texts(campaign, PARAMS))
 
 
-def check_active(campaign: Campaign, folder: str | Path = "params") -> None:
+def check_active(campaign: Campaign, folder: Path = PARAMS) -> None:
     """Raise :class:`ParamsError` where `params/campaign.yaml` lists other cells than the campaign's own file does."""
-    if not all(is_text(path, text) if text else not path.exists() for path, text in _files(campaign, folder).items()):
-        raise ParamsError(
-            f"{Path(folder) / ACTIVE}: lists other cells than {Path(folder) / campaign.name}.yaml; "
-            f"run `ncfm use {campaign.name}`"
-        )
+    if not all(is_text(path, text) if text else not path.exists() for path, text in _texts(campaign, folder).items()):
+        own = f"{folder / campaign.name}.yaml"
+        raise ParamsError(f"{folder / ACTIVE}: lists other cells than {own}; run `ncfm use {campaign.name}`")
 
 
-def _files(campaign: Campaign, folder: str | Path) -> dict[Path, str]:
-    return {Path(folder) / ACTIVE: active_text(campaign), Path(folder) / ARTEFACTS: artefacts_text(campaign)}
+def _texts(campaign: Campaign, folder: Path) -> dict[Path, str]:
+    return {folder / ACTIVE: active_text(campaign), folder / "dvc.yaml": artefacts_text(campaign)}
 
 
 def active_text(campaign: Campaign) -> str:
@@ -112,10 +105,7 @@ def _item(campaign: Campaign, cell: Cell) -> dict[str, str | int]:
 
 
 def artefacts_text(campaign: Campaign) -> str:
-    """Return the text of `params/dvc.yaml`: a stage per artefact, empty where there are none.
-
-    In `dvc.yaml` a stage cannot have a list of inputs that params/campaign.yaml names.
-    """
+    """Return the text of `params/dvc.yaml`: a stage per artefact, as `dvc.yaml` cannot list inputs; empty for none."""
     stages = {
         table.address(campaign.name, cell).partition(":")[2]: {
             "wdir": "..",
@@ -146,17 +136,16 @@ def _dvc_stage(stage: Stage) -> str:
     words += ["${item.options}"] if any(one.optional for one in stage.arguments) else []
     if stage.cell is cells.Report:  # of all cells, whose number differs
         reads |= {folder: _below(folder) for folder in ("evaluations", "sets")}
-    curves = [one for one in stage.writes if one.endswith("history.csv") and stage.makes_sets]
+    curves = [one for one in stage.writes if one.endswith("history.csv") and stage.name in MAKERS]
     metrics = [one for one in stage.writes if one.endswith("metrics.json")]
-    wrapped = textwrap.wrap(" ".join(words), 112, break_long_words=False, break_on_hyphens=False)
-    lines = ["foreach: ${cells." + stage.name + "}", "do:", "  cmd: >-", *(f"    {line}" for line in wrapped)]
-    lines += ["  deps:", *(f"    - {one}" for one in reads.values())]
-    lines += ["  outs:", *(f"    - {_below(one)}" for one in stage.outputs if one not in (*curves, *metrics))]
-    for one in metrics:
-        lines += ["  metrics:", f"    - {_below(one)}"]
-    for one in curves:
-        lines += ["  plots:", f"    - {_below(one)}:", "        x: step", "        y: loss", "        title: ${key}"]
-    return f"  {stage.name}:\n" + textwrap.indent("\n".join(lines), " " * 4) + "\n"
+    values = {
+        "deps": list(reads.values()),
+        "outs": [_below(one) for one in stage.outputs if one not in (*curves, *metrics)],
+        "metrics": [_below(one) for one in metrics],
+        "plots": [{_below(one): {"x": "step", "y": "loss", "title": "${key}"}} for one in curves],
+    }
+    lines = [f"cmd: {' '.join(words)}", *(f"{key}: {json.dumps(value)}" for key, value in values.items() if value)]
+    return "\n".join([f"  {stage.name}:\n    foreach: ${{cells.{stage.name}}}\n    do:", *map(WRAPPER.fill, lines), ""])
 
 
 def _filled(template: str) -> str:

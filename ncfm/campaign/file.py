@@ -3,49 +3,90 @@
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from ncfm.campaign.sections import Once, SetTests, each_once, section_of
+from ncfm.core import params as models
 from ncfm.core.errors import ParamsError
-from ncfm.core.params import Count, EvaluateProtocol, PrepareSource, PretrainParams, ReportParams
+from ncfm.core.layout import RELEASED, WHOLE
 from ncfm.stages.table import MAKERS, STAGES, TESTERS
 
 # Stages, rules of the Snakefile, and files that the report of a whole campaign writes.
 RESERVED_ARTEFACTS = (*STAGES, "all", "params", *sorted({PurePosixPath(one).stem for one in STAGES["report"].writes}))
+OWN_SECTIONS = tuple(name for name in TESTERS if name != "evaluate")  # a section each, which artefacts can ask for
+
+
+def _each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not values or len(set(values)) != len(values):
+        raise ValueError("must name at least one, and each once")
+    return values
+
+
 Name = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]*$")]  # it becomes a folder and a part of a DVC stage's name
+Names = Annotated[tuple[str, ...], AfterValidator(_each_once)]
+Counts = Annotated[tuple[models.Count, ...], AfterValidator(_each_once)]
 
 
-class _Part(BaseModel):
+class _Form(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    evaluate: EvaluateProtocol | None = None
+
+class SetTests(_Form):
+    """The section of a test of sets: of which methods, trained under which protocol."""
+
+    also: ClassVar[tuple[str, ...]] = ()  # methods that are tested as well, where the campaign has them
+
+    methods: Names
+    protocol: str = RELEASED
+
+
+class ContinualTests(SetTests):
+    """Continual learning: in how many steps."""
+
+    steps: Counts
+
+
+class SearchTests(SetTests):
+    """Architecture search: a grid of ConvNets, compared with their accuracies on the whole training set."""
+
+    also = (WHOLE,)
+
+    depths: Counts
+    widths: Counts
+    norms: Names
+
+
+class ProtocolEntry(_Form):
+    """A protocol of evaluation: where it differs from what the rest of the file and the defaults say."""
+
+    evaluate: models.EvaluateProtocol | None = None
 
     def values_for(self, stage: str) -> dict[str, Any]:
-        """Return the values that this part names for a stage."""
+        """Return the values that this part of the file names for a stage."""
         values = getattr(self, stage)
         return values.model_dump(exclude_unset=True) if values else {}
 
 
-_STAGES: Any = {name: (STAGES[name].params | None, None) for name in MAKERS}
-
-
-class Section(create_model("Section", __base__=_Part, **_STAGES)):  # type: ignore[misc]
+class Section(ProtocolEntry):
     """What a part of a params file changes for each stage: keys that it does not name stay unset."""
+
+    distill: models.DistillParams | None = None
+    select: models.SelectParams | None = None
+    curate: models.CurateParams | None = None
 
 
 class _DatasetSection(Section):
-    prepare: PrepareSource | None = None
-    pretrain: PretrainParams | None = None
+    prepare: models.PrepareSource | None = None
+    pretrain: models.PretrainParams | None = None
 
 
 class DatasetEntry(_DatasetSection):
     """A data set of a campaign: the IPCs to run, and what differs for it, or for it at one IPC."""
 
-    ipcs: Annotated[tuple[Count, ...], Once] = ()
-    by_ipc: dict[Count, Section] = {}
+    ipcs: Counts = ()
+    by_ipc: dict[models.Count, Section] = {}
 
 
 class MethodEntry(Section):
@@ -55,18 +96,23 @@ class MethodEntry(Section):
     stage: Literal[MAKERS] | None = None  # type: ignore[valid-type]
     of: str | None = Field(None, description="with stage: curate, the method whose sets it curates")
     label: str | None = Field(None, description="name in the tables; not taken over by `like`")
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Once] | None = None
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], AfterValidator(_each_once)] | None = None
 
 
-class ProtocolEntry(_Part):
-    """A protocol of evaluation: where it differs from what the rest of the file and the defaults say."""
+class ArtefactEntry(_Form):
+    """A table or figure: which of the cells that the campaign declares it is made of."""
+
+    datasets: Annotated[dict[str, Counts], Field(min_length=1)]
+    methods: Names
+    architectures: Names = ()  # where none are named, each data set's own, the network of its extractors
+    protocols: Names = ()
+    continual: bool = False  # whether its cells are the campaign's continual learning on these methods
+    search: bool = False  # whether its cells are the campaign's architecture search with these methods
 
 
-def _named(protocols: Any) -> Any:
+def _mapping(protocols: Any) -> Any:
     """Turn a list of names into the mapping that it is short for."""
-    if not isinstance(protocols, list):
-        return protocols
-    return {name: {} for name in each_once(tuple(map(str, protocols)))}
+    return {name: {} for name in _each_once(tuple(map(str, protocols)))} if isinstance(protocols, list) else protocols
 
 
 def _free(protocols: dict[str, ProtocolEntry]) -> dict[str, ProtocolEntry]:
@@ -76,34 +122,6 @@ def _free(protocols: dict[str, ProtocolEntry]) -> dict[str, ProtocolEntry]:
     return protocols
 
 
-OWN_SECTIONS = tuple(name for name in TESTERS if name != "evaluate")  # a section each, which artefacts can ask for
-
-
-class _ArtefactEntry(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    datasets: Annotated[dict[str, Annotated[tuple[Count, ...], Once]], Field(min_length=1)]
-    methods: Annotated[tuple[str, ...], Once]
-    architectures: Annotated[tuple[str, ...], Once] = ()
-    protocols: Annotated[tuple[str, ...], Once] = ()
-
-    @property
-    def tests(self) -> list[str]:
-        """The sections that it asks for, e.g. by `continual: true`; where there are any, nothing is evaluated."""
-        return [name for name in OWN_SECTIONS if getattr(self, name)]
-
-
-_ASKED: Any = dict.fromkeys(OWN_SECTIONS, (bool, False))
-
-
-class ArtefactEntry(create_model("ArtefactEntry", __base__=_ArtefactEntry, **_ASKED)):  # type: ignore[misc]
-    """A table or figure: which of the cells that the campaign declares it is made of.
-
-    ``architectures``: where none are named, each data set's own, the network of its extractors. With ``continual`` its
-    cells are the campaign's continual learning on these methods, with ``search`` its architecture search.
-    """
-
-
 def _own_names(artefacts: dict[str, ArtefactEntry]) -> dict[str, ArtefactEntry]:
     for name in artefacts:  # rules of the Snakefile and files in tables/ have these names
         if name in RESERVED_ARTEFACTS:
@@ -111,14 +129,18 @@ def _own_names(artefacts: dict[str, ArtefactEntry]) -> dict[str, ArtefactEntry]:
     return artefacts
 
 
-class _CampaignFile(_DatasetSection):
+class CampaignFile(_DatasetSection):
+    """The whole of one params file."""
+
     title: str = ""
-    report: ReportParams | None = None
-    architectures: Annotated[tuple[str, ...], Once] = ()
-    protocols: Annotated[dict[Name, ProtocolEntry], BeforeValidator(_named), AfterValidator(_free)] = {}
+    report: models.ReportParams | None = None
+    architectures: Names = ()
+    protocols: Annotated[dict[Name, ProtocolEntry], BeforeValidator(_mapping), AfterValidator(_free)] = {}
     artefacts: Annotated[dict[Name, ArtefactEntry], AfterValidator(_own_names)] = {}
     datasets: dict[str, DatasetEntry] = {}
     methods: dict[Name, MethodEntry] = {}
+    continual: ContinualTests | None = None
+    search: SearchTests | None = None
 
     @property
     def tests(self) -> dict[str, SetTests]:
@@ -126,31 +148,19 @@ class _CampaignFile(_DatasetSection):
         return {name: section for name in OWN_SECTIONS if (section := getattr(self, name))}
 
 
-_SECTIONS: Any = {name: (section_of(name) | None, None) for name in OWN_SECTIONS}
-
-
-class CampaignFile(create_model("CampaignFile", __base__=_CampaignFile, **_SECTIONS)):  # type: ignore[misc]
-    """The whole of one params file."""
-
-
 class _Loader(yaml.SafeLoader):
     """YAML's safe loader, which would keep the last of two equal keys without a word."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    raise yaml.MarkedYAMLError(None, None, f"the key {key.value!r} stands there twice", key.start_mark)
-                seen.add(key.value)
+        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for index, key in enumerate(keys):
+            if key.value in (earlier.value for earlier in keys[:index]):
+                raise yaml.MarkedYAMLError(None, None, f"the key {key.value!r} stands there twice", key.start_mark)
         return super().construct_mapping(node, deep)
 
 
 def read_yaml(path: Path, end: str = "") -> Any:
-    """Return what a YAML file says, up to the text ``end``; nothing is an empty mapping.
-
-    Raises :class:`ParamsError`, also for a key that stands there twice.
-    """
+    """Return what a YAML file says, up to the text ``end``; {} for nothing. Raises :class:`ParamsError`."""
     try:
         text = path.read_text(encoding="utf-8")
         values = yaml.load(text.partition(end)[0] if end else text, _Loader)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType
+from collections.abc import Collection, Iterable, Sequence
+from itertools import product
+from pathlib import Path
 from typing import Any
 
-from ncfm.campaign.file import CampaignFile, Section
+from ncfm.campaign.file import CampaignFile, ProtocolEntry, read_yaml
 from ncfm.core.errors import ParamsError, one_of
 from ncfm.core.params import StageModel, parse
 from ncfm.core.registry import Registry
@@ -19,13 +19,32 @@ from ncfm.stages.table import MAKERS
 NAMES: dict[tuple[str, str], Registry[Any]] = {("distill", "discrepancy"): DISCREPANCIES, ("select", "rule"): RULES}
 
 
-@dataclass(frozen=True)
-class Layers:
-    """A campaign laid over the base: ``files`` by path, the base first; ``path`` and ``campaign`` are the campaign."""
+def check_declared(what: str, values: Iterable[object], allowed: Collection[object], place: str) -> None:
+    """Raise :class:`ParamsError` where one of ``values`` is not allowed at ``place``, which is file and key."""
+    for value in values:
+        if value not in allowed:
+            raise ParamsError(one_of(what, value, allowed, place))
 
-    files: dict[str, CampaignFile]
-    path: str
-    campaign: CampaignFile
+
+class Layers:
+    """A campaign laid over the base: ``files`` by path, the base first; ``path`` and ``campaign`` are the last file.
+
+    ``known`` are the methods that there are, ``sections`` the parts of the files that say how stages run, by path and
+    key. Raises :class:`ParamsError`, as all that it does.
+    """
+
+    def __init__(self, *paths: Path) -> None:
+        self.files = {str(path): parse(CampaignFile, read_yaml(path), str(path)) for path in paths}
+        self.path, self.campaign = list(self.files.items())[-1]
+        files = self.files.values()
+        self.known = sorted({name for file in files for name, one in file.methods.items() if one.stage or one.like})
+        self.sections: dict[tuple[str, str], ProtocolEntry] = {}
+        for path, file in self.files.items():
+            self.sections[path, ""] = file
+            for name, entry in file.datasets.items():
+                self.sections[path, f"datasets.{name}."] = entry
+                self.sections |= {(path, f"datasets.{name}.by_ipc.{ipc}."): one for ipc, one in entry.by_ipc.items()}
+            self.sections |= {(path, f"methods.{name}."): method for name, method in file.methods.items()}
 
     def stage(self, method: str) -> str:
         """Return the stage that makes the sets of ``method``."""
@@ -40,36 +59,37 @@ class Layers:
         """Return the method whose sets ``method`` curates, or None."""
         return self.field("of", self.ancestry(method))
 
+    def check_names(self) -> None:
+        """Raise :class:`ParamsError` where a section, used or not, names a discrepancy or a rule that there is not."""
+        for ((path, prefix), section), ((stage, key), registry) in product(self.sections.items(), NAMES.items()):
+            if (name := section.values_for(stage).get(key)) is not None:
+                registry.find(name, f"{path}: {prefix}{stage}.{key}")
+
     def check_methods(self) -> None:
         """Raise :class:`ParamsError` where a method has a section it never reads, or nothing to curate."""
         stages = {method: self.stage(method) for method in self.campaign.methods}
         for method, entry in self.campaign.methods.items():
-            place = f"{self.path}: methods.{method}"
+            place, stage, source = f"{self.path}: methods.{method}", stages[method], self.source(method)
             for idle in MAKERS:
-                if idle != stages[method] and getattr(entry, idle):
-                    allowed = f"allowed: {stages[method]}, the method's stage"
-                    raise ParamsError(f"{place}.{idle}: is never read ({allowed})")
-            source = self.source(method)
-            if stages[method] != "curate":
-                if source:
-                    raise ParamsError(f"{place}.of: is never read (allowed: in a method with stage: curate)")
-                continue
-            sources = [name for name, stage in stages.items() if stage != "curate"]
-            if source is None or source not in sources:
-                raise ParamsError(one_of("method of this campaign", source, sources, f"{place}.of"))
-            if extra := set(self.seeds(method)) - set(self.seeds(source)):
-                allowed = ", ".join(map(str, self.seeds(source)))
-                raise ParamsError(f"{place}.seeds: has {min(extra)}, of which {source} has no set (allowed: {allowed})")
+                if idle != stage and getattr(entry, idle):
+                    raise ParamsError(f"{place}.{idle}: is never read (allowed: {stage}, the method's stage)")
+            if stage == "curate":
+                sources = [name for name, made in stages.items() if made != "curate"]
+                check_declared("method of this campaign", [source], sources, f"{place}.of")
+                allowed = self.seeds(str(source))
+                if extra := set(self.seeds(method)) - set(allowed):
+                    text = f"{source} has no set (allowed: {', '.join(map(str, allowed))})"
+                    raise ParamsError(f"{place}.seeds: has {min(extra)}, of which {text}")
+            elif source:
+                raise ParamsError(f"{place}.of: is never read (allowed: in a method with stage: curate)")
 
     def ancestry(self, method: str) -> list[str]:
         """Return the methods that ``method`` is made from, following `like`: the most basic first, itself last."""
-        known = {name for file in self.files.values() for name, m in file.methods.items() if m.stage or m.like}
         names: list[str] = []
         name: str | None = method
         place = f"{self.path}: methods"
         while name:
-            if name not in known:
-                raise ParamsError(one_of("method", name, sorted(known), place))
+            check_declared("method", [name], self.known, place)
             if name in names:
                 raise ParamsError(f"{place}: leads back to {name!r}, but must end at a method with a stage")
             names.insert(0, name)
@@ -83,50 +103,20 @@ class Layers:
         return next((value for entry in reversed(entries) if (value := getattr(entry, name)) is not None), None)
 
     def merged(
-        self,
-        model: type[StageModel],
-        dataset: str = "",
-        ipc: int = 0,
-        method: str = "",
-        protocol: str = "",
-        names: Mapping[str, str] = MappingProxyType({}),
+        self, model: type[StageModel], dataset: str = "", ipc: int = 0, method: str = "", protocol: str = ""
     ) -> tuple[StageModel, dict[str, str]]:
         """Return one cell's params, and for each key the place where its value stands."""
         stage = model.stage
-        values: dict[str, Any] = dict(names)
+        values: dict[str, Any] = {"dataset": dataset} if "dataset" in model.model_fields else {}
         places = {key: f"{self.path}: {stage}.{key}" for key in model.model_fields}
-        methods = self.ancestry(method) if method else []
-        for path, file in self.files.items():
-            for prefix, section in _sections(file, [dataset], [ipc], methods):
-                named = section.values_for(stage)
-                values |= named
-                places |= {key: f"{path}: {prefix}{stage}.{key}" for key in named}
+        keys = ["", f"datasets.{dataset}.", f"datasets.{dataset}.by_ipc.{ipc}."]
+        keys += [f"methods.{one}." for one in self.ancestry(method)] if method else []
+        for path, key in product(self.files, keys):
+            if section := self.sections.get((path, key)):
+                found = section.values_for(stage)
+                values |= found
+                places |= {name: f"{path}: {key}{stage}.{name}" for name in found}
         for file in self.files.values():
             if chosen := file.protocols.get(protocol):
-                values |= chosen.values_for("evaluate")
+                values |= chosen.values_for(stage)
         return parse(model, values, self.path), places
-
-
-def _sections(
-    file: CampaignFile, datasets: Iterable[str], ipcs: Iterable[int] | None, methods: Iterable[str]
-) -> Iterator[tuple[str, Section]]:
-    """Yield the sections of a file about these data sets, at these IPCs (None: at all), and methods, by their keys."""
-    yield "", file
-    for dataset in datasets:
-        if entry := file.datasets.get(dataset):
-            yield f"datasets.{dataset}.", entry
-            for ipc in entry.by_ipc if ipcs is None else ipcs:
-                if ipc in entry.by_ipc:
-                    yield f"datasets.{dataset}.by_ipc.{ipc}.", entry.by_ipc[ipc]
-    for method in methods:
-        if method in file.methods:
-            yield f"methods.{method}.", file.methods[method]
-
-
-def check_names(files: Mapping[str, CampaignFile]) -> None:
-    """Raise where a section of a file, used or not, names a discrepancy or a rule that there is not."""
-    for path, file in files.items():
-        for prefix, section in _sections(file, file.datasets, None, file.methods):
-            for (stage, key), registry in NAMES.items():
-                if (name := section.values_for(stage).get(key)) is not None:
-                    registry.find(name, f"{path}: {prefix}{stage}.{key}")

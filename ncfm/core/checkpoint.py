@@ -36,10 +36,6 @@ class Checkpoint:
             return None
         return (tensors, json.loads(state["text"])) if state.get("key") == self.key and "text" in state else None
 
-    def remove(self) -> None:
-        """Delete the file, if there is one."""
-        self.path.unlink(missing_ok=True)
-
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
     """Return an optimiser's state (moments, step counts) as named tensors."""

@@ -31,10 +31,7 @@ class DivergenceError(NcfmError):
 
 
 def one_of(what: str, value: object, allowed: Iterable[object], place: str = "") -> str:
-    """Return the message for an unknown name, with the nearest valid one.
-
-    ``what`` is the kind of name, e.g. ``"method"``; ``place`` file and key, e.g. ``"params/digits.yaml: methods"``.
-    """
+    """Return the message for an unknown ``what`` (e.g. method), with the nearest valid one; ``place``: file and key."""
     names = [str(name) for name in allowed]
     near = difflib.get_close_matches(str(value), names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""

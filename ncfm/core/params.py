@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import types
 import typing
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -41,11 +40,6 @@ class StageParams(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     stage: ClassVar[str]
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """The files that the params name, which the stage reads besides those of its command."""
-        return ()
 
 
 class PrepareSource(StageParams):
@@ -130,7 +124,7 @@ class DistillParams(ComputeParams):
 
     @property
     def files(self) -> tuple[str, ...]:
-        """See :class:`StageParams`: the set to start from."""
+        """The files that the params name, which the stage reads besides those of its command: the set to start from."""
         return (self.load,) if self.initialisation == "load" else ()
 
 
@@ -216,37 +210,28 @@ def parse(model: type[Model], values: Any, where: str) -> Model:
         return model.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        keys = [str(key) for key in first["loc"] if key != "[key]"]
-        place = f"{where}: {'.'.join(keys)}" if keys else where
-        if first["type"] == "extra_forbidden":
-            section = f"{where}: {'.'.join(keys[:-1])}" if keys[:-1] else where
-            raise ParamsError(one_of("key", keys[-1], _fields_at(model, keys[:-1]), section)) from None
-        if first["type"] == "missing":
-            raise ParamsError(f"{place}: is missing") from None
-        if first["type"] == "literal_error":
+        kind, value, keys = first["type"], first["input"], [str(key) for key in first["loc"] if key != "[key]"]
+        section, place = (": ".join(filter(None, (where, ".".join(part)))) for part in (keys[:-1], keys))
+        if kind == "extra_forbidden":
+            message = one_of("key", keys[-1], _fields_at(model, keys[:-1]), section)
+        elif kind == "literal_error":
             allowed = str(first["ctx"]["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
-            raise ParamsError(one_of(keys[-1], first["input"], allowed, place)) from None
-        if first["type"] in ("model_type", "dict_type"):
-            raise ParamsError(f"{place}: is {first['input']!r}, but must be a mapping of keys to values") from None
-        message = re.sub("^(Input|String|Value error,) ", "", first["msg"]).replace("valid tuple", "list")
-        raise ParamsError(f"{place}: is {first['input']!r}, but {message}") from None
+            message = one_of(keys[-1], value, allowed, place)
+        elif kind == "missing":
+            message = f"{place}: is missing"
+        else:
+            text = re.sub("^(Input|String|Value error,) ", "", first["msg"]).replace("valid tuple", "list")
+            text = "must be a mapping of keys to values" if kind in ("model_type", "dict_type") else text
+            message = f"{place}: is {value!r}, but {text}"
+        raise ParamsError(message) from None
 
 
 def _fields_at(model: type[BaseModel], keys: list[str]) -> list[str]:
     """Return the field names of the model that ``keys`` lead to, passing through mappings."""
     current: Any = model
     for key in keys:
-        if isinstance(current, type) and issubclass(current, BaseModel):
-            current = current.model_fields[key].annotation
-        else:
-            current = typing.get_args(current)[-1]
+        fields = getattr(current, "model_fields", None)
+        current = fields[key].annotation if fields else typing.get_args(current)[-1]
         if isinstance(current, types.UnionType):
             current = typing.get_args(current)[0]
-    return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
-
-
-def read_stage_params(model: type[Model], path: str | Path) -> Model:
-    """Read the params file that a stage was given. Raises :class:`ParamsError` or :class:`DataError`."""
-    from ncfm.core.store import read_json
-
-    return parse(model, read_json(path), str(path))
+    return list(getattr(current, "model_fields", ()))

@@ -21,20 +21,16 @@ def picture_of(images: torch.Tensor, classes: int) -> np.ndarray:
     The images (N, C, H, W), of one or three channels, are pixels in [0, 1] or uint8, and ordered by class. Raises
     ValueError where they do not divide into ``classes`` equal groups.
     """
-    count, channels, height, width = images.shape
+    count, _, height, width = images.shape
     if classes < 1 or count < classes or count % classes:
         raise ValueError(f"{count} images do not divide into {classes} classes")
     scale = max(1, min(SIDE // max(height, width), (WIDEST // classes - GAP) // width))
     pixels = images.detach().cpu()
     if pixels.dtype != torch.uint8:
         pixels = (pixels.float().clamp(0, 1) * 255).round().to(torch.uint8)
-    pixels = pixels.expand(-1, 3, -1, -1) if channels == 1 else pixels
-    enlarged = pixels.permute(0, 2, 3, 1).numpy().repeat(scale, axis=1).repeat(scale, axis=2)
+    enlarged = pixels.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy().repeat(scale, axis=1).repeat(scale, axis=2)
     framed = np.pad(enlarged, ((0, 0), (GAP, 0), (GAP, 0), (0, 0)), constant_values=255)
-    rows, (_, tall, wide, _) = count // classes, framed.shape
-    table = (
-        framed.reshape(classes, rows, tall, wide, 3).transpose(1, 2, 0, 3, 4).reshape(rows * tall, classes * wide, 3)
-    )
+    table = np.hstack([np.vstack(list(column)) for column in np.split(framed, classes)])
     return np.pad(table, ((0, GAP), (0, GAP), (0, 0)), constant_values=255)
 
 

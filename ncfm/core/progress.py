@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Mapping
 from typing import TextIO
 
 from tqdm import tqdm
@@ -21,22 +20,14 @@ class Progress:
 
     def __init__(self, total: int, label: str, start: int = 0, unit: str = "it", stream: TextIO | None = None) -> None:
         self.total, self.label, self.start, self.unit = total, label, start, unit
-        self.stream = stream or sys.stderr
-        self.done = start
+        self.done, self.stream = start, stream or sys.stderr
         self._terminal = self.stream.isatty()
+        options = {"initial": start, "unit": unit, "disable": not (self._terminal and total), "dynamic_ncols": True}
+        self._bar = tqdm(None, label, total, file=self.stream, **options)
         self._lock = threading.Lock()  # networks trained side by side share a bar
         self._began = self._last = time.monotonic()
 
     def __enter__(self) -> Progress:
-        self._bar = tqdm(
-            total=self.total,
-            initial=self.start,
-            desc=self.label,
-            unit=self.unit,
-            file=self.stream,
-            disable=not (self._terminal and self.total),
-            dynamic_ncols=True,
-        )
         if not self._terminal and self.start:
             print(f"{self.label}: continuing from {self.start} of {self.total}", file=self.stream, flush=True)
         return self
@@ -52,13 +43,9 @@ class Progress:
             if self._terminal:
                 self._bar.set_postfix(shown, refresh=False)
                 self._bar.update()
-            elif time.monotonic() - self._last >= SECONDS_BETWEEN_LINES or self.done >= self.total:
-                self._print_line(shown)
-
-    def _print_line(self, shown: Mapping[str, str]) -> None:
-        self._last = now = time.monotonic()
-        rate = (self.done - self.start) / max(now - self._began, 1e-9)
-        left = (self.total - self.done) / rate
-        text = " ".join(f"{name} {value}" for name, value in shown.items())
-        line = f"{self.label}: {self.done}/{self.total} {text} {rate:.3g} {self.unit}/s, {left:.0f} s left"
-        print(line, file=self.stream, flush=True)
+            elif (now := time.monotonic()) - self._last >= SECONDS_BETWEEN_LINES or self.done >= self.total:
+                self._last = now
+                rate = (self.done - self.start) / max(now - self._began, 1e-9)
+                text = " ".join(f"{name} {value}" for name, value in shown.items())
+                line = f"{self.label}: {self.done}/{self.total} {text} {rate:.3g} {self.unit}/s, "
+                print(f"{line}{(self.total - self.done) / rate:.0f} s left", file=self.stream, flush=True)

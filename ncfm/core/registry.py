@@ -18,10 +18,7 @@ Entry = TypeVar("Entry")
 
 
 class Registry(Mapping[str, Entry]):
-    """Entries by name, from the constant ``ENTRIES`` of every file of a package; messages call one a ``what``.
-
-    Each has a ``name`` in params files, and an ``order`` in lists and messages, where equals stand by file.
-    """
+    """The ``ENTRIES`` of a package's files by ``name``, sorted by ``order`` and file; messages call one a ``what``."""
 
     def __init__(self, what: str, package: str) -> None:
         self.what, self.package = what, package

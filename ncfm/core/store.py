@@ -19,6 +19,7 @@ from ncfm.core.errors import DataError, StorageError
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
 
 @contextmanager
@@ -30,11 +31,9 @@ def storage_errors(path: Path) -> Iterator[None]:
         reasons = {
             errno.ENOSPC: "the disk is full; free some space and run again, finished stages are kept",
             errno.EDQUOT: "the disk quota is used up; free some space and run again, finished stages are kept",
-            errno.EACCES: "no permission to write there",
-            errno.EPERM: "no permission to write there",
+            **dict.fromkeys((errno.EACCES, errno.EPERM), "no permission to write there"),
             errno.EROFS: "the file system is read-only",
-            errno.ENOTDIR: "a part of the path is a file, not a folder",
-            errno.EEXIST: "a part of the path is a file, not a folder",
+            **dict.fromkeys((errno.ENOTDIR, errno.EEXIST), "a part of the path is a file, not a folder"),
             errno.EISDIR: "a folder of that name is in the way",
             errno.ENOENT: "its folder does not exist and cannot be made",
             errno.ENAMETOOLONG: "the name is too long",
@@ -70,8 +69,7 @@ def check_writable(path: str | Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        with tempfile.TemporaryFile(dir=target.parent):
-            pass
+        tempfile.TemporaryFile(dir=target.parent).close()
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -104,18 +102,24 @@ def is_text(path: str | Path, text: str) -> bool:
         return False
 
 
+@contextmanager
+def _reading(path: str | Path, fault: str) -> Iterator[None]:
+    """Turn what can go wrong with reading ``path`` into :class:`DataError`, one line; ``fault`` takes the error."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file; run the stage that writes it first") from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, SafetensorError) as error:
+        raise DataError(f"{path}: {fault.format(error)}") from error
+
+
 def read_json(path: str | Path) -> Any:
     """Read a JSON file. Raises :class:`DataError` where it is missing or torn."""
-    source = Path(path)
-    try:
-        return json.loads(source.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise _missing(source) from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataError(f"{source}: not a readable JSON file ({error}); delete it and run its stage again") from error
+    with _reading(path, "not a readable JSON file ({0}); delete it and run its stage again"):
+        return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
-def save_tensors(path: str | Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> None:
+def save_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
     """Write tensors, wherever they are, and JSON-able metadata atomically as one safetensors file."""
     from safetensors.torch import save
 
@@ -131,9 +135,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
         return metadata
 
 
-def load_tensors(
-    path: str | Path, device: str | torch.device = "cpu"
-) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def load_tensors(path: str | Path, device: str | torch.device = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a safetensors file: its tensors and its metadata. Raises :class:`DataError` where missing or torn."""
     with _opened(path, str(device)) as (stream, metadata):
         return {name: stream.get_tensor(name) for name in stream.keys()}, metadata  # noqa: SIM118 (not a dict)
@@ -141,33 +143,20 @@ def load_tensors(
 
 @contextmanager
 def _opened(path: str | Path, device: str = "cpu") -> Iterator[tuple[Any, dict[str, Any]]]:
-    source = Path(path)
-    try:
-        if not source.is_file():
-            raise _missing(source)
-        with safe_open(source, framework="pt", device=device) as stream:
+    with _reading(path, "not a whole safetensors file ({0}); delete it and run its stage again"):
+        if not Path(path).is_file():
+            raise FileNotFoundError(path)
+        with safe_open(path, framework="pt", device=device) as stream:
             yield stream, json.loads((stream.metadata() or {}).get("ncfm", "{}"))
-    except (SafetensorError, json.JSONDecodeError, OSError) as error:
-        message = f"{source}: not a whole safetensors file ({error}); delete it and run its stage again"
-        raise DataError(message) from error
 
 
 def sha256(path: str | Path) -> str:
     """Return the SHA-256 of a file's bytes in hexadecimal. Raises :class:`DataError` where it cannot be read."""
-    try:
-        with Path(path).open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except FileNotFoundError as error:
-        raise _missing(path) from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    with _reading(path, "cannot be read ({0.strerror})"), Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _missing(path: str | Path) -> DataError:
-    return DataError(f"{path}: no such file; run the stage that writes it first")
-
-
-def tensor_sha256(tensor: torch.Tensor) -> str:
+def tensor_sha256(tensor: Tensor) -> str:
     """Return the SHA-256 of a tensor's dtype, shape and bytes: equal tensors give equal hashes, whatever the file."""
     data = tensor.detach().cpu().contiguous()
     digest = hashlib.sha256(f"{data.dtype} {tuple(data.shape)}".encode())

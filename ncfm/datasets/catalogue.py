@@ -16,20 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A data set as a source gave it.
+    """A data set as a source gave it."""
 
-    ``splits`` are, for ``train`` and ``test``, the images, uint8 (N, C, H, W), and the labels, int64 (N,). ``origin``
-    goes into the card and says what the bytes were: package, file names, checksums. ``label_names`` are the class names
-    in label order, where the facts leave them to the source.
-    """
-
-    splits: dict[str, tuple[Tensor, Tensor]]
-    origin: dict[str, Any]
-    label_names: tuple[str, ...] = ()
+    splits: dict[str, tuple[Tensor, Tensor]]  # train and test: images, uint8 (N, C, H, W), and labels, int64 (N,)
+    origin: dict[str, Any]  # for the card: what the bytes were, by package, file names, checksums
+    label_names: tuple[str, ...] = ()  # in label order, where the facts leave them to the source
 
 
-# A source takes the facts of the data set and the folder ``prepare.root``, and raises DataError, in one line, where it
-# cannot give the data.
+# A source takes the facts and the folder ``prepare.root``, and raises DataError, in one line, where it has no data.
 Source = Callable[["DatasetFacts", Path], Loaded]
 
 
@@ -42,14 +36,11 @@ class DatasetFacts:
         mean, std: per-channel statistics that images are normalised with, for pixels in [0, 1].
         sources: by the values of ``prepare.source`` besides ``auto``, in the order that ``auto`` tries them.
         label_names: class names in label order; empty where only the source knows them.
-        content: :func:`~ncfm.core.store.tensor_sha256` of each split's images and labels, whatever source gave them;
-            empty where we could not obtain the data.
+        content: SHA-256 of each split's images and labels, as tensors; empty where we could not obtain the data.
         order: place in lists.
     """
 
     name: str
-    classes: int
-    channels: int
     resolution: int
     sizes: Mapping[str, tuple[range, ...]]
     mean: tuple[float, ...]
@@ -58,6 +49,16 @@ class DatasetFacts:
     label_names: tuple[str, ...] = ()
     content: Mapping[str, str] = field(default_factory=dict)
     order: int = 100
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.sizes["train"])
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return len(self.mean)
 
     @property
     def smallest_class(self) -> int:
@@ -70,6 +71,7 @@ class DatasetFacts:
 
 
 CATALOGUE: Registry[DatasetFacts] = Registry("dataset", "ncfm.datasets.sets")
+facts_of = CATALOGUE.find  # raises ParamsError for a name that is not in the catalogue
 
 
 def exactly(*counts: int) -> tuple[range, ...]:
@@ -82,18 +84,13 @@ def each(classes: int, train: int, test: int) -> dict[str, tuple[range, ...]]:
     return {"train": exactly(train) * classes, "test": exactly(test) * classes}
 
 
-def facts_of(dataset: str, where: str = "") -> DatasetFacts:
-    """Return the facts of a data set by name. Raises :class:`ParamsError` for a name that is not in the catalogue."""
-    return CATALOGUE.find(dataset, where)
-
-
-def check_sizes(facts: DatasetFacts, split: str, sizes: Sequence[int], names: Sequence[str], where: str) -> None:
-    """Raise :class:`DataError`, beginning with ``where``, if a class's size, with its name, is not an allowed one."""
+def check_sizes(facts: DatasetFacts, split: str, sizes: Sequence[int], names: Sequence[str], place: str) -> None:
+    """Raise :class:`DataError`, beginning with ``place``, if a class's size, with its name, is not an allowed one."""
     for size, name, allowed in zip(sizes, names, facts.sizes[split], strict=True):
         if size not in allowed:
             text = str(allowed[0]) if len(allowed) == 1 else f"{allowed[0]} to {allowed[-1]}"
             raise DataError(
-                f"{where}: class {name} has {size} {split} image{'' if size == 1 else 's'}, "
+                f"{place}: class {name} has {size} {split} image{'' if size == 1 else 's'}, "
                 f"but in {facts.name} must have {text}; see docs/datasets.md"
             )
 

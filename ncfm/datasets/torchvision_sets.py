@@ -6,8 +6,7 @@ import http.client
 import socket
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,8 +19,7 @@ from ncfm.datasets.catalogue import DatasetFacts, Loaded, Source, one_line
 if TYPE_CHECKING:
     from torch import Tensor
 
-SILENCE_SECONDS = 10.0  # of the official server, before it counts as out of reach
-MNIST_BORDER = 2  # pixels on each side: 28 x 28 becomes 32 x 32
+SILENCE_SECONDS = 10.0  # of the official server, before it counts as out of reach; torchvision waits for ever
 # What torchvision's classes raise on files that are missing or damaged: the reader of MNIST's files asserts.
 _UNREADABLE = (OSError, RuntimeError, ValueError, TypeError, AssertionError)
 
@@ -30,24 +28,23 @@ _UNREADABLE = (OSError, RuntimeError, ValueError, TypeError, AssertionError)
 class Family:
     """How torchvision's classes of one kind name things; each function takes the class, ``images`` a loaded split."""
 
-    folder: Callable[[Any], str]  # where its files lie, relative to its root
-    files: Callable[[Any], dict[str, str]]  # their names and MD5s as torchvision knows them
-    download: Callable[[Any], dict[str, Any]]  # what the card says of a download
-    images: Callable[[Any], Any]  # uint8 (N, C, H, W), an array or a tensor
+    files: Callable[[Any], dict[str, str]]  # the names and MD5s of its files as torchvision knows them
+    download: Callable[[Any], dict[str, Any]]  # what the card says of a download, by default with ``files`` as its MD5s
+    folder: Callable[[Any], str] = lambda kind: ""  # where its files lie, relative to its root
+    images: Callable[[Any], Any] = lambda data: data.data  # uint8 (N, C, H, W), an array or a tensor
     labels: str = "targets"  # the attribute that holds the labels
     split: Callable[[str], dict[str, Any]] = lambda split: {"train": split == "train"}  # the constructor's argument
 
 
 def _padded(images: Tensor) -> Tensor:
-    """Add a black border to images (N, 28, 28): the result is (N, 1, 32, 32).
+    """Add a black border to images (N, 28, 28), since 28 cannot be halved three times: the result is (N, 1, 32, 32).
 
-    28 cannot be halved three times. The field enlarges it by two pixels on each side, though after normalising, with
-    zeros (the first convolution of the ConvNet in the released program of Dataset Condensation, Zhao et al. 2021);
-    here the border is background, the value that every outer pixel of almost all images has.
+    The field adds as many zeros, but after normalising (the first convolution of the ConvNet in the released program of
+    Dataset Condensation, Zhao et al. 2021); here the border is background, as almost all outer pixels of images are.
     """
     from torch.nn.functional import pad
 
-    return pad(images.unsqueeze(1), (MNIST_BORDER,) * 4)
+    return pad(images.unsqueeze(1), (2, 2, 2, 2))
 
 
 CIFAR = Family(
@@ -59,7 +56,7 @@ CIFAR = Family(
 MNIST = Family(
     folder=lambda kind: f"{kind.__name__}/raw",
     files=lambda kind: dict(kind.resources),
-    download=lambda kind: {"url": kind.mirrors[0], "md5": dict(kind.resources)},
+    download=lambda kind: {"url": kind.mirrors[0]},
     images=lambda data: _padded(data.data),
 )
 
@@ -75,21 +72,28 @@ def _folder(name: str, family: Family, facts: DatasetFacts, root: Path) -> Loade
     place = root / family.folder(kind)
     if not place.is_dir():
         raise DataError(f"{place}: no such folder; put torchvision's files there or choose another prepare.source")
-    return Loaded(_read(kind, family, root), {"folder": family.folder(kind), "md5": family.files(kind)})
+    try:
+        return Loaded(_read(kind, family, root), {"folder": family.folder(kind), "md5": family.files(kind)})
+    except _UNREADABLE as error:
+        raise DataError(
+            f"{place}: files missing or corrupted (torchvision checks their MD5); "
+            f"delete them: {', '.join(family.files(kind))}"
+        ) from error
 
 
 def _official(name: str, family: Family, facts: DatasetFacts, root: Path) -> Loaded:
     """Let torchvision download the data set from its official server into ``root``, or reuse what it has put there."""
     kind = _class(name)
-    origin = family.download(kind)
+    origin, patience = {"md5": family.files(kind), **family.download(kind)}, socket.getdefaulttimeout()
+    socket.setdefaulttimeout(SILENCE_SECONDS)
     try:
-        with storage_errors(root), _network_silence(SILENCE_SECONDS):
+        with storage_errors(root):
             root.mkdir(parents=True, exist_ok=True)
-            for split in ("train", "test"):
-                kind(root, **family.split(split), download=True)
+            return Loaded(_read(kind, family, root, download=True), origin)
     except (*_UNREADABLE, http.client.HTTPException, tarfile.TarError, EOFError, zlib.error) as error:
         raise DataError(f"{origin['url']}: download failed ({one_line(error)})") from error
-    return Loaded(_read(kind, family, root), origin)
+    finally:
+        socket.setdefaulttimeout(patience)
 
 
 def _class(name: str) -> Any:
@@ -98,29 +102,12 @@ def _class(name: str) -> Any:
     return getattr(torchvision.datasets, name)
 
 
-def _read(kind: Any, family: Family, root: Path) -> dict[str, tuple[Tensor, Tensor]]:
+def _read(kind: Any, family: Family, root: Path, download: bool = False) -> dict[str, tuple[Tensor, Tensor]]:
     import torch
 
     splits = {}
-    try:
-        for split in ("train", "test"):
-            data = kind(root, **family.split(split))
-            labels = torch.as_tensor(getattr(data, family.labels), dtype=torch.int64)
-            splits[split] = (torch.as_tensor(family.images(data)).contiguous(), labels)
-    except _UNREADABLE as error:
-        raise DataError(
-            f"{root / family.folder(kind)}: files missing or corrupted (torchvision checks their MD5); "
-            f"delete them: {', '.join(family.files(kind))}"
-        ) from error
+    for split in ("train", "test"):
+        data = kind(root, **family.split(split), download=download)
+        labels = torch.as_tensor(getattr(data, family.labels), dtype=torch.int64)
+        splits[split] = (torch.as_tensor(family.images(data)).contiguous(), labels)
     return splits
-
-
-@contextmanager
-def _network_silence(seconds: float) -> Iterator[None]:
-    """Bound every wait for the network inside; torchvision sets no bound of its own."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

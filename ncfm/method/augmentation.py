@@ -1,15 +1,13 @@
 """Siamese augmentation (DSA, Zhao and Bilen 2021) and CutMix, as drawn parameters applied to whole batches.
 
-A draw is made once and applied to as many images as wanted: that is what "siamese" means. One draw for a whole class
-batch serves matching; one draw per image serves training. All draws are made on the CPU, so that a run has the same
-augmentation on every device. Images are normalised before, so that the zeros which crop and cutout bring in are the
-data set's mean colour.
+Matching draws once for a whole class batch, which is what "siamese" means; training draws once per image. All draws are
+made on the CPU, so that a run has the same augmentation on every device. Images are normalised before, so that the
+zeros which crop and cutout bring in are the data set's mean colour.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Literal
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,14 +16,13 @@ from torch.nn.functional import affine_grid, grid_sample, pad
 # The strengths in the configurations of the authors' released program (docs/method.md, section 5).
 BRIGHTNESS, SATURATION, CONTRAST = 1.0, 2.0, 0.5
 CROP, CUTOUT, SCALE, ROTATE = 0.125, 0.5, 1.2, 15.0
-Geometry = Literal["none", "crop", "scale", "rotate"]
 
 
 @dataclass(frozen=True)
 class Draw:
     """Parameters of N augmentations; every tensor has N rows, or is None where the strategy leaves the step out."""
 
-    geometry: Geometry  # which of crop, scale and rotate was drawn for this batch
+    geometry: str  # which of crop, scale and rotate was drawn for this batch, or none
     brightness: Tensor | None = None  # (N, 1, 1, 1), a shift; the next two are factors
     saturation: Tensor | None = None
     contrast: Tensor | None = None
@@ -36,16 +33,15 @@ class Draw:
 
     def for_images(self, index: Tensor) -> Draw:
         """Return the draw whose row i is this draw's row ``index[i]``: several images share one row."""
-        rows = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "geometry"}
-        return Draw(self.geometry, **{name: value if value is None else value[index] for name, value in rows.items()})
+        rows = {name: value[index] for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return Draw(self.geometry, **rows)
 
 
 def draw(strategy: str, count: int, resolution: int, generator: torch.Generator) -> Draw:
     """Draw the parameters of ``count`` augmentations of square images from a CPU generator.
 
-    The strategy's parts are joined by "_": color, crop, cutout, flip, scale, rotate; empty for none. Where several of
-    crop, scale and rotate are named, one of them is drawn for the whole batch. Of parts joined by "|" one is drawn for
-    the whole batch, as DSA and DM do.
+    The strategy's parts are joined by "_": color, crop, cutout, flip, scale, rotate; empty for none. Of several among
+    crop, scale and rotate, and of parts joined by "|" (as in DSA and DM), one is drawn for the whole batch.
     """
 
     def uniform(*shape: int) -> Tensor:
@@ -53,7 +49,7 @@ def draw(strategy: str, count: int, resolution: int, generator: torch.Generator)
 
     choices = strategy.split("|")
     parts = [choices[_below(len(choices), generator)]] if len(choices) > 1 else strategy.split("_")
-    geometries: list[Geometry] = [part for part in ("crop", "scale", "rotate") if part in parts]
+    geometries = [part for part in ("crop", "scale", "rotate") if part in parts]
     geometry = geometries[_below(len(geometries), generator)] if geometries else "none"
     values: dict[str, Tensor] = {}
     if "color" in parts:
@@ -71,8 +67,7 @@ def draw(strategy: str, count: int, resolution: int, generator: torch.Generator)
         values["matrix"] = torch.stack([cos, -sin, zero, sin, cos, zero], 1).view(-1, 2, 3)
     if "cutout" in parts:
         side = _cutout_side(resolution)
-        centre = torch.randint(0, resolution + (1 - side % 2), (count, 2), generator=generator)
-        values["corner"] = centre - side // 2
+        values["corner"] = torch.randint(resolution + 1 - side % 2, (count, 2), generator=generator) - side // 2
     if "flip" in parts:
         values["flip"] = uniform() < 0.5
     return Draw(geometry, **values)
@@ -121,37 +116,29 @@ def _shifted(images: Tensor, shift: Tensor) -> Tensor:
     if len(shift) == 1:
         top, left = (reach + shift[0]).tolist()
         return padded[:, :, top : top + size, left : left + size]
-    start = (shift + reach).to(images.device)
-    along = torch.arange(size, device=images.device)
-    rows = (start[:, 0, None] + along)[:, None, :, None]
-    columns = (start[:, 1, None] + along)[:, None, None, :]
-    image = torch.arange(len(images), device=images.device)[:, None, None, None]
-    channel = torch.arange(images.shape[1], device=images.device)[None, :, None, None]
-    return padded[image, channel, rows, columns]
+    rows, columns = ((shift + reach)[..., None] + torch.arange(size)).to(images.device).unbind(1)
+    return padded.take_along_dim(rows[:, None, :, None], 2).take_along_dim(columns[:, None, None, :], 3)
 
 
 def _cutout_mask(corner: Tensor, size: int) -> Tensor:
     """Return 0 inside each box and 1 outside it, (N, 1, size, size)."""
-    along = torch.arange(size)
-    inside = (along >= corner[..., None]) & (along < corner[..., None] + _cutout_side(size))
+    from_corner = torch.arange(size) - corner[..., None]
+    inside = (from_corner >= 0) & (from_corner < _cutout_side(size))
     return ~(inside[:, 0, :, None] & inside[:, 1, None, :])[:, None]
 
 
 def cutmix(images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, float]:
-    """Paste one random box from a shuffled batch into every image (CutMix, Yun et al. 2019) with Beta(1, 1).
+    """Paste one random box from a shuffled batch into every square image (CutMix, Yun et al. 2019) with Beta(1, 1).
 
     Returns the mixed images (N, C, H, W); the order (N,) of the images that the boxes came from; the share of the
-    original that is left in [0, 1], so that the loss is
-    ``share * loss(labels) + (1 - share) * loss(labels[order])``.
+    original that is left, so that the loss is ``share * loss(labels) + (1 - share) * loss(labels[order])``.
     """
-    height, width = images.shape[-2:]
+    size = images.shape[-1]
     order = torch.randperm(len(images), generator=generator).to(images.device)
     share = float(torch.rand((), generator=generator))  # Beta(1, 1) is uniform
-    cut = (1 - share) ** 0.5
-    half_height, half_width = int(height * cut) // 2, int(width * cut) // 2
-    row, column = _below(height, generator), _below(width, generator)
-    top, bottom = max(row - half_height, 0), min(row + half_height, height)
-    left, right = max(column - half_width, 0), min(column + half_width, width)
+    half = int(size * (1 - share) ** 0.5) // 2
+    centre = _below(size, generator), _below(size, generator)  # row and column
+    (top, bottom), (left, right) = ((max(place - half, 0), min(place + half, size)) for place in centre)
     mixed = images.clone()
     mixed[:, :, top:bottom, left:right] = images[order, :, top:bottom, left:right]
-    return mixed, order, 1 - (bottom - top) * (right - left) / (height * width)
+    return mixed, order, 1 - (bottom - top) * (right - left) / size**2

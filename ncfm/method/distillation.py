@@ -8,11 +8,12 @@ batches, so what differs between them is the method.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ncfm.core.checkpoint import optimiser_tensors, restore_optimiser
 from ncfm.core.errors import DivergenceError, ParamsError
@@ -23,11 +24,13 @@ from ncfm.method import augmentation
 from ncfm.method.discrepancies import DISCREPANCIES
 from ncfm.method.frequencies import build_sampling_network, draw_frequencies
 from ncfm.method.initial_images import initial_images
-from ncfm.method.losses import Batch, Losses
+from ncfm.method.losses import Batch, Batches, Drawn, Losses, Stored
 from ncfm.method.pool import Pool
 from ncfm.method.training import build_optimiser
 from ncfm.models.base import Network
 from ncfm.run.compute import add_over_processes, shard
+
+Matching = Callable[[Sequence[int], Stored], Tensor]  # the loss of a group of classes, from their stored images
 
 
 class Distillation:
@@ -49,13 +52,11 @@ class Distillation:
         start = initial_images(params, split, ipc, generator(*self.names, "initialisation"))
         self.images = nn.Parameter(start.to(self.device))
         self.optimiser = build_optimiser([self.images], params, fused=None)
-        self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            self.optimiser, factor=params.plateau_factor, patience=params.plateau_patience
-        )
+        self.plateau = ReduceLROnPlateau(self.optimiser, factor=params.plateau_factor, patience=params.plateau_patience)
         self.psi = None
         if self.discrepancy.uses_frequencies and params.frequencies != "gaussian":
-            psi = build_sampling_network(pool.blended.feature_dimension, generator(*self.names, "psi"))
-            self.psi = psi.to(self.device)
+            dimension = pool.blended.feature_dimension
+            self.psi = build_sampling_network(dimension, generator(*self.names, "psi")).to(self.device)
         # `released`: the authors' program adds the ascent gradient to the descent gradient, whose sum is exactly zero,
         # so its psi never moves; here it is simply given no optimiser.
         self.psi_optimiser, self.ascending = None, []
@@ -95,24 +96,24 @@ class Distillation:
             for label in calibrated_classes:
                 calibration += self.calibrate(self.draw_augmentations([label], draws), trained)
         self.iteration += 1
-        means = {"loss": matching / self.split.classes, "calibration": calibration / self.split.classes}
-        row = {**means, "learning_rate": rate}
+        count = self.split.classes
+        row = {"loss": matching / count, "calibration": calibration / count, "learning_rate": rate}
         if self.params.schedule == "plateau":
             self.plateau.step(row["loss"] + self.params.calibration * row["calibration"])
         return row
 
-    def draw_batches(self, labels: Sequence[int], draws: torch.Generator) -> dict[int, Batch]:
+    def draw_batches(self, labels: Sequence[int], draws: Generator) -> dict[int, Batch]:
         """Draw, for each class, one siamese augmentation and the real images."""
         return {
             label: Batch(self.draw_augmentations([label], draws)[label], self.real_rows(label, draws))
             for label in labels
         }
 
-    def draw_augmentations(self, labels: Sequence[int], draws: torch.Generator) -> dict[int, augmentation.Draw]:
+    def draw_augmentations(self, labels: Sequence[int], draws: Generator) -> dict[int, augmentation.Draw]:
         """Draw one siamese augmentation for each class."""
         return {label: augmentation.draw(self.params.augmentation, 1, self.split.resolution, draws) for label in labels}
 
-    def real_rows(self, label: int, draws: torch.Generator) -> Tensor:
+    def real_rows(self, label: int, draws: Generator) -> Tensor:
         """Return the indices of a class's real images: random ones, or always the first (``real_batches``)."""
         rows = self.split.by_class[label]
         if self.params.real_batches == "first" or len(rows) <= self.params.batch_real:
@@ -120,7 +121,7 @@ class Distillation:
         chosen = torch.randperm(len(rows), generator=draws)[: self.params.batch_real]
         return rows[chosen.to(rows.device)]
 
-    def frequencies(self, extractor: Network, device_draws: torch.Generator) -> Tensor | None:
+    def frequencies(self, extractor: Network, device_draws: Generator) -> Tensor | None:
         """Draw the frequencies (F, D) of one step, from psi where there is one; None for other discrepancies."""
         if not self.discrepancy.uses_frequencies:
             return None
@@ -128,12 +129,7 @@ class Distillation:
         return draw_frequencies(kind, number, extractor.feature_dimension, device_draws, self.psi)
 
     def match(
-        self,
-        batches: Mapping[int, Batch],
-        calibrating: Mapping[int, augmentation.Draw],
-        extractor: Network,
-        trained: Network,
-        device_draws: torch.Generator,
+        self, batches: Batches, calibrating: Drawn, extractor: Network, trained: Network, device_draws: Generator
     ) -> tuple[float, float]:
         """Let the images descend on matching and calibration, and psi ascend on matching alone: one step each.
 
@@ -147,7 +143,7 @@ class Distillation:
         drawn_FD = self.frequencies(extractor, device_draws) if batches else None
         leaf_FD = None if drawn_FD is None else drawn_FD.detach().requires_grad_(bool(self.ascending))
 
-        def matching(group: Sequence[int], stored: Mapping[int, Tensor]) -> Tensor:
+        def matching(group: Sequence[int], stored: Stored) -> Tensor:
             return self.losses.matching({label: batches[label] for label in group}, stored, extractor, leaf_FD)
 
         losses, of_images = self.descent(list(batches), matching, calibrating, trained)
@@ -157,7 +153,7 @@ class Distillation:
         self.move(losses, of_images, of_psi)
         return losses[0].item(), losses[1].item()
 
-    def calibrate(self, calibrating: Mapping[int, augmentation.Draw], trained: Network) -> float:
+    def calibrate(self, calibrating: Drawn, trained: Network) -> float:
         """Let the images of some classes descend on the calibration by ``trained`` alone; return its sum over them."""
         nothing = torch.zeros((), device=self.device)
         losses, of_images = self.descent(list(calibrating), lambda group, stored: nothing, calibrating, trained)
@@ -165,16 +161,11 @@ class Distillation:
         return losses[1].item()
 
     def descent(
-        self,
-        labels: Sequence[int],
-        matching: Callable[[Sequence[int], Mapping[int, Tensor]], Tensor],
-        calibrating: Mapping[int, augmentation.Draw],
-        trained: Network,
+        self, labels: Sequence[int], matching: Matching, calibrating: Drawn, trained: Network
     ) -> tuple[Tensor, Tensor]:
         """Return matching loss, calibration and their weighted sum (3,), and the sum's gradient for the images.
 
-        ``matching`` gives the loss of a group of classes from their stored images, each (K, c, h, w). Classes are taken
-        a group at a time, so that the memory of one group is all that is held.
+        Classes are taken a group at a time, so that the memory of one group is all that is held.
         """
         losses, gradient = torch.zeros(3, device=self.device), torch.zeros_like(self.images)
         for group in self.losses.groups(labels, self.images.shape[1]):
@@ -195,16 +186,13 @@ class Distillation:
         Raises :class:`DivergenceError` where a loss or a gradient is infinite or not a number; nothing has moved then.
         """
         add_over_processes(losses, of_images, *of_psi)
+        where, kept = f"in iteration {self.iteration + 1}", "the last checkpoint is kept"
         if not losses.isfinite().all():
-            raise DivergenceError(
-                f"distillation: the loss is {losses[-1].item()} in iteration {self.iteration + 1}; lower learning_rate "
-                f"({self.params.learning_rate}); the last checkpoint is kept"
-            )
+            advice = f"lower learning_rate ({self.params.learning_rate})"
+            raise DivergenceError(f"distillation: the loss is {losses[-1].item()} {where}; {advice}; {kept}")
         if not all(gradient.isfinite().all() for gradient in (of_images, *of_psi)):
-            raise DivergenceError(
-                f"distillation: a gradient is not finite in iteration {self.iteration + 1} (loss {losses[-1].item()}); "
-                "the last checkpoint is kept"
-            )
+            loss = f"(loss {losses[-1].item()})"
+            raise DivergenceError(f"distillation: a gradient is not finite {where} {loss}; {kept}")
         self.images.grad = of_images
         self.optimiser.step()
         if of_psi and self.psi_optimiser is not None:
@@ -214,10 +202,9 @@ class Distillation:
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return everything that the next iteration depends on, as tensors and plain values."""
-        tensors = {"images": self.images.detach()}
-        tensors |= optimiser_tensors(self.optimiser, "optimiser")
+        tensors = {"images": self.images.detach(), **optimiser_tensors(self.optimiser, "optimiser")}
         if self.psi is not None:
-            tensors |= {f"psi.{name}": value for name, value in self.psi.state_dict().items()}
+            tensors |= {f"psi.layers.{name}": value for name, value in self.psi.state_dict().items()}
         if self.psi_optimiser is not None:
             tensors |= optimiser_tensors(self.psi_optimiser, "psi_optimiser")
         plateau = {name: getattr(self.plateau, name) for name in ("best", "num_bad_epochs", "last_epoch")}
@@ -230,7 +217,7 @@ class Distillation:
             self.images.copy_(tensors["images"])
         restore_optimiser(self.optimiser, "optimiser", tensors)
         if self.psi is not None:
-            self.psi.load_state_dict({n.removeprefix("psi."): v for n, v in tensors.items() if n.startswith("psi.")})
+            self.psi.load_state_dict({name: tensors[f"psi.layers.{name}"] for name in self.psi.state_dict()})
         if self.psi_optimiser is not None:
             restore_optimiser(self.psi_optimiser, "psi_optimiser", tensors)
         self.plateau.load_state_dict(values["plateau"])

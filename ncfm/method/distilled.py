@@ -17,8 +17,6 @@ from ncfm.datasets.split import Normalisation, Split, load_split
 from ncfm.method.multiformation import decode
 
 GRID_ROWS = 50  # images per class in the picture, at most
-
-
 # Stored images, (k, C, H, W) for each class: float32 pixels in [0, 1], or uint8 as in the data set.
 Images = Tensor | Sequence[Tensor]
 
@@ -26,25 +24,17 @@ Images = Tensor | Sequence[Tensor]
 def save_set(
     path: Path, images: Images, split: Split, factor: int, names: Mapping[str, Any], soft_labels: Tensor | None = None
 ) -> None:
-    """Write a distilled or selected set that stands for the training split ``split``.
+    """Write a set that stands for the training split ``split``, with ``factor`` tiles per side of each stored image.
 
-    ``factor`` is the tiles per side of each stored image; ``soft_labels`` are class probabilities
-    (factor^2 * classes * k, classes), a row per decoded image.
+    ``soft_labels`` are class probabilities (factor^2 * classes * k, classes), a row per decoded image.
     """
     labels = torch.arange(split.classes).repeat_interleave(torch.tensor([len(one) for one in images]))
-    facts = {
-        "names": dict(names),
-        "dataset": split.dataset,
-        "factor": factor,
-        "classes": split.classes,
-        "label_names": list(split.label_names),
-        "mean": split.normalisation.mean.flatten().tolist(),
-        "std": split.normalisation.std.flatten().tolist(),
-    }
     tensors = {"images": torch.cat(list(images)), "labels": labels}
     if soft_labels is not None:
         tensors["soft_labels"] = soft_labels
-    save_tensors(path, tensors, facts)
+    facts = {"names": dict(names), "dataset": split.dataset, "factor": factor, "classes": split.classes}
+    statistics = {name: getattr(split.normalisation, name).flatten().tolist() for name in ("mean", "std")}
+    save_tensors(path, tensors, {**facts, "label_names": list(split.label_names), **statistics})
 
 
 def write_set(
@@ -53,7 +43,7 @@ def write_set(
     """Write a set, as :func:`save_set`, and a picture of it; return `distilled.safetensors` and `grid.png`."""
     stored, grid = folder / "distilled.safetensors", folder / "grid.png"
     save_set(stored, images, split, factor, names, soft_labels)
-    rows = min(GRID_ROWS, *(len(one) for one in images))
+    rows = min(GRID_ROWS, *map(len, images))
     write_grid(torch.cat([one[:rows] for one in images]), split.classes, grid)
     return [stored, grid]
 
@@ -64,32 +54,22 @@ class DistilledSet(Dataset[tuple[Tensor, int]]):
     ``stored`` are the stored images (N, C, H, W), float32 pixels in [0, 1], class by class; ``pixels`` the decoded ones
     (factor^2 * N, C, H, W); ``images`` the same, normalised with the data set's statistics: what a network trains on.
     ``labels`` are (factor^2 * N,), int64; ``soft_labels`` the class probabilities (factor^2 * N, classes) of a curated
-    set, else None.
+    set, else None; ``targets`` what a network trains on: the soft labels where there are any, else the hard ones.
     """
 
-    def __init__(
-        self, stored: Tensor, labels: Tensor, facts: Mapping[str, Any], soft_labels: Tensor | None = None
-    ) -> None:
+    def __init__(self, stored: Tensor, labels: Tensor, facts: Mapping[str, Any], soft_labels: Tensor | None) -> None:
         self.stored = stored.float().div_(255) if stored.dtype == torch.uint8 else stored
-        self.factor = int(facts["factor"])
-        self.classes = int(facts["classes"])
-        self.label_names: list[str] = list(facts["label_names"])
-        self.names: dict[str, Any] = dict(facts["names"])
-        self.dataset = str(facts["dataset"])
+        self.factor, self.classes = int(facts["factor"]), int(facts["classes"])
+        self.names: dict[str, Any] = facts["names"]
+        self.label_names: list[str] = facts["label_names"]
+        self.dataset: str = facts["dataset"]
         self.pixels = decode(self.stored, self.factor)
         self.labels = labels.repeat(self.factor**2)
         self.soft_labels = soft_labels
-
-        def statistics(name: str) -> Tensor:
-            return torch.tensor(facts[name], dtype=torch.float32, device=stored.device).view(1, -1, 1, 1)
-
-        self.normalisation = Normalisation(statistics("mean"), statistics("std"))
+        self.targets = self.labels if soft_labels is None else soft_labels
+        statistics = torch.tensor([facts["mean"], facts["std"]], dtype=torch.float32, device=stored.device)
+        self.normalisation = Normalisation(*statistics.view(2, 1, -1, 1, 1))
         self.images = self.normalisation(self.pixels)
-
-    @property
-    def targets(self) -> Tensor:
-        """What a network trains on: the soft labels where there are any, else the hard ones."""
-        return self.labels if self.soft_labels is None else self.soft_labels
 
     def __len__(self) -> int:
         return len(self.labels)

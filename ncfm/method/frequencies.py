@@ -1,43 +1,30 @@
-"""The frequency arguments of the characteristic function: Gaussian, or learned by the sampling network psi.
-
-Shapes: F frequencies, D feature dimension, K components of the scale mixture.
-"""
+"""Frequencies (F, D) of the characteristic function of D features: Gaussian, or learned by the sampling network psi."""
 
 from __future__ import annotations
 
-from typing import Literal
+import math
 
 import torch
 from torch import Tensor, nn
 
 from ncfm.method.discrepancies.ncfd import PER_COMPONENT
-from ncfm.models.initialisation import build_module
-
-Variant = Literal["gaussian", "mixture", "released"]
+from ncfm.models.base import build_module
 
 
-class SamplingNetwork(nn.Module):
-    """psi: maps noise (K, D) to the scales (K, D), in (-1, 1), of a scale mixture of normals (paper section 4.2)."""
+def build_sampling_network(dimension: int, generator: torch.Generator) -> nn.Sequential:
+    """Build psi: from noise (K, D) to the scales (K, D), in (-1, 1), of a mixture of normals (paper section 4.2)."""
 
-    def __init__(self, dimension: int) -> None:
-        super().__init__()
+    def construct() -> nn.Sequential:
         layers: list[nn.Module] = []
         for activation in (nn.LeakyReLU(0.2), nn.LeakyReLU(0.2), nn.Tanh()):  # bounded, or the maximiser runs away
             layers += [nn.Linear(dimension, dimension), nn.BatchNorm1d(dimension), activation]
-        self.layers = nn.Sequential(*layers)
+        return nn.Sequential(*layers)
 
-    def forward(self, noise_KD: Tensor) -> Tensor:
-        """Return the scales (K, D)."""
-        return self.layers(noise_KD)
-
-
-def build_sampling_network(dimension: int, generator: torch.Generator) -> SamplingNetwork:
-    """Build psi for features of ``dimension``, initialised from ``generator``, in training mode."""
-    return build_module(lambda: SamplingNetwork(dimension), generator).train()
+    return build_module(construct, generator)
 
 
 def draw_frequencies(
-    variant: Variant, count: int, dimension: int, generator: torch.Generator, psi: SamplingNetwork | None = None
+    variant: str, count: int, dimension: int, generator: torch.Generator, psi: nn.Module | None = None
 ) -> Tensor:
     """Draw the frequencies (F, D) of one step, F = ``count`` at least 1, on the generator's device.
 
@@ -53,8 +40,6 @@ def draw_frequencies(
         return normal(count)
     if psi is None:
         raise ValueError(f"frequencies: {variant} needs the sampling network psi")
-    # At least two components: batch-norm has no variance over one row.
-    components = max(2, count // PER_COMPONENT)
-    repeats = -(-count // components)
-    scales_FD = psi(normal(components)).repeat_interleave(repeats, dim=0)[:count]
+    components = max(2, count // PER_COMPONENT)  # batch-norm has no variance over one row
+    scales_FD = psi(normal(components)).repeat_interleave(math.ceil(count / components), dim=0)[:count]
     return scales_FD if variant == "released" else scales_FD * normal(count)

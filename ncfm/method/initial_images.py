@@ -13,8 +13,6 @@ from ncfm.datasets.split import Split
 from ncfm.method.distilled import load
 from ncfm.method.multiformation import tile
 
-NOISE_DEVIATION = 0.25  # of the `noise` initialisation, around 0.5
-
 
 def initial_images(params: DistillParams, split: Split, ipc: int, draws: torch.Generator) -> Tensor:
     """Return the synthetic images to start from: (C, K, c, h, w), pixels in [0, 1] (docs/method.md, section 4).
@@ -23,7 +21,7 @@ def initial_images(params: DistillParams, split: Split, ipc: int, draws: torch.G
     """
     shape = (split.classes, ipc, split.channels, split.resolution, split.resolution)
     if params.initialisation == "noise":
-        return (0.5 + NOISE_DEVIATION * torch.randn(shape, generator=draws)).clamp_(0, 1)
+        return (0.5 + 0.25 * torch.randn(shape, generator=draws)).clamp_(0, 1)
     if params.initialisation == "load":
         start = load(params.load)
         if start.stored.numel() != math.prod(shape) or start.stored.shape[1:] != shape[2:]:
@@ -34,7 +32,7 @@ def initial_images(params: DistillParams, split: Split, ipc: int, draws: torch.G
         return start.stored.reshape(shape)
     factor = params.factor if params.initialisation == "mix" else 1
     needed = ipc * factor**2
-    smallest = min(len(rows) for rows in split.by_class)
+    smallest = min(map(len, split.by_class))
     if not 1 <= needed <= smallest:
         raise ParamsError(
             f"--ipc: is {ipc}, which takes {needed} real images per class to start from, but the smallest class of "

@@ -11,19 +11,22 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, normalize
 from torch.utils.checkpoint import checkpoint as checkpointed
 
 from ncfm.core.params import DistillParams
 from ncfm.datasets.split import Split
 from ncfm.method import augmentation
-from ncfm.method.discrepancies import DISCREPANCIES, normalise
+from ncfm.method.discrepancies import DISCREPANCIES
 from ncfm.method.multiformation import decode
 from ncfm.method.pool import Pool
 from ncfm.models.base import Network
 from ncfm.run.compute import accelerated, images_at_once, pieces
 
 Features = Callable[[Tensor], Tensor]
+Drawn = Mapping[int, augmentation.Draw]  # the siamese augmentation of each class
+Batches = Mapping[int, "Batch"]
+Stored = Mapping[int, Tensor]  # the stored synthetic images of each class, (K, c, h, w)
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,7 @@ class Batch:
 
 
 class Losses:
-    """Losses of the classes asked for, from draws made before. Nothing is drawn here.
-
-    The pool's blended network gives the features, its trained one the logits. ``stored`` is, wherever it is asked for,
-    the stored synthetic images by class, each (K, c, h, w).
-    """
+    """Losses from draws made before: the pool's blended network gives the features, its trained one the logits."""
 
     def __init__(self, params: DistillParams, split: Split, pool: Pool) -> None:
         self.params, self.split = params, split
@@ -55,13 +54,7 @@ class Losses:
         size = max(1, self.at_once // (ipc * self.params.factor**2))
         return [labels[piece] for piece in pieces(len(labels), size)] if labels else []
 
-    def matching(
-        self,
-        batches: Mapping[int, Batch],
-        stored: Mapping[int, Tensor],
-        extractor: Network,
-        frequencies_FD: Tensor | None,
-    ) -> Tensor:
+    def matching(self, batches: Batches, stored: Stored, extractor: Network, frequencies_FD: Tensor | None) -> Tensor:
         """Return the scaled discrepancy, summed over the classes of ``batches``, of which there may be none.
 
         Differentiable for the images and the frequencies. Each class has one siamese augmentation for its real and
@@ -78,19 +71,15 @@ class Losses:
     @torch.no_grad()
     def real_features(self, batch: Batch, features: Features) -> Tensor:
         """Return the features to compare of a class's real images, (B, D), ``images_at_once`` at a time."""
-        found = []
-        for piece in pieces(len(batch.real_rows), self.at_once):
-            images = self.split.normalisation(self.split.pixels(batch.real_rows[piece]))
-            found.append(features(augmentation.apply(images, batch.drawn)))
-        return self.compared(torch.cat(found))
+        parts = [batch.real_rows[piece] for piece in pieces(len(batch.real_rows), self.at_once)]
+        images = (self.split.normalisation(self.split.pixels(rows)) for rows in parts)
+        return self.compared(torch.cat([features(augmentation.apply(one, batch.drawn)) for one in images]))
 
     def compared(self, features_BD: Tensor) -> Tensor:
-        """Return features as the discrepancy takes them: of length 1, unless ``normalise_features`` is off."""
-        return normalise(features_BD) if self.params.normalise_features else features_BD
+        """Return features as the discrepancy takes them: of length 1 (docs/method.md, section 1) if so set."""
+        return normalize(features_BD, dim=-1) if self.params.normalise_features else features_BD
 
-    def pass_through(
-        self, drawn: Mapping[int, augmentation.Draw], stored: Mapping[int, Tensor], function: Features
-    ) -> dict[int, Tensor]:
+    def pass_through(self, drawn: Drawn, stored: Stored, function: Features) -> dict[int, Tensor]:
         """Return ``function`` of each class's decoded and augmented images; classes share a call where several fit."""
         if not drawn:
             return {}
@@ -108,9 +97,7 @@ class Losses:
             return function(*arguments)
         return checkpointed(function, *arguments, use_reentrant=False, preserve_rng_state=False)
 
-    def calibration(
-        self, drawn: Mapping[int, augmentation.Draw], stored: Mapping[int, Tensor], trained: Network
-    ) -> Tensor:
+    def calibration(self, drawn: Drawn, stored: Stored, trained: Network) -> Tensor:
         """Return the trained member's cross-entropy on the augmented synthetic images, summed over the classes, of
         which there may be none. In the released program, not in the paper (docs/method.md, section 5).
         """

@@ -5,8 +5,6 @@ Order, here and in the authors' released files: all images' first tiles, then al
 
 from __future__ import annotations
 
-from typing import Literal
-
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -15,20 +13,16 @@ def decode(images: Tensor, factor: int) -> Tensor:
     """Cut stored images (N, C, H, W) into tiles, and enlarge each bilinearly: (factor^2 * N, C, H, W)."""
     if factor == 1:
         return images
-    count, channels, height, width = images.shape
-    tiles = images.reshape(count, channels, factor, height // factor, factor, width // factor)
-    tiles = tiles.permute(2, 4, 0, 1, 3, 5).reshape(factor**2 * count, channels, height // factor, width // factor)
-    return interpolate(tiles, size=(height, width), mode="bilinear", align_corners=False)
+    tiles = images.unflatten(3, (factor, -1)).unflatten(2, (factor, -1)).permute(2, 4, 0, 1, 3, 5).flatten(0, 2)
+    return interpolate(tiles, size=images.shape[2:], mode="bilinear", align_corners=False)
 
 
-def tile(images: Tensor, factor: int, shrink: Literal["area", "nearest"] = "area") -> Tensor:
+def tile(images: Tensor, factor: int, shrink: str = "area") -> Tensor:
     """Shrink images (factor^2 * N, C, H, W) and set them as tiles (N, C, H, W): the inverse of :func:`decode`.
 
     ``area`` averages blocks of pixels; ``nearest`` keeps every factor-th pixel, as the released program.
     """
     if factor == 1:
         return images
-    total, channels, height, width = images.shape
-    small = interpolate(images, size=(height // factor, width // factor), mode=shrink)
-    grid = small.reshape(factor, factor, total // factor**2, channels, height // factor, width // factor)
-    return grid.permute(2, 3, 0, 4, 1, 5).reshape(-1, channels, height, width)
+    small = interpolate(images, size=[side // factor for side in images.shape[2:]], mode=shrink)
+    return small.unflatten(0, (factor, factor, -1)).permute(2, 3, 0, 4, 1, 5).flatten(4, 5).flatten(2, 3)

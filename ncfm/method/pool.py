@@ -26,27 +26,20 @@ def load_pool(path: Path, data: Path, split: Split, device: torch.device | None 
 
 
 class Pool:
-    """A pretrained pool, resident on the device; it blends a member's weights into one network in place.
-
-    Raises :class:`DataError` where the file is missing, torn, or not a pool.
-    """
+    """A pretrained pool on the device. Raises :class:`DataError` where the file is missing, torn, or not a pool."""
 
     def __init__(self, path: Path, device: torch.device) -> None:
         tensors, facts = load_tensors(path, device)
         if not facts.get("pool"):
             raise DataError(f"{path}: is not an extractor pool; run `ncfm pretrain` again")
-        self.facts = facts
-        self.members = int(facts["pool"])
-        self._device = device
+        self.facts, self.members, self._device = facts, int(facts["pool"]), device
         # Two networks of one shape: the blended extractor, and the trained member that calibration asks.
         self.blended = self.fresh(generator("overwritten")).eval().requires_grad_(False)
         self.trained = self.fresh(generator("overwritten")).eval().requires_grad_(False)
+        names = self.blended.state_dict().keys()
         self._weights = [
-            {
-                end: {name: tensors[f"{m}.{end}.{name}"] for name in self.blended.state_dict()}
-                for end in ("initial", "trained")
-            }
-            for m in range(self.members)
+            {end: {name: tensors[f"{member}.{end}.{name}"] for name in names} for end in ("initial", "trained")}
+            for member in range(self.members)
         ]
 
     def fresh(self, weights: torch.Generator) -> Network:
@@ -63,13 +56,9 @@ class Pool:
         return self.blended
 
     def choose(self, draws: torch.Generator) -> tuple[Network, Network]:
-        """Draw a member and beta ~ U(0, 1); return the blended extractor and the trained member (paper section 4.1).
-
-        Both are views that the next call overwrites.
-        """
+        """Draw a member and beta ~ U(0, 1); return it blended and trained, until the next call (paper section 4.1)."""
         member = int(torch.randint(self.members, (), generator=draws))
-        beta = float(torch.rand((), generator=draws))
-        self.blend(member, beta)
+        self.blend(member, beta=float(torch.rand((), generator=draws)))
         self.trained.load_state_dict(self._weights[member]["trained"])
         return self.blended, self.trained
 
@@ -77,8 +66,7 @@ class Pool:
         """Set the blended extractor to ``beta * initial + (1 - beta) * trained``, with the buffers of ``trained``."""
         weights = self._weights[member]
         self.blended.load_state_dict(weights["trained"])
-        with torch.no_grad():
-            for name, parameter in self.blended.named_parameters():
-                # Written out, not lerp: 0 and 1 give exactly the two ends.
-                parameter.copy_(beta * weights["initial"][name] + (1 - beta) * weights["trained"][name])
+        for name, parameter in self.blended.named_parameters():
+            # Written out, not lerp: 0 and 1 give exactly the two ends.
+            parameter.copy_(beta * weights["initial"][name] + (1 - beta) * weights["trained"][name])
         return self.blended

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
+from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from ncfm.core.errors import DivergenceError
@@ -16,17 +17,16 @@ from ncfm.datasets.split import Split
 from ncfm.method import augmentation
 from ncfm.models.base import Network
 from ncfm.models.registry import build
-from ncfm.run.compute import Check, accelerated, state_of, stateless
+from ncfm.run.compute import Check, accelerated
 
 TEST_BATCH = 500
 Forward = Callable[[Tensor], Tensor]
 
 
-def new_network(arch: str, params: NetworkParams, split: Split, weights: torch.Generator) -> Network:
+def new_network(arch: str, params: NetworkParams, split: Split, weights: Generator) -> Network:
     """Build a fresh network for the images and classes of ``split``, on its device."""
     shape = {"channels": split.channels, "resolution": split.resolution, "classes": split.classes}
-    network = build(arch, **shape, width=params.width, norm=params.norm, generator=weights)
-    return network.to(split.labels.device)
+    return build(arch, **shape, width=params.width, norm=params.norm, generator=weights).to(split.labels.device)
 
 
 def train(
@@ -61,10 +61,8 @@ def train(
             check()
             loss = _batch_loss(forward, normalised(index), labels[index], params, draws)
             if not torch.isfinite(loss):
-                raise DivergenceError(
-                    f"training {' '.join(map(str, names))}: the loss is {loss.item()} in epoch {epoch + 1}; "
-                    f"lower learning_rate ({params.learning_rate})"
-                )
+                where = f"training {' '.join(map(str, names))}: the loss is {loss.item()} in epoch {epoch + 1}"
+                raise DivergenceError(f"{where}; lower learning_rate ({params.learning_rate})")
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
@@ -80,13 +78,11 @@ def forwards(params: NetworkParams, device: torch.device, made: Callable[[], Net
     """
     if not params.compile:
         return lambda network: accelerated(network, params, device)
-    compiled = accelerated(stateless(made().train()), params, device)
-    return lambda network: partial(compiled, state_of(network))
+    compiled = accelerated(partial(functional_call, made().train()), params, device)
+    return lambda network: partial(compiled, network.state_dict(keep_vars=True))
 
 
-def _batch_loss(
-    forward: Forward, images: Tensor, labels: Tensor, params: NetworkParams, draws: torch.Generator
-) -> Tensor:
+def _batch_loss(forward: Forward, images: Tensor, labels: Tensor, params: NetworkParams, draws: Generator) -> Tensor:
     drawn = augmentation.draw(params.augmentation, len(images), images.shape[-1], draws)
     images = augmentation.apply(images, drawn)
     if float(torch.rand((), generator=draws)) >= params.cutmix_probability:

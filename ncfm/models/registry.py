@@ -50,28 +50,24 @@ class NetworkWork:
 
 
 def counted(
-    first: float, others: float, activations: float, features: int, parameters: int, flattened: bool = False
-) -> Callable[[Shape], NetworkWork]:
-    """Return the work for any shape by scaling that of one image of 3 x 32 x 32 at width 128 (tests/test_plan.py).
+    first: float, others: float, activations: float, features: int, weights: int, shape: Shape, flattened: bool = False
+) -> NetworkWork:
+    """Return the work for a shape by scaling that of one image of 3 x 32 x 32 at width 128 (tests/test_plan.py).
 
     The numbers are :class:`NetworkWork`'s without the head, which is added for the number of classes; ``flattened``
     says that the features are the whole last map, which grows with the image. FLOP scale with (width / 128)^2 and
     (resolution / 32)^2, which is too much above 32 for networks that shrink larger images first.
     """
-
-    def work(shape: Shape) -> NetworkWork:
-        wide, area = shape.width / 128, (shape.resolution / 32) ** 2
-        length = round(features * wide * (area if flattened else 1))
-        return NetworkWork(
-            first=first * wide * area * shape.channels / 3,
-            others=others * wide**2 * area,
-            head=2 * length * shape.classes,
-            activations=activations * wide * area,
-            features=length,
-            parameters=round(parameters * wide**2) + (length + 1) * shape.classes,
-        )
-
-    return work
+    wide, area = shape.width / 128, (shape.resolution / 32) ** 2
+    length = round(features * wide * (area if flattened else 1))
+    return NetworkWork(
+        first=first * wide * area * shape.channels / 3,
+        others=others * wide**2 * area,
+        head=2 * length * shape.classes,
+        activations=activations * wide * area,
+        features=length,
+        parameters=round(weights * wide**2) + (length + 1) * shape.classes,
+    )
 
 
 @dataclass(frozen=True)
@@ -105,18 +101,18 @@ class Architecture:
 ARCHITECTURES: Registry[Architecture] = Registry("architecture", "ncfm.models.families")
 
 
-def norm_of(arch: str, norm: str, width: int, where: str = "norm") -> str:
+def norm_of(arch: str, norm: str, width: int, place: str = "norm") -> str:
     """Return the normalisation that ``norm`` stands for: the architecture's own where it is ``default``.
 
-    Raises :class:`ParamsError`, which begins with ``where``, if the architecture cannot take it, or not at this width.
+    Raises :class:`ParamsError`, which begins with ``place``, if the architecture cannot take it, or not at this width.
     """
     norms = ARCHITECTURES[arch].norms
     if norm == "default":
         return norms[0]
     if norm not in norms:
-        raise ParamsError(f"{where}: is {norm!r}, which {arch} cannot take (allowed: {', '.join(('default', *norms))})")
+        raise ParamsError(f"{place}: is {norm!r}, which {arch} cannot take (allowed: {', '.join(('default', *norms))})")
     if norm == "group" and width % 4:
-        raise ParamsError(f"{where}: is 'group', 4 groups of channels, but width is {width} (allowed: multiples of 4)")
+        raise ParamsError(f"{place}: is 'group', 4 groups of channels, but width is {width} (allowed: multiples of 4)")
     return norm
 
 
@@ -128,7 +124,7 @@ def build(
     ``generator`` is the only source of the initial weights. Raises :class:`ParamsError` for an unknown name, or a
     resolution or normalisation that the architecture cannot take.
     """
-    from ncfm.models.initialisation import build_module
+    from ncfm.models.base import build_module
 
     architecture = ARCHITECTURES.find(arch)
     if not architecture.takes(resolution):

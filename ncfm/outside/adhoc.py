@@ -1,34 +1,38 @@
-"""A user's own folder of images from end to end, without a campaign: prepare, pretrain, distill, evaluate.
+"""Without a campaign: a folder of images from end to end, or one set under every protocol of `params/base.yaml`.
 
 It calls the stages' own functions, each with its record beside its output. Run again, it skips every stage whose record
-says that the same params and inputs gave the outputs that are there, and the stage that was cut off continues.
+says that the same params and inputs gave the outputs that are there, and the stage that was cut off continues. The
+protocols have the budgets of `params/paper.yaml`, with its exceptions by data set and IPC: accuracies can be compared
+with reported ones.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from ncfm.campaign.file import CampaignFile, read_yaml
-from ncfm.core import layout
+from ncfm.campaign.layers import Layers
 from ncfm.core.errors import DataError, ParamsError, one_of
+from ncfm.core.layout import RELEASED
 from ncfm.core.params import Count, DistillParams, EvaluateParams, PretrainParams, StageParams, parse
 from ncfm.core.store import read_json, sha256
-from ncfm.outside.folder import Listing, facts_of_folder, list_folder, load_folder, median_side
+from ncfm.datasets.catalogue import facts_of
+from ncfm.outside.folder import facts_of_folder, list_folder, load_folder, median_side
 from ncfm.run.record import Record, recorded
-from ncfm.stages import cells, table
+from ncfm.stages import cells
 from ncfm.stages import prepare as datasets
 from ncfm.stages.distill import distill
 from ncfm.stages.evaluate import evaluate
 from ncfm.stages.pretrain import pretrain
+from ncfm.stages.table import STAGES
 
 NETWORKS = {32: "convnet-3", 64: "convnet-4", 128: "convnet-5"}  # by resolution, as in the paper
 BASE = Path(__file__).resolve().parent.parent.parent / "params/base.yaml"
+FULL = BASE.with_name("paper.yaml")
 
 # Budgets for minutes on two cores, in the spirit of params/digits.yaml: narrow networks, few iterations, large steps.
 WIDTH = 32
@@ -39,10 +43,9 @@ LEARNING_RATE = 0.01
 EVALUATE = {"width": WIDTH, "batch": 32, "networks": 3, "looks": 1, "augmentation": "color_crop_scale_rotate"}
 
 
-class Wish(BaseModel):
+class Wish(BaseModel, frozen=True):
     """What the user can choose."""
 
-    model_config = ConfigDict(frozen=True)
     ipc: Count
     method: str = "paper"
     seed: int = Field(0, ge=0)
@@ -63,43 +66,43 @@ class FolderParams(StageParams):
 def distill_folder(folder: Path, wish: Wish, out: Path | None = None) -> str:
     """Distill a folder of images and return one line: where the set is, and its accuracy on which images.
 
-    Everything goes to ``out`` (default: results/adhoc/<folder name>), laid out as the results of a campaign.
-
-    Raises:
-        DataError: a folder that is missing or in no layout of `ncfm/outside/folder.py`, an unreadable image.
-        ParamsError: an unknown method, a resolution that is not offered, an IPC that a class cannot give.
+    Everything goes to ``out`` (default: results/adhoc/<folder name>), laid out as the results of a campaign. Raises
+    DataError for a folder that is missing or in no layout of `ncfm/outside/folder.py`, or an unreadable image, and
+    ParamsError for an unknown method, a resolution that is not offered, or an IPC that a class cannot give.
     """
     recipe = recipe_of(wish.method)
     listing = list_folder(folder)
-    _check_enough(folder, listing, wish.ipc, recipe.factor)
-    resolution = wish.resolution
-    if resolution is None:
-        resolution = nearest_resolution(median_side(listing.all_files("train")))
-    if resolution not in NETWORKS:
-        raise ParamsError(one_of("resolution", resolution, NETWORKS, "--resolution"))
+    tiles = recipe.factor**2
+    wanted, most = wish.ipc * tiles, min(map(len, listing.files["train"])) // tiles
+    for label, files in zip(listing.label_names, listing.files["train"], strict=True):
+        if len(files) < wanted:
+            allowed = f"allowed here: --ipc 1 to {most}" if most else f"add images: at least {tiles} for training"
+            starts = f"--ipc {wish.ipc} starts from {wanted} real images of each class ({allowed})"
+            raise ParamsError(f"{folder}: class {label!r} has {len(files)} images to train on, but {starts}")
+    if wish.resolution not in (None, *NETWORKS):
+        raise ParamsError(one_of("resolution", wish.resolution, NETWORKS, "--resolution"))
+    resolution = wish.resolution or nearest_resolution(median_side(listing.all_files("train")))
     name, arch = listing.name, NETWORKS[resolution]
     prepared, pretrained = cells.Prepare(name), cells.Pretrain(name, arch)
     distilled = cells.Distill(name, wish.ipc, wish.method, wish.seed)
     evaluated = cells.Evaluate(*distilled.set_names, arch)
-    root, nowhere = out or Path("results/adhoc") / name, layout.campaign_folder("")
-    places = [table.output("", cell) for cell in (prepared, pretrained, distilled, evaluated)]
-    card, pool, stored, evaluation = (root / place.relative_to(nowhere) for place in places)
-    data, names, tested = card.parent, distilled.names, evaluated.names
+    root, parts = out or Path("results/adhoc") / name, (prepared, pretrained, distilled, evaluated)
+    card, pool, stored, evaluation = (root / STAGES[part.stage].writes[0].format(**part.values) for part in parts)
+    data = card.parent
     train, test = data / "train.safetensors", data / "test.safetensors"
 
-    def prepare(record: Record) -> None:
-        loaded = load_folder(listing, resolution)
+    def prepare(params: FolderParams, record: Record) -> None:
+        loaded = load_folder(listing, params.resolution)
         datasets.write(facts_of_folder(listing, loaded), "folder", loaded, data, record)
 
     preparing = FolderParams(folder=str(folder), resolution=resolution)
-    run_stage(preparing, card, prepared.names, listing.all_files("train", "test"), prepare)
+    run_stage(preparing, card, prepared.names, [*listing.all_files("train", "test")], prepare)
     training = parse(PretrainParams, {**PRETRAIN, "arch": arch, "pool": wish.pool, "epochs": wish.epochs}, "pretrain")
-    run_stage(training, pool, pretrained.names, [train, test], partial(pretrain, training, data, pool))
+    run_stage(training, pool, pretrained.names, [train, test], pretrain, data, pool)
     distilling = recipe.model_copy(update={"iterations": wish.iterations})
-    run_stage(distilling, stored, names, [train, pool], partial(distill, distilling, data, pool, names, stored.parent))
+    run_stage(distilling, stored, distilled.names, [train, pool], distill, data, pool, stored.parent)
     testing = parse(EvaluateParams, {**EVALUATE, "arch": arch, "epochs": 10 * wish.epochs}, "evaluate")
-    work = partial(evaluate, testing, data, stored, tested, evaluation)
-    run_stage(testing, evaluation, tested, [stored, test], work)
+    run_stage(testing, evaluation, evaluated.names, [stored, test], evaluate, data, stored, evaluation)
     last, count = read_json(evaluation)["last"], len(listing.all_files("test"))
     accuracy = f"test accuracy {last['mean']:.1f} % ± {last['std']:.1f} ({last['n']} networks trained on it)"
     held_out = f"a held-out fifth of each class ({count} images)"
@@ -109,14 +112,13 @@ def distill_folder(folder: Path, wish: Wish, out: Path | None = None) -> str:
 
 def recipe_of(method: str) -> DistillParams:
     """Return a recipe of `params/base.yaml` at the budget for folders. Raises :class:`ParamsError` for other names."""
-    methods = parse(CampaignFile, read_yaml(BASE), str(BASE)).methods
+    methods = Layers(BASE).campaign.methods
     recipes = {name: entry.values_for("distill") for name, entry in methods.items() if entry.stage == "distill"}
     if method not in recipes:
         raise ParamsError(one_of("method", method, recipes, "--method"))
-    values = {**DISTILL, **recipes[method]}
-    if values.get("update") != "per-class":  # which takes a step per class in each iteration: enough small ones
-        values = {"learning_rate": LEARNING_RATE, **values}
-    return parse(DistillParams, values, str(BASE))
+    small = recipes[method].get("update") == "per-class"  # it takes a step per class in each iteration
+    rate = {} if small else {"learning_rate": LEARNING_RATE}
+    return parse(DistillParams, {**DISTILL, **rate, **recipes[method]}, str(BASE))
 
 
 def nearest_resolution(side: float) -> int:
@@ -124,23 +126,16 @@ def nearest_resolution(side: float) -> int:
     return min(NETWORKS, key=lambda resolution: abs(resolution - side))
 
 
-def _check_enough(folder: Path, listing: Listing, ipc: int, factor: int) -> None:
-    wanted, most = ipc * factor**2, listing.smallest_class // factor**2
-    for label, files in zip(listing.label_names, listing.files["train"], strict=True):
-        if len(files) < wanted:
-            allowed = f"allowed here: --ipc 1 to {most}" if most else f"add images: at least {factor**2} for training"
-            raise ParamsError(
-                f"{folder}: class {label!r} has {len(files)} images to train on, but --ipc {ipc} starts from {wanted} "
-                f"real images of each class ({allowed})"
-            )
-
-
 def run_stage(
-    params: StageParams, output: Path, names: Mapping[str, Any], inputs: list[Path], work: Callable[[Record], None]
+    params: StageParams,
+    output: Path,
+    names: Mapping[str, Any],
+    inputs: list[str | Path],
+    work: Callable[..., None],
+    *given: Any,
 ) -> None:
-    """Run one stage under its record, unless its outputs are there, made by the same params from the same inputs."""
-    paths: list[str | Path] = [*inputs]
-    wanted = Record(params.stage, output, params.model_dump(mode="json"), names, paths)
+    """Call a stage's function, as ``work``, unless the outputs are there, of the same params and inputs."""
+    wanted = Record(params.stage, output, params.model_dump(mode="json"), names, inputs)
     try:
         found = read_json(wanted.path)
         same = found["key"] == wanted.content["key"]
@@ -150,5 +145,40 @@ def run_stage(
     if finished:
         print(f"{params.stage}: done before ({output})", file=sys.stderr, flush=True)
         return
-    with recorded(params, output, names, paths) as record:
-        work(record)
+    with recorded(params, output, names, inputs) as record:
+        work(params, *given, record)
+
+
+class Limits(BaseModel, frozen=True):
+    """What the user can cut: a smaller number than the protocol's own."""
+
+    epochs: Count | None = Field(None, description="of each network's training, at most")
+    networks: Count | None = Field(None, description="trained under each protocol, at most")
+
+
+def protocols(dataset: str, ipc: int, limits: Limits) -> dict[str, EvaluateParams]:
+    """Return by name how each protocol trains on a set of this data set and IPC, ``released`` first."""
+    layers = Layers(BASE, FULL)
+    arch = NETWORKS[nearest_resolution(facts_of(dataset).resolution)]
+    found: dict[str, EvaluateParams] = {}
+    for name in (RELEASED, *layers.files[str(BASE)].protocols):
+        params, _ = layers.merged(EvaluateParams, dataset, ipc, protocol=name)
+        cut = {key: min(value, getattr(params, key)) for key, value in limits.model_dump(exclude_none=True).items()}
+        params = params.model_copy(update={"arch": arch, **cut})
+        if name == RELEASED or params.model_copy(update={"looks": found[RELEASED].looks}) != found[RELEASED]:
+            found[name] = params  # `last` is the same training: its number is a column of `released`
+    return found
+
+
+def evaluate_all(stored: Path, data: Path, names: Mapping[str, str | int], out: Path, limits: Limits) -> Iterator[str]:
+    """Evaluate a set of this data set, IPC, method and seed under every protocol and yield one line for each.
+
+    The results are ``<arch>.json`` (``released``) and ``<arch>.<protocol>.json`` in ``out``.
+    """
+    for name, params in protocols(str(names["dataset"]), int(names["ipc"]), limits).items():
+        cell = cells.Evaluate(**{**names, "arch": params.arch, "protocol": None if name == RELEASED else name})  # type: ignore
+        path = out / f"{cell.file}.json"
+        run_stage(params, path, cell.names, [stored, data / "test.safetensors"], evaluate, data, stored, path)
+        result = read_json(path)
+        accuracy = ", ".join(f"{which} {result[which]['mean']:.1f} %" for which in ("last", "best"))
+        yield f"{name}: {accuracy} ({params.networks} x {params.arch}, {params.epochs} epochs): {path}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,26 +40,29 @@ def import_set(params: ImportParams, source: Path, names: Mapping[str, Any], out
     """Turn a file `[images, labels]` of NCFM's authors into a set: `distilled.safetensors` and `grid.png` in ``out``.
 
     Images are stored class by class, in the file's order within a class. Pixels up to :data:`OVERSHOOT` outside [0, 1]
-    are clamped, and a line on standard error says how many. ``names``: dataset, ipc, method, seed.
-
-    Raises:
-        ParamsError: a data set that is not in the catalogue, or a factor that does not divide its resolution.
-        DataError: a file that is not such a pair, or does not fit data set and IPC.
+    are clamped, and a line on standard error says how many. ``names``: dataset, ipc, method, seed. Raises ParamsError
+    for an unknown data set or a factor that does not divide its resolution, and DataError for a file that is no such
+    pair, or does not fit data set and IPC.
     """
     facts = facts_of(str(names["dataset"]), "--dataset")
     if facts.resolution % params.factor:
-        raise ParamsError(
-            f"--factor: is {params.factor}, but must divide the resolution {facts.resolution} of {facts.name}"
-        )
+        must = f"must divide the resolution {facts.resolution} of {facts.name}"
+        raise ParamsError(f"--factor: is {params.factor}, but {must}")
     images, labels = read_released(source)
-    _check_released(images, labels, facts, int(names["ipc"]), str(source))
-    outside = int(((images < 0) | (images > 1)).sum())
-    if outside:
+    # Where only the data set's own files name the classes (Tiny ImageNet) their labels do.
+    digits = len(str(facts.classes - 1))
+    label_names = facts.label_names or tuple(str(label).zfill(digits) for label in range(facts.classes))
+    for fault in _faults(images, labels, facts, int(names["ipc"]), label_names):
+        raise DataError(f"{source}: holds {fault}")
+    if outside := int(((images < 0) | (images > 1)).sum()):
         print(f"import: {outside} of {images.numel()} pixels lay outside [0, 1] and are clamped", file=sys.stderr)
     by_class = images.float().clamp(0, 1)[labels.argsort(stable=True)].unflatten(0, (facts.classes, -1))
     stored, grid = out / "distilled.safetensors", out / "grid.png"
     write_grid(by_class.flatten(0, 1), facts.classes, grid)
-    save_set(stored, by_class, _no_images(facts), params.factor, names)
+    none = torch.empty(0)  # of the split only the facts are read
+    normalisation = Normalisation(*torch.tensor([facts.mean, facts.std]).view(2, 1, -1, 1, 1))
+    split = Split(facts.name, none, none, facts.classes, label_names, normalisation)
+    save_set(stored, by_class, split, params.factor, names)
     record.finish([stored, grid], {"images": len(labels)})
 
 
@@ -86,71 +89,44 @@ def _is_plain(content: object) -> bool:
     return isinstance(content, Tensor) and content.layout == torch.strided and content.device.type == "cpu"
 
 
-def _check_released(images: Tensor, labels: Tensor, facts: DatasetFacts, ipc: int, where: str) -> None:
+def _faults(images: Tensor, labels: Tensor, facts: DatasetFacts, ipc: int, names: Sequence[str]) -> Iterator[str]:
+    """Yield what the file holds and what is wanted instead; what follows a fault supposes that there is none."""
     wanted = (facts.classes * ipc, facts.channels, facts.resolution, facts.resolution)
     if tuple(images.shape) != wanted:
-        raise DataError(
-            f"{where}: holds images of shape {tuple(images.shape)}, but {facts.name} at IPC {ipc} has {wanted}"
-        )
+        yield f"images of shape {tuple(images.shape)}, but {facts.name} at IPC {ipc} has {wanted}"
     if tuple(labels.shape) != wanted[:1] or labels.dtype not in WHOLE_NUMBERS:
-        raise DataError(
-            f"{where}: holds labels of shape {tuple(labels.shape)} and type {labels.dtype}, "
-            f"but {wanted[:1]} whole numbers are wanted"
-        )
+        found = f"shape {tuple(labels.shape)} and type {labels.dtype}"
+        yield f"labels of {found}, but {wanted[:1]} whole numbers are wanted"
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= facts.classes:
-        raise DataError(f"{where}: holds labels {low} to {high}, but {facts.name} has 0 to {facts.classes - 1}")
-    for label, count in enumerate(torch.bincount(labels.long(), minlength=facts.classes).tolist()):
+        yield f"labels {low} to {high}, but {facts.name} has 0 to {facts.classes - 1}"
+    for label, count in enumerate(labels.long().bincount(minlength=facts.classes).tolist()):
         if count != ipc:
-            name = label_names(facts)[label]
-            raise DataError(f"{where}: holds {count} images of class {label} ({name}), but --ipc says {ipc} of each")
+            yield f"{count} images of class {label} ({names[label]}), but --ipc says {ipc} of each"
     if not images.is_floating_point() or not bool(images.isfinite().all()):
-        raise DataError(f"{where}: holds images of type {images.dtype} or not finite, but finite floats are wanted")
+        yield f"images of type {images.dtype} or not finite, but finite floats are wanted"
     darkest, brightest = float(images.min()), float(images.max())
     if darkest < -OVERSHOOT or brightest > 1 + OVERSHOOT:
-        raise DataError(
-            f"{where}: holds pixels from {darkest:.3g} to {brightest:.3g}, but un-normalised ones in [0, 1] are wanted"
-        )
-
-
-def label_names(facts: DatasetFacts) -> tuple[str, ...]:
-    """Return the names of the classes: their labels where only the data set's own files name them (Tiny ImageNet)."""
-    digits = len(str(facts.classes - 1))
-    return facts.label_names or tuple(f"{label:0{digits}d}" for label in range(facts.classes))
-
-
-def _no_images(facts: DatasetFacts) -> Split:
-    """Return what a set must know of its data set, as a split without images."""
-    shape = (0, facts.channels, facts.resolution, facts.resolution)
-    normalisation = Normalisation(*(torch.tensor(values).view(1, -1, 1, 1) for values in (facts.mean, facts.std)))
-    images, labels = torch.empty(shape, dtype=torch.uint8), torch.empty(0, dtype=torch.int64)
-    return Split(facts.name, images, labels, facts.classes, label_names(facts), normalisation)
+        yield f"pixels from {darkest:.3g} to {brightest:.3g}, but un-normalised ones in [0, 1] are wanted"
 
 
 def export_set(path: Path, form: str, decoded: bool, out: Path) -> None:
-    """Write a set in a format of :data:`FORMATS`: its stored images, or the training images that they decode to.
+    """Write a set as `pt`, `png` or `npz`: its stored images, or the training images that they decode to.
 
-    ``out`` is the file, or for ``png`` the folder, which must be new or empty.
-
-    Raises:
-        DataError: where the set is missing or torn.
-        StorageError: where ``out`` cannot be written.
+    ``out`` is the file, or for ``png`` the folder, which must be new or empty. Raises :class:`DataError` for a set that
+    is missing or torn, and :class:`StorageError` where ``out`` cannot be written.
     """
     data = load(path)
-    labels = data.labels if decoded else data.labels[: len(data.stored)]
+    images = data.pixels if decoded else data.stored
+    labels = data.labels[: len(images)]
     if data.soft_labels is not None:  # the forms have one class per image
         print(f"export: {path} has soft labels, which are left out; {out} holds each image's class", file=sys.stderr)
-    FORMATS[form](data.pixels if decoded else data.stored, labels, data.label_names, out)
-
-
-def _write_pt(images: Tensor, labels: Tensor, label_names: Sequence[str], out: Path) -> None:
-    # Contiguous and whole: torch.save keeps the storage behind a view.
-    content = [images.contiguous().clone(), labels.clone()]
-    write_with(out, lambda stream: torch.save(content, stream))
-
-
-def _write_npz(images: Tensor, labels: Tensor, label_names: Sequence[str], out: Path) -> None:
-    write_with(out, lambda stream: np.savez(stream, images=images.numpy(), labels=labels.numpy()))
+    if form == "png":
+        _write_png(images, labels, data.label_names, out)
+    elif form == "npz":
+        write_with(out, lambda stream: np.savez(stream, images=images.numpy(), labels=labels.numpy()))
+    else:  # copied, because torch.save keeps the whole storage behind a view
+        write_with(out, lambda stream: torch.save([images.contiguous().clone(), labels.clone()], stream))
 
 
 def _write_png(images: Tensor, labels: Tensor, label_names: Sequence[str], out: Path) -> None:
@@ -177,10 +153,3 @@ def class_folders(label_names: Sequence[str]) -> list[str]:
         return names
     digits = len(str(len(names) - 1))
     return [f"{label:0{digits}d}-{name}" for label, name in enumerate(names)]
-
-
-FORMATS: dict[str, Callable[[Tensor, Tensor, Sequence[str], Path], None]] = {
-    "pt": _write_pt,
-    "png": _write_png,
-    "npz": _write_npz,
-}

@@ -18,7 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ncfm.core.errors import DataError
-from ncfm.datasets.catalogue import DatasetFacts, Loaded
+from ncfm.datasets.catalogue import DatasetFacts, Loaded, exactly, one_line
 from ncfm.stages.prepare import statistics
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
@@ -40,11 +40,6 @@ class Listing:
     files: dict[str, tuple[tuple[Path, ...], ...]]
     test_folder: Path | None
 
-    @property
-    def smallest_class(self) -> int:
-        """Training images of the smallest class."""
-        return min(len(files) for files in self.files["train"])
-
     def all_files(self, *splits: str) -> list[Path]:
         """Return the files of the splits, class by class."""
         return [file for split in splits for files in self.files[split] for file in files]
@@ -63,9 +58,8 @@ def list_folder(folder: Path) -> Listing:
     if tests:
         test_names, test = _classes(tests[0])
         if differing := sorted(set(label_names) ^ set(test_names)):
-            raise DataError(
-                f"{tests[0]}: must hold the same classes as {folder / 'train'}, but only one has {differing[0]!r}"
-            )
+            same = f"must hold the same classes as {folder / 'train'}"
+            raise DataError(f"{tests[0]}: {same}, but only one has {differing[0]!r}")
     else:
         test = tuple(files[::TEST_EVERY] for files in train)
         train = tuple(tuple(sorted(set(files) - set(files[::TEST_EVERY]))) for files in train)
@@ -80,9 +74,8 @@ def _classes(folder: Path) -> tuple[tuple[str, ...], tuple[tuple[Path, ...], ...
     """Return the names of the classes below ``folder`` and the files of each."""
     folders = _class_folders(folder)
     if len(folders) < 2:
-        raise DataError(
-            f"{folder}: holds {len(folders)} class folders, but at least two are wanted: {folder}/<class>/*.png"
-        )
+        wanted = f"at least two are wanted: {folder}/<class>/*.png"
+        raise DataError(f"{folder}: holds {len(folders)} class folders, but {wanted}")
     return tuple(path.name for path in folders), tuple(_images(path) for path in folders)
 
 
@@ -141,26 +134,15 @@ def _opened(path: Path) -> Iterator[Image.Image]:
                 raise ValueError("its pixels have 32 bits, but 8 or 16 are wanted")
             yield image
     except Exception as error:  # each format's decoder has errors of its own
-        said = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+        said = getattr(error, "strerror", None) or one_line(error)
         reason = "of no known format" if isinstance(error, UnidentifiedImageError) else said
         raise DataError(f"{path}: is no readable, whole image ({reason}); replace or delete it") from error
 
 
 def facts_of_folder(listing: Listing, loaded: Loaded) -> DatasetFacts:
     """Return the facts of a data set that was read from a folder, measured on its training images."""
-    images, _ = loaded.splits["train"]
+    images = loaded.splits["train"][0]
+    sizes = {split: exactly(*map(len, classes)) for split, classes in listing.files.items()}
     mean, deviation = statistics(images)
-    return DatasetFacts(
-        name=listing.name,
-        classes=len(listing.label_names),
-        channels=images.shape[1],
-        resolution=images.shape[2],
-        sizes={
-            split: tuple(range(n, n + 1) for n in labels.bincount(minlength=len(listing.label_names)).tolist())
-            for split, (_, labels) in loaded.splits.items()
-        },
-        mean=tuple(mean),
-        std=tuple(max(value, SMALLEST_DEVIATION) for value in deviation),
-        sources={},  # it was read already
-        label_names=listing.label_names,
-    )
+    std = tuple(max(value, SMALLEST_DEVIATION) for value in deviation)
+    return DatasetFacts(listing.name, images.shape[2], sizes, tuple(mean), std, {}, listing.label_names)

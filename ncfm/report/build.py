@@ -5,18 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from ncfm.core.params import ReportParams, parse
 from ncfm.core.store import json_text, write_text
 from ncfm.report.collect import collect, result_files
 from ncfm.report.figures.accuracy import write_accuracies
+from ncfm.report.figures.comparisons import write_comparisons
 from ncfm.report.figures.continual import write_courses
 from ncfm.report.figures.history import write_histories
 from ncfm.report.figures.paper import write_paper
 from ncfm.report.figures.search import write_searches
 from ncfm.report.figures.sets import write_sets
-from ncfm.report.files import ResultsFolder, open_results, read_contents
+from ncfm.report.files import ResultsFolder, read_contents
 from ncfm.report.page import image, image_of, page
-from ncfm.report.tables import continual, paper, ranking, results, search
+from ncfm.report.tables import comparisons, continual, paper, ranking, results, search, selection
 from ncfm.report.verdicts.reported import read_reported
 from ncfm.report.verdicts.table import COLUMNS, touches, verdict_table
 from ncfm.report.verdicts.text import verdicts_markdown
@@ -34,7 +37,7 @@ def run_report(params_file: Path, folder: Path, threads: int) -> None:
     for contents in read_contents(params_file):
         values = {key: value for key, value in contents.items() if key in ReportParams.model_fields}
         params = parse(ReportParams, values, str(params_file))
-        files = open_results(contents["campaign"], folder)
+        files = ResultsFolder(contents["campaign"], folder)
         artefact = contents.get("artefact")
         cell = cells.Artefact(artefact) if artefact else cells.Report()
         main = files.place(table.output(contents["campaign"], cell))
@@ -54,6 +57,8 @@ class Shown:
         self.courses = continual.collect_courses(contents, files)
         self.searches = search.collect_searches(contents, files)
         self.results = results.results_table(self.collected)
+        pairs = [(first, second) for first, second in contents.get("comparisons", ())]
+        self.comparisons = comparisons.comparisons_table(self.collected.rows, pairs)
         self.learnt, self.searched = continual.continual_table(self.courses), search.search_table(self.searches)
 
 
@@ -62,20 +67,22 @@ def report(params: ReportParams, shown: Shown) -> dict[str, float]:
     collected, figures, title = shown.collected, shown.root / "figures", shown.collected.title
     verdicts, scores = shown.verdicts, ranking.ranking_table(collected.rows)
     touched, metrics = touches(verdicts, collected.rows), results.metrics(shown.results)
+    frames = {"results": shown.results, "verdicts": verdicts[list(COLUMNS)], "ranking": scores}
+    frames |= {"continual": shown.learnt, "search": shown.searched, "comparisons": shown.comparisons}
+    frames["selection"] = selection.selection_table(collected.rows)
     texts = {
-        "results.csv": results.csv_text(shown.results),
+        **{f"{name}.csv": results.csv_text(frame) for name, frame in frames.items()},
         "results.md": results.results_markdown(shown.results, title),
         "results.tex": results.results_latex(shown.results, title),
-        "verdicts.csv": results.csv_text(verdicts[list(COLUMNS)]),
         "verdicts.md": verdicts_markdown(verdicts, touched, title),
         "paper.csv": paper.artefacts_csv(verdicts),
         "paper.md": paper.artefacts_markdown(verdicts, title),
         "paper.tex": paper.artefacts_latex(verdicts, title),
-        "ranking.csv": results.csv_text(scores),
+        "comparisons.md": comparisons.comparisons_markdown(shown.comparisons, title),
+        "comparisons.tex": comparisons.comparisons_latex(shown.comparisons, title),
+        "selection.md": selection.selection_markdown(frames["selection"], title),
         "ranking.md": ranking.ranking_markdown(scores, title),
-        "continual.csv": results.csv_text(shown.learnt),
         "continual.md": continual.continual_markdown(shown.learnt, title),
-        "search.csv": results.csv_text(shown.searched),
         "search.md": search.search_markdown(shown.searched, title),
         "metrics.json": json_text(metrics),
     }
@@ -85,6 +92,7 @@ def report(params: ReportParams, shown: Shown) -> dict[str, float]:
         "paper": write_paper(verdicts, collected, paper.touched_artefacts(verdicts), figures / "paper"),
         "accuracy": write_accuracies(collected, figures / "accuracy"),
         "history": write_histories(collected, figures / "history"),
+        "comparisons": write_comparisons(shown.comparisons, figures / "comparisons"),
         "continual": write_courses(shown.courses, figures / "continual"),
         "search": write_searches(shown.searches, figures / "search"),
         "grid": write_sets(collected, params.grid_columns, figures / "grid.png"),
@@ -92,8 +100,8 @@ def report(params: ReportParams, shown: Shown) -> dict[str, float]:
     pictures = {name: image(figures / f"{name}.png", name) for name, any_ in drawn.items() if any_}
     if not drawn["grid"] and (published := image_of(shown.root / "report.html", "grid")):
         pictures["grid"] = published
-    write_text(shown.root / "report.html", page(collected, shown.results, verdicts, touched, pictures))
-    return _flat(metrics)
+    write_text(shown.root / "report.html", page(collected, frames | {"verdicts": verdicts}, touched, pictures))
+    return next(iter(pd.json_normalize(metrics, sep="/").to_dict("records")), {})
 
 
 def artefact_report(name: str, shown: Shown) -> dict[str, float]:
@@ -106,21 +114,17 @@ def artefact_report(name: str, shown: Shown) -> dict[str, float]:
     known, learnt, searched = shown.results, shown.learnt, shown.searched
     artefact = paper.paper_name(name, verdicts)
     csv = results.csv_text(next((one for one in (known, learnt) if len(one)), searched))
-    md, tex = [], []
+    texts = []  # Markdown and LaTeX
     if artefact:
-        csv = paper.artefacts_csv(verdicts, [artefact])
-        md.append(paper.artefacts_markdown(verdicts, title, [artefact]))
-        tex.append(paper.artefacts_latex(verdicts, title, [artefact]))
+        csv, only = paper.artefacts_csv(verdicts, [artefact]), [artefact]
+        texts.append((paper.artefacts_markdown(verdicts, title, only), paper.artefacts_latex(verdicts, title, only)))
     if len(known):
-        md.append(results.results_markdown(known, title))
-        tex.append(results.results_latex(known, title))
+        texts.append((results.results_markdown(known, title), results.results_latex(known, title)))
     if len(learnt):
-        md.append(continual.continual_markdown(learnt, title))
-        caption = f"Continual learning: {title}. {continual.NOTE}"
-        tex.append(results.latex_table(continual.continual_texts(learnt), caption))
+        texts.append((continual.continual_markdown(learnt, title), continual.continual_latex(learnt, title)))
     if len(searched):
-        md.append(search.search_markdown(searched, title))
-        tex.append(results.latex_table(searched, f"Architecture search: {title}."))
+        latex = results.latex_table(searched, f"Architecture search: {title}.")
+        texts.append((search.search_markdown(searched, title), latex))
     picture = shown.root / f"figures/{name}"
     if artefact in paper.touched_artefacts(verdicts):
         write_paper(verdicts, shown.collected, [artefact], picture)
@@ -130,14 +134,7 @@ def artefact_report(name: str, shown: Shown) -> dict[str, float]:
         write_searches(shown.searches, picture)
     else:
         write_accuracies(shown.collected, picture)
-    for end, text in (("csv", csv), ("md", "\n".join(md)), ("tex", "\n".join(tex))):
+    md, tex = ("\n".join(parts) for parts in (zip(*texts, strict=True) if texts else ((), ())))
+    for end, text in (("csv", csv), ("md", md), ("tex", tex)):
         write_text(shown.root / f"tables/{name}.{end}", text)
     return {}
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, float]:
-    """Return nested numbers under names joined by slashes."""
-    flat: dict[str, float] = {}
-    for name, value in tree.items():
-        flat |= _flat(value, f"{prefix}{name}/") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat

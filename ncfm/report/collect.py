@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
 
 from ncfm.core import layout
@@ -18,6 +19,8 @@ from ncfm.stages.cells import SetCell
 from ncfm.stages.table import DATA, MAKERS, SET_FOLDER, STAGES, TESTERS
 
 Values = dict[str, Any]
+Item = TypeVar("Item")
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -118,13 +121,13 @@ def collect(contents: Values, results: ResultsFolder) -> Collected:
 
     A file that is torn or is not what its place says is a :class:`DataError`; a missing evaluation is none.
     """
-    campaign = contents["campaign"]
-    makers = [STAGES[stage].cell(**names) for stage in MAKERS for names in contents["cells"].get(stage, [])]
-    sets = _with_sources([_stored_set(campaign, cell, results) for cell in makers if isinstance(cell, SetCell)])
-    rows = []
+    campaign, sets, rows = contents["campaign"], dict[tuple[Any, ...], StoredSet](), []
+    for made in _listed(contents, *MAKERS):
+        sets[made.set_names] = _stored_set(campaign, made, results, sets)
     for group in seeds_together(contents, results, "evaluate"):
-        cell = group.cells[0]
+        cell = group.cell
         assert isinstance(cell, cells.Evaluate)
+        card = results.read(PurePosixPath(table.place(campaign, cell, f"{DATA}/card.json")))
         rows.append(
             ResultRow(
                 cell.dataset,
@@ -132,110 +135,88 @@ def collect(contents: Values, results: ResultsFolder) -> Collected:
                 cell.method,
                 group.label,
                 cell.arch,
-                tuple(_evaluation(campaign, one, results) for one in group.found),
+                tuple(_evaluation(one, path, results) for one, path in group.found.items()),
                 group.missing,
-                tuple(s for s in sets if s.cell.set_names[:3] == cell.set_names[:3]),
+                tuple(stored for names, stored in sets.items() if names[:3] == cell.set_names[:3]),
                 cell.protocol or layout.RELEASED,
-                _split(campaign, cell, results),
+                str(card["source"].get("split", "")) if card else "",
             )
         )
-    return Collected(contents["title"], tuple(rows), sets, contents["labels"], tuple(contents.get("skipped", ())))
+    skipped = tuple(contents.get("skipped", ()))
+    return Collected(contents["title"], tuple(rows), tuple(sets.values()), contents["labels"], skipped)
 
 
-def _with_sources(sets: Sequence[StoredSet]) -> tuple[StoredSet, ...]:
-    """Return the sets, the curated ones with the sets that they were made from."""
-    by_name = {stored.cell.set_names: stored for stored in sets}
-    return tuple(
-        replace(stored, source=by_name.get((cell.dataset, cell.ipc, str(cell.source), cell.seed)))
-        if isinstance(cell := stored.cell, cells.Curate)
-        else stored
-        for stored in sets
-    )
+def _listed(contents: Values, *stages: str) -> list[SetCell]:
+    """Return the cells of some stages about sets that the params of a report list."""
+    found = [STAGES[stage].cell(**names) for stage in stages for names in contents["cells"].get(stage, [])]
+    return [cell for cell in found if isinstance(cell, SetCell)]
 
 
-def _stored_set(campaign: str, cell: SetCell, results: ResultsFolder) -> StoredSet:
-    output = table.output(campaign, cell)
-    record = results.read(layout.record_file(output))
-    pool = None
-    if extractor := cell.values.get("extractor"):
-        pretraining = cells.Pretrain(cell.dataset, str(extractor))
-        made = results.read(layout.record_file(table.output(campaign, pretraining)))
-        pool = _params(results, table.params_file(campaign, pretraining), made)
+def _stored_set(
+    campaign: str, cell: SetCell, results: ResultsFolder, others: Mapping[tuple[Any, ...], StoredSet]
+) -> StoredSet:
+    """Read a set; ``others`` are those read before it, among them the one that a curated set was made from."""
+
+    def params_of(cell: cells.Cell) -> tuple[Values, Values | None]:
+        """Return the params and the record of a stage: params of its params file or, without one, of its record."""
+        path, record = table.params_file(campaign, cell), results.read(layout.record_file(table.output(campaign, cell)))
+        found = results.read(path)
+        if found is None and record is None:
+            raise DataError(f"{results.place(path)}: no such file; run `ncfm params NAME` to write it")
+        return dict(record["params"] if found is None else found), record
+
+    extractor, tensors = cell.values.get("extractor"), results.place(table.output(campaign, cell))
+    pool = params_of(cells.Pretrain(cell.dataset, str(extractor)))[0] if extractor else None
     history = results.history(PurePosixPath(table.place(campaign, cell, f"{SET_FOLDER}/history.csv")))
-    params = _params(results, table.params_file(campaign, cell), record)
-    tensors = results.place(output)
-    return StoredSet(cell, params, pool, record, history, tensors if tensors.is_file() else None)
+    source = others.get((cell.dataset, cell.ipc, getattr(cell, "source", None), cell.seed))
+    params, record = params_of(cell)
+    return StoredSet(cell, params, pool, record, history, tensors if tensors.is_file() else None, source)
 
 
-def _params(results: ResultsFolder, path: PurePosixPath, record: Values | None) -> Values:
-    """Return the params of a stage: from its params file or, in a folder without these, from its record."""
-    found = results.read(path)
-    if found is None and record is None:
-        raise DataError(f"{results.place(path)}: no such file; run `ncfm params NAME` to write it")
-    return dict(found if record is None or found is not None else record["params"])
-
-
-def _split(campaign: str, cell: SetCell, results: ResultsFolder) -> str:
-    """Return what the data set's card says of its division; empty without a card or division."""
-    card = results.read(PurePosixPath(table.place(campaign, cell, f"{DATA}/card.json")))
-    return str(card["source"].get("split", "")) if card else ""
-
-
-def _evaluation(campaign: str, cell: SetCell, results: ResultsFolder) -> Evaluation:
-    path = table.output(campaign, cell)
+def _evaluation(cell: SetCell, path: PurePosixPath, results: ResultsFolder) -> Evaluation:
     with opened(results, path, cell, "an evaluation", "evaluation") as content:
         networks = content["networks"]
         if not networks:
             raise ValueError("no networks")
-        return Evaluation(
-            cell.seed,
-            tuple(float(network["last"]) for network in networks),
-            tuple(float(network["best"]) for network in networks),
-            int(content["training_images"]),
-            dict(content["params"]),
-            results.read(layout.record_file(path)),
-            tuple(tuple(float(accuracy) for _, accuracy, *_ in network["curve"]) for network in networks),
-        )
+        last, best = (tuple(float(network[name]) for network in networks) for name in ("last", "best"))
+        record = results.read(layout.record_file(path))
+        looks = tuple(tuple(float(accuracy) for _, accuracy, *_ in network["curve"]) for network in networks)
+        images, params = int(content["training_images"]), dict(content["params"])
+        return Evaluation(cell.seed, last, best, images, params, record, looks)
 
 
 def result_files(contents: Values, results: ResultsFolder) -> list[str | Path]:
     """Return the files with the results of tests that are there, of those that ``contents`` lists."""
-    listed = [STAGES[stage].cell(**names) for stage in TESTERS for names in contents["cells"].get(stage, [])]
-    return results.files(table.output(contents["campaign"], cell) for cell in listed)
+    return results.files(table.output(contents["campaign"], cell) for cell in _listed(contents, *TESTERS))
 
 
 @dataclass(frozen=True)
 class Seeds:
-    """A test with all its seeds: its cells, those whose result is there, and the files that are missing."""
+    """A test with all its seeds: its first cell, the files that are there by their cells, and those missing."""
 
-    campaign: str
     label: str
-    cells: tuple[SetCell, ...]
-    found: tuple[SetCell, ...]
+    cell: SetCell
+    found: Mapping[SetCell, PurePosixPath]
     missing: tuple[str, ...]
-
-    @property
-    def names(self) -> Values:
-        """The names of the first seed."""
-        return self.cells[0].names
 
 
 def seeds_together(contents: Values, results: ResultsFolder, stage: str) -> list[Seeds]:
     """Return the tests that ``contents`` lists for one of the stages that test sets, seeds together."""
-    campaign = contents["campaign"]
-    groups: dict[tuple[Any, ...], list[SetCell]] = {}
-    for names in contents["cells"].get(stage, []):
-        cell = STAGES[stage].cell(**names)
-        assert isinstance(cell, SetCell)
-        groups.setdefault(tuple(value for key, value in names.items() if key != "seed"), []).append(cell)
     tests = []
-    for group in groups.values():
-        paths = {cell: table.output(campaign, cell) for cell in group}
-        found = [cell for cell, path in paths.items() if results.has(path)]
+    for group in grouped(_listed(contents, stage), lambda cell: replace(cell, seed=0)).values():
+        paths = {cell: table.output(contents["campaign"], cell) for cell in group}
+        found = {cell: path for cell, path in paths.items() if results.has(path)}
         missing = tuple(str(path) for cell, path in paths.items() if cell not in found)
-        label = contents["labels"].get(group[0].method, group[0].method)
-        tests.append(Seeds(campaign, label, tuple(group), tuple(found), missing))
+        tests.append(Seeds(contents["labels"].get(group[0].method, group[0].method), group[0], found, missing))
     return tests
+
+
+def grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:
+    """Return the items that have the same key together, in the order in which each key is first met."""
+    groups: dict[Key, list[Item]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
 
 
 @contextmanager
@@ -246,8 +227,7 @@ def opened(
 
     A fault in it, found here or by the reader, is one line that names the file and ``what`` it should be.
     """
-    content = results.read(path)
-    place = results.place(path)
+    content, place = results.read(path), results.place(path)
     try:
         if content["names"] != cell.names:
             raise DataError(f"{place}: holds the {holds} of {content['names']}, but its place is for {cell.names}")
@@ -255,6 +235,44 @@ def opened(
     except (KeyError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise DataError(f"{place}: not {what} ({reason}); delete it and run its stage again") from error
+
+
+@dataclass(frozen=True)
+class Tested:
+    """Another test of a method's sets, all seeds together: ``accuracies`` (n, columns) in percent.
+
+    ``columns`` are the numbers of classes at each step of continual learning, or the networks of a search.
+    """
+
+    names: Values
+    label: str
+    columns: tuple[Any, ...]
+    accuracies: np.ndarray
+    missing: tuple[str, ...]
+
+
+def collect_tested(
+    contents: Values,
+    results: ResultsFolder,
+    stage: str,
+    what: tuple[str, str],
+    read: Callable[[Values], tuple[tuple[Any, ...], list[list[float]]]],
+) -> list[Tested]:
+    """Read the tests of a stage that ``contents`` lists, seeds together; some may be missing.
+
+    ``what`` says what a file should be and what its columns are; ``read`` makes columns and accuracies of its content.
+    """
+    tests = []
+    for seeds in seeds_together(contents, results, stage):
+        columns, found = (), list[list[float]]()
+        for cell, path in seeds.found.items():
+            with opened(results, path, cell, what[0]) as content:
+                these, accuracies = read(content)
+                if columns and these != columns:
+                    raise ValueError(f"other {what[1]} than those of another seed")
+                columns, found = these, found + accuracies
+        tests.append(Tested(seeds.cell.names, seeds.label, columns, np.array(found), seeds.missing))
+    return tests
 
 
 def hardware_text(record: Values) -> str:

@@ -7,6 +7,7 @@ Both are asked for the paths of the table of stages. A published folder holds, a
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import product
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,10 +22,11 @@ CONTENTS = ("campaign", "title", "labels", "cells")  # what the params of a repo
 
 
 class ResultsFolder:
-    """The results of a campaign, a file each, below its folder ``root``, wherever that is."""
+    """The results of a campaign below its folder ``root``, wherever that is: a file each, or as they are published."""
 
     def __init__(self, campaign: str, root: Path) -> None:
         self.root, self._prefix = root, campaign_folder(campaign)
+        self._published = read_compact(root) if (root / COMPACT[0]).is_file() else None
 
     def place(self, path: PurePosixPath) -> Path:
         """Return where a file of the table of stages really lies; a message names that."""
@@ -32,57 +34,32 @@ class ResultsFolder:
 
     def has(self, path: PurePosixPath) -> bool:
         """Say whether a file is there."""
-        return self.place(path).is_file()
+        if self._published is None:
+            return self.place(path).is_file()
+        return str(path.relative_to(self._prefix)) in self._published
 
     def read(self, path: PurePosixPath) -> Any:
         """Return the content of a JSON file; None where it is missing. Raises :class:`DataError` where it is torn."""
-        return read_json(self.place(path)) if self.has(path) else None
+        if self._published is None:
+            return read_json(self.place(path)) if self.has(path) else None
+        return self._published.get(str(path.relative_to(self._prefix)))
 
     def history(self, path: PurePosixPath) -> pd.DataFrame:
         """Return a history's columns ``step`` and ``loss``; empty where there is none. Raises :class:`DataError`."""
-        return read_history(self.place(path)) if self.has(path) else pd.DataFrame()
-
-    def files(self, paths: Iterable[PurePosixPath]) -> list[str | Path]:
-        """Return the files that hold these paths, of those that are there."""
-        return [self.place(path) for path in paths if self.has(path)]
-
-
-class CompactFolder(ResultsFolder):
-    """The results of a campaign as they are published."""
-
-    def __init__(self, campaign: str, root: Path) -> None:
-        super().__init__(campaign, root)
-        self._content = read_compact(root)
-
-    def has(self, path: PurePosixPath) -> bool:
-        """See :class:`ResultsFolder`."""
-        return str(path.relative_to(self._prefix)) in self._content
-
-    def read(self, path: PurePosixPath) -> Any:
-        """See :class:`ResultsFolder`."""
-        return self._content.get(str(path.relative_to(self._prefix)))
-
-    def history(self, path: PurePosixPath) -> pd.DataFrame:
-        """See :class:`ResultsFolder`."""
+        if self._published is None and self.has(path):
+            return read_history(self.place(path))
         return pd.DataFrame(self.read(path) or {}).astype(float)
 
     def files(self, paths: Iterable[PurePosixPath]) -> list[str | Path]:
-        """See :class:`ResultsFolder`."""
-        return [self.root / name for name in COMPACT if (self.root / name).is_file()]
-
-
-def open_results(campaign: str, root: Path) -> ResultsFolder:
-    """Return a reader of a campaign's folder, or of a published one."""
-    return CompactFolder(campaign, root) if (root / COMPACT[0]).is_file() else ResultsFolder(campaign, root)
+        """Return the files that hold these paths, of those that are there."""
+        places = map(self.place, paths) if self._published is None else (self.root / name for name in COMPACT)
+        return [place for place in places if place.is_file()]
 
 
 def read_compact(root: Path) -> dict[str, Any]:
     """Return everything that a published folder holds: path below the campaign's folder to content."""
-    content: dict[str, Any] = {}
-    for name in COMPACT:
-        if (root / name).is_file():
-            content |= read_json(root / name)
-    return content
+    files = [root / name for name in COMPACT if (root / name).is_file()]
+    return {path: content for file in files for path, content in read_json(file).items()}
 
 
 def read_history(path: Path) -> pd.DataFrame:
@@ -100,8 +77,7 @@ def read_contents(path: Path) -> list[dict[str, Any]]:
     reports = [content]
     if path.name == COMPACT[0] and isinstance(content, dict):
         reports = [content[key] for key in content if key == "params/report.json" or key.startswith("params/artefact/")]
-    for one in reports or [{}]:
-        for key in CONTENTS:
-            if not isinstance(one, dict) or key not in one:
-                raise ParamsError(f"{path}: {key}: is missing; run `ncfm params NAME` to write the file anew")
+    for one, key in product(reports or [{}], CONTENTS):
+        if not isinstance(one, dict) or key not in one:
+            raise ParamsError(f"{path}: {key}: is missing; run `ncfm params NAME` to write the file anew")
     return reports

@@ -20,22 +20,25 @@ from PIL import Image
 from ncfm.core.layout import RELEASED
 from ncfm.report.collect import Collected, ResultRow, Values, commit_text, hardware_text
 from ncfm.report.figures.panels import DPI
+from ncfm.report.tables import comparisons, selection
 from ncfm.report.tables import results as tables
 from ncfm.report.verdicts import text as verdict_text
 from ncfm.report.verdicts.rules import Verdict
 
-NUMBERS = ("IPC", "difference", "make set (s)", "evaluate (s)", "between seeds", *Verdict, "all")
+NUMBERS = ("IPC", "difference", "make set (s)", "evaluate (s)", *Verdict, "all")
 FIGURES = (
     ("paper", "The paper's tables and figures", "Reported, and ours in the colour of the verdict.", "verdicts"),
     ("grid", "Distilled images", "Images of each method's first seed, a column per class.", "images"),
     ("accuracy", "Accuracies", "Last accuracy of every method, each network a dot, and the mean best.", "curves"),
     ("history", "Losses", "Loss over the iterations of every distillation.", "curves"),
+    ("comparisons", "Paired differences", "The first method minus the second, seed by seed.", "comparisons"),
     ("continual", "Continual learning", "Accuracy on the classes seen so far, at each step.", "curves"),
     ("search", "Architecture search", "Networks trained on each set and on the whole training set.", "curves"),
 )
 SECTIONS = {
     "verdicts": "Verdicts",
     "results": "Results",
+    "comparisons": "Methods against each other",
     "images": "Distilled images",
     "curves": "Curves",
     "commands": "Where each number comes from",
@@ -54,29 +57,26 @@ TEMPLATES = Environment(
 
 
 def page(
-    collected: Collected,
-    results: pd.DataFrame,
-    verdicts: pd.DataFrame,
-    touched: pd.Series,
-    pictures: Mapping[str, str],
+    collected: Collected, frames: Mapping[str, pd.DataFrame], touched: pd.Series, pictures: Mapping[str, str]
 ) -> str:
-    """Return the page as HTML, from the campaign's tables of results and verdicts.
+    """Return the page as HTML, from the campaign's tables by name. A campaign that touches no number opens with results.
 
     ``touched`` marks the verdicts about the campaign's data sets; ``pictures`` are the ``img`` elements, of
     :func:`image`, of those of :data:`FIGURES` that have something to show.
     """
-    rows, remarks = tables.rounded(results)
+    verdicts = frames["verdicts"]
+    rows, remarks = tables.rounded(frames["results"])
+    order = SECTIONS if touched.any() else dict(sorted(SECTIONS.items(), key=lambda section: section[0] == "verdicts"))
     answered = verdict_text.is_answered(verdicts) & touched
-    by_verdict = [(verdict, verdicts["verdict"] == verdict) for verdict in Verdict]
+    accuracies = verdicts[touched & (verdicts["metric"] == "accuracy")]["verdict"].value_counts()
     return TEMPLATES.get_template("page.html").render(
         title=f"NCFM, reproduced: {collected.title}",
-        sections=SECTIONS,
+        sections=order,
+        touches=bool(touched.any()),
         figures=FIGURES,
         pictures=pictures,
         verdicts_note=verdict_text.NOTE,
-        here=int(touched.sum()),
-        all=len(verdicts),
-        tiles=[(verdict, int((those & touched).sum()), int(those.sum())) for verdict, those in by_verdict],
+        tiles=[(verdict, accuracies.get(verdict, 0)) for verdict in verdict_text.told(accuracies)],
         summary=verdict_text.summary(verdicts, touched),
         counts=verdict_text.counts(verdicts, verdict_text.kinds(verdicts), "kind"),
         by_source=verdict_text.counts(verdicts, verdict_text.sources(verdicts), "reported in"),
@@ -85,6 +85,8 @@ def page(
             _group("On the same data sets, not run", verdicts[touched & ~answered], verdict_text.COST_NOTE),
             _group("On other data sets", verdicts[~touched], verdict_text.COST_NOTE),
         ],
+        compared=(comparisons.comparisons_texts(frames["comparisons"]), comparisons.NOTE),
+        selected=(selection.selection_texts(frames["selection"]), selection.NOTE),
         results_note=tables.NOTE,
         rows=rows,
         remarks=remarks,
@@ -107,19 +109,19 @@ def _source(row: ResultRow) -> tuple[str, str, pd.DataFrame]:
     records += [(f"evaluation, seed {one.seed}", one.record) for one in row.evaluations]
     how = "" if row.protocol == RELEASED else f", protocol {row.protocol}"
     head = f"{row.dataset}, IPC {row.ipc}, {row.label}, {row.arch}{how}"
-    return head, row.reason, pd.DataFrame([_record(what, record) for what, record in records if record is not None])
-
-
-def _record(what: str, record: Values) -> dict[str, str]:
-    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
-    return {
-        "what": what,
-        "command": str(record.get("command", "")),
-        "hardware": hardware_text(record),
-        "versions": versions,
-        "commit": commit_text(record),
-        "seconds": tables.number(record["seconds"], 1),
-    }
+    lines = [
+        {
+            "what": what,
+            "command": str(record.get("command", "")),
+            "hardware": hardware_text(record),
+            "versions": ", ".join(f"{name} {version}" for name, version in record["versions"].items()),
+            "commit": commit_text(record),
+            "seconds": tables.number(record["seconds"], 1),
+        }
+        for what, record in records
+        if record is not None
+    ]
+    return head, row.reason, pd.DataFrame(lines)
 
 
 def image(path: Path, name: str) -> str:

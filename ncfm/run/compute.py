@@ -11,12 +11,10 @@ from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from functools import cache
-from itertools import pairwise
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed
-from torch.func import functional_call
 
 from ncfm.core.errors import ParamsError
 from ncfm.core.params import ComputeParams, DistillParams
@@ -43,40 +41,34 @@ def chosen_device() -> torch.device:
 def _positive(variable: str) -> int | None:
     """Return an environment variable's whole number, or None where it is not set."""
     text = os.environ.get(variable)
-    if not text:
-        return None
-    if not text.isdecimal() or not int(text):
+    if text and not (text.isdecimal() and int(text)):
         raise ParamsError(f"{variable}: is {text!r} (allowed: a whole number from 1)")
-    return int(text)
+    return int(text) if text else None
 
 
 def usable_cores() -> int:
     """Return how many cores this process computes on: NCFM_CORES, else all those that the system lets it use."""
-    if cores := _positive("NCFM_CORES"):
-        return cores
-    # Not on every system: macOS binds no process to cores.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    bound = hasattr(os, "sched_getaffinity")  # macOS binds no process to cores
+    return _positive("NCFM_CORES") or (len(os.sched_getaffinity(0)) if bound else os.cpu_count()) or 1
 
 
 def set_up(threads: int | None = None, bounded: bool = False) -> None:
     """Prepare this process for a stage: the threads that each network computes with, and memory kept for reuse.
 
-    NCFM_THREADS goes before ``threads``, and without either torch has its default. Sums over several threads round
-    differently: the threads per network decide a result's last bits, but the number of cores does not. By default glibc
-    gives every large tensor back to the system, which costs a third of a training step on CPU (docs/performance.md);
-    here it is set to reuse the pages, for all threads out of one arena. ``bounded`` (for ``recompute``) puts large
-    tensors on huge pages, whose common alignment lets freed ones be reused: a third to a half less memory.
+    NCFM_THREADS goes before ``threads``; without either torch has its default. The threads per network decide how sums
+    round, so a result's last bits; the number of cores does not. By default glibc gives every large tensor back to the
+    system, which costs a third of a training step on CPU (docs/performance.md); here all threads reuse one arena's
+    pages. ``bounded`` (for ``recompute``) puts large tensors on huge pages, to save a third to a half of memory.
     """
     if threads := _positive("NCFM_THREADS") or threads:
         torch.set_num_threads(threads)
     if bounded:
         os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch looks at its first tensor
-    if sys.platform == "linux":
-        with suppress(OSError, AttributeError):  # another C library has no such setting
-            mallopt = ctypes.CDLL("libc.so.6").mallopt
-            trim_threshold, top_pad, mmap_max, arena_max = -1, -2, -4, -8  # malloc.h
-            for option, value in ((arena_max, 1), (mmap_max, 0), (trim_threshold, 2**31 - 1), (top_pad, 2**26)):
-                mallopt(option, value)
+    with suppress(OSError, AttributeError):  # another C library has no such setting
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+        trim_threshold, top_pad, mmap_max, arena_max = -1, -2, -4, -8  # malloc.h
+        for option, value in ((arena_max, 1), (mmap_max, 0), (trim_threshold, 2**31 - 1), (top_pad, 2**26)):
+            mallopt(option, value)
 
 
 def shard() -> tuple[int, int]:
@@ -130,12 +122,10 @@ def accelerated(function: Callable[..., Tensor], params: ComputeParams, device: 
 
     Raises :class:`ParamsError` where ``compile`` is asked for on a CPU without a C++ compiler.
     """
+    compilers = (os.environ.get("CXX") or "c++", "g++", "clang++")
+    if params.compile and device.type == "cpu" and not any(map(shutil.which, compilers)):
+        raise ParamsError("compile: is true, but this machine has no C++ compiler (install g++, or set it to false)")
     if params.compile:
-        compilers = [os.environ.get("CXX") or "c++", "g++", "clang++"]
-        if device.type == "cpu" and not any(shutil.which(name) for name in compilers):
-            raise ParamsError(
-                "compile: is true, but this machine has no C++ compiler (install g++, or set it to false)"
-            )
         # The full graph or an error: parts that run uncompiled would not be safe to call from several threads.
         # A second batch size makes the batch dimension dynamic, so that many sizes cost two compilations.
         function = torch.compile(function, fullgraph=True)
@@ -150,32 +140,16 @@ def accelerated(function: Callable[..., Tensor], params: ComputeParams, device: 
     return in_bfloat16
 
 
-def stateless(network: torch.nn.Module) -> Callable[[dict[str, Tensor], Tensor], Tensor]:
-    """Return the forward pass, in this network's structure and mode, of any weights and buffers: compiled only once."""
-    return lambda state, images: functional_call(network, state, (images,))
-
-
-def state_of(network: torch.nn.Module) -> dict[str, Tensor]:
-    """Return parameters and buffers by name, the ones that training changes in place."""
-    return {**dict(network.named_parameters()), **dict(network.named_buffers())}
-
-
 def images_at_once(params: DistillParams, width: int, resolution: int, device: torch.device) -> int:
-    """Return how many images go through a network at once: ``params.images_at_once``, or what suits the device.
-
-    That is enough to fill a GPU, or so few that a CPU's cache holds their activations: twice as fast as all at once.
-    """
-    if params.images_at_once:
-        return params.images_at_once
+    """Return how many images go through a network at once: as the params say, or what fills a GPU or a CPU's cache."""
     limit = CPU_ACTIVATIONS if device.type == "cpu" else GPU_ACTIVATIONS
-    return max(1, limit // (width * resolution**2))
+    return params.images_at_once or max(1, limit // (width * resolution**2))
 
 
 def pieces(count: int, at_once: int) -> list[slice]:
     """Cut ``count`` into the fewest slices of at most ``at_once``, of equal length or one apart."""
     number = max(1, -(-count // at_once))
-    bounds = [count * position // number for position in range(number + 1)]
-    return [slice(start, end) for start, end in pairwise(bounds)]
+    return [slice(count * piece // number, count * (piece + 1) // number) for piece in range(number)]
 
 
 class StoppedError(Exception):
@@ -192,9 +166,9 @@ def side_by_side(
     """Call ``work(index, check)`` for every index below ``count`` that is not ``done``, and ``finished(index, result)``
     after each, in the calling thread.
 
-    On a CPU as many calls run at the same time as :func:`usable_cores` has room for, each on the calling thread's
-    number of threads, which is faster than all threads on each call in turn (docs/performance.md); elsewhere one after
-    the other. ``work`` must draw from its own generators, and call ``check`` often.
+    On a CPU as many calls run at once as :func:`usable_cores` has room for, each on the caller's number of threads,
+    which is faster than one at a time on all (docs/performance.md). ``work`` must draw from its own
+    generators, and call ``check`` often.
     """
     waiting = [index for index in range(count) if index not in done]
     threads = torch.get_num_threads()

@@ -43,24 +43,18 @@ def read_record(path: Path) -> Content:
     return record
 
 
-def started(record: Content) -> int:
-    """Return when the stage began, in milliseconds since 1970."""
-    return int(datetime.datetime.fromisoformat(record["started"]).timestamp() * 1000)
-
-
-def ended(record: Content) -> int:
-    """Return when the stage ended, in milliseconds since 1970."""
-    return started(record) + int(record["seconds"] * 1000)
+def moment(record: Content, seconds: float = 0.0) -> int:
+    """Return the time ``seconds`` after the stage began, in milliseconds since 1970."""
+    return int(datetime.datetime.fromisoformat(record["started"]).timestamp() * 1000) + int(seconds * 1000)
 
 
 def history_of(record: Content) -> list[Row]:
     """Return the rows of the record's history: from its file, else from the record itself."""
     path = Path(record.get("history", ""))
-    rows = record.get("rows", [])
-    if path.is_file():
-        rows = csv.DictReader(path.read_text(encoding="utf-8").splitlines())
+    rows = csv.DictReader(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else record.get("rows", [])
+    ended = moment(record, record["seconds"])
     return [
-        Row(int(row["step"]), {k: float(v) for k, v in row.items() if k != "step" and v != ""}, ended(record))
+        Row(int(row["step"]), {key: float(value) for key, value in row.items() if key != "step" and value != ""}, ended)
         for row in rows
     ]
 
@@ -82,13 +76,9 @@ def artifacts_of(record: Content) -> list[tuple[Path, str | None]]:
     """Return the small files worth a look, each with its folder in the run: tables/, figures/ or none."""
     names = [*record.get("outputs", ()), record.get("history")]
     paths = list(dict.fromkeys(Path(name) for name in names if name))  # a history may be an output, too
-    root = os.path.commonpath([path.parent for path in paths]) if paths else ""
-    chosen = []
-    for path in paths:
-        if path.suffix in ARTIFACTS and path.is_file() and path.stat().st_size < MOST_BYTES:
-            place = os.path.relpath(path.parent, root or ".")
-            chosen.append((path, None if place == "." else place))
-    return chosen
+    root = Path(os.path.commonpath([path.parent for path in paths] or [Path()]))
+    small = [path for path in paths if path.suffix in ARTIFACTS and path.is_file() and path.stat().st_size < MOST_BYTES]
+    return [(path, None if path.parent == root else os.path.relpath(path.parent, root)) for path in small]
 
 
 def inputs_of(record: Content) -> dict[str, str]:
@@ -96,34 +86,26 @@ def inputs_of(record: Content) -> dict[str, str]:
     return dict(list(record["inputs"].items())[:MOST_INPUTS])
 
 
-def params_of(record: Content) -> dict[str, str]:
-    """Return the params as flat text."""
-    return {key_of(name): _text(value)[:PARAM_LENGTH] for name, value in _flat(record["params"]).items()}
-
-
 def tags_of(record: Content) -> dict[str, str]:
     """Return the tags: names, commit, hardware, versions and the SHA-256 of the inputs."""
-    tags: dict[str, Any] = {"stage": record["stage"], "campaign": record["campaign"], **record["names"]}
-    tags |= {name: record[name] for name in ("commit", "dirty", "started") if record.get(name) is not None}
-    tags |= _flat({name: record.get(name, {}) for name in ("hardware", "versions")})
-    tags |= {f"input.{path}": digest for path, digest in inputs_of(record).items()}
+    copied = ("stage", "campaign", "commit", "dirty", "started", "hardware", "versions")
+    tags = record["names"] | {name: record.get(name) for name in copied}
+    tags |= {"input": inputs_of(record), "ncfm.key": record["key"], "mlflow.source.git.commit": record.get("commit")}
     tags |= {"mlflow.source.name": record.get("command", "ncfm"), "mlflow.source.type": "LOCAL"}
-    if record.get("commit"):
-        tags["mlflow.source.git.commit"] = record["commit"]
-    return {key_of(name): _text(value)[:TAG_LENGTH] for name, value in tags.items()}
+    return texts({name: value for name, value in tags.items() if value is not None}, TAG_LENGTH)
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def texts(values: Mapping[str, Any], length: int, prefix: str = "") -> dict[str, str]:
+    """Return nested values as one level of texts of at most ``length`` characters, with dots in the names."""
+    found: dict[str, str] = {}
     for name, value in values.items():
-        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+        if isinstance(value, Mapping):
+            found |= texts(value, length, f"{prefix}{name}.")
+        else:
+            found[key_of(prefix + name)] = (value if isinstance(value, str) else json.dumps(value))[:length]
     return found
 
 
 def key_of(name: str) -> str:
     """Return a name with only the characters that MLflow takes in keys."""
     return re.sub(r"[^\w.\- /]", "_", posixpath.normpath(name))[:KEY_LENGTH]
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)

@@ -1,8 +1,7 @@
 """A stage's record: what ran, on which inputs, where, how long, with what result.
 
-It lies beside the stage's main output as `<output>.record.json`. Later stages never read it, so times and host names in
-it cannot change any content hash; the report prints hardware and commit from it, and `ncfm track import` sends it to
-MLflow where that was not possible while the stage ran.
+It lies beside the stage's main output as `<output>.record.json`. Later stages never read it, so its times and hosts
+change no content hash; the report prints hardware and commit from it, and `ncfm track import` sends it to MLflow later.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import hashlib
 import io
 import os
 import platform
-import re
 import resource
 import shlex
 import subprocess
@@ -21,47 +19,41 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from importlib import metadata
 from math import isfinite
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from ncfm.core.checkpoint import Checkpoint
 from ncfm.core.layout import record_file
+from ncfm.core.params import StageParams
 from ncfm.core.store import check_writable, json_text, sha256, write_json, write_text
-
-if TYPE_CHECKING:
-    from ncfm.core.params import StageParams
-    from ncfm.run.tracking import Run
-
-FORMAT = 1
+from ncfm.run.compute import set_up, shard
+from ncfm.run.tracking import Run
 
 
 class Record:
-    """Collects the record of one stage and passes it on.
+    """Collects the record of one stage, writes it to ``path``, beside the main ``output``, and sends it to its ``run``.
 
-    It lies at ``path``, beside the main ``output``. ``params`` are JSON-able; ``names`` are those of the cell; of
-    ``inputs`` the params file is no part. ``content`` is what is written: its ``key`` is a hash of what the run
-    computes, so runs of one key compute the same, and MLflow continues the one instead of adding another.
+    ``params`` are JSON-able; ``names`` are those of the cell; of ``inputs`` the params file is no part. ``content`` is
+    what is written: its ``key`` is a hash of what the run computes, so that MLflow continues a run of the same key.
     """
 
     def __init__(
-        self,
-        stage: str,
-        output: str | Path,
-        params: Mapping[str, Any],
-        names: Mapping[str, Any],
-        inputs: list[str | Path],
+        self, stage: str, output: Path, params: Mapping[str, Any], names: Mapping[str, Any], inputs: list[str | Path]
     ) -> None:
         self.stage = stage
-        self.path = Path(record_file(PurePosixPath(Path(output).as_posix())))
+        self.path = Path(record_file(PurePosixPath(output)))
         self._clock = time.perf_counter()
-        self._run: Run | None = None
         self._checkpoint: Checkpoint | None = None
         self._history: dict[int, dict[str, float]] = {}
+        parts = output.parts
         self.content: dict[str, Any] = {
-            "format": FORMAT,
+            "format": 1,
             "stage": stage,
-            "campaign": campaign_of(output),
+            "campaign": parts[parts.index("results") + 1] if "results" in parts[:-1] else "adhoc",
             "names": dict(names),
             "params": dict(params),
             "inputs": {str(path): sha256(path) for path in inputs},
@@ -73,10 +65,7 @@ class Record:
         }
         identity = {key: self.content[key] for key in ("stage", "campaign", "names", "params", "inputs")}
         self.content["key"] = hashlib.sha256(json_text(identity).encode()).hexdigest()
-
-    def send_to(self, run: Run) -> None:
-        """Pass everything from now on to ``run`` as well."""
-        self._run = run
+        self.run = Run(self.content, wanted=False)
 
     def checkpoint(self, path: Path) -> Checkpoint:
         """Return the checkpoint of this run at ``path``, which :meth:`finish` will remove."""
@@ -86,8 +75,7 @@ class Record:
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Add one row of history. A step that is there already is replaced."""
         self._history[step] = dict(values)
-        if self._run is not None:
-            self._run.log(step, values)
+        self.run.log(step, values)
 
     def log_all(self, history: Iterable[tuple[int, Mapping[str, float]]]) -> None:
         """Add rows of history, as :meth:`history` returns them."""
@@ -105,11 +93,10 @@ class Record:
 
     def save_history(self, path: str | Path) -> None:
         """Write the history as CSV, floats with six digits, and note its place in the record."""
-        rows = self.rows
-        stream = io.StringIO()
-        writer = csv.DictWriter(stream, dict.fromkeys(key for row in rows for key in row), lineterminator="\n")
+        stream, columns = io.StringIO(), dict.fromkeys(key for row in self.rows for key in row)
+        writer = csv.DictWriter(stream, columns, lineterminator="\n")
         writer.writeheader()
-        for row in rows:
+        for row in self.rows:
             writer.writerow({key: value if isinstance(value, int) else f"{value:.6g}" for key, value in row.items()})
         write_text(path, stream.getvalue())
         self.content["history"] = str(path)
@@ -123,91 +110,59 @@ class Record:
         self.content["peak_gb"] = peak_memory()
         self.content["seconds"] = round(time.perf_counter() - self._clock, 3)
         write_json(self.path, self.content)
-        if self._run is not None:
-            self._run.finish(self.content)
+        self.run.finish(self.content)
         if self._checkpoint is not None:
-            self._checkpoint.remove()
-
-    def fail(self, status: str) -> None:
-        """Close the run as ``FAILED`` or ``KILLED``; no record file is written."""
-        if self._run is not None:
-            self._run.fail(status)
+            self._checkpoint.path.unlink(missing_ok=True)
 
 
 @contextmanager
 def recorded(
-    params: StageParams,
-    output: Path,
-    names: Mapping[str, str | int],
-    inputs: list[str | Path],
-    threads: int | None = None,
+    params: StageParams, output: Path, names: Mapping[str, Any], inputs: list[str | Path], threads: int | None = None
 ) -> Iterator[Record]:
-    """Set the process up for a stage (:func:`~ncfm.run.compute.set_up`), open its :class:`Record`, send it to MLflow
-    where that is installed, and close it.
+    """Set the process up for a stage, open its :class:`Record`, send it to MLflow if that is installed, and close it.
 
     Raises :class:`StorageError` where the output cannot be written and :class:`DataError` where an input is missing.
     """
-    from ncfm.run import tracking
-    from ncfm.run.compute import set_up, shard
-
     check_writable(output)
     set_up(threads, bounded=getattr(params, "recompute", False))
     record = Record(params.stage, output, params.model_dump(mode="json"), names, inputs)
     if shard()[0] == 0:  # of several processes one is the run
-        record.send_to(tracking.start(record.content))
+        record.run = Run(record.content)
     try:
         yield record
     except BaseException as error:
-        record.fail("KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED")
+        record.run.fail("KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED")
         raise
-
-
-def campaign_of(path: str | Path) -> str:
-    """Return the campaign whose `results/<campaign>/` the path lies in, or ``adhoc``."""
-    parts = Path(path).parts
-    return parts[parts.index("results") + 1] if "results" in parts[:-1] else "adhoc"
 
 
 def hardware() -> dict[str, Any]:
     """Return the processor, cores, memory (GiB) and GPU of this machine, and the threads that each network has."""
-    import torch
-
-    memory = 0.0
-    with suppress(ValueError, OSError):
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
         "cpu": _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "memory_gib": round(memory, 1),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
 
 
 def peak_memory() -> dict[str, float]:
     """Return the most memory, in GB (1e9 bytes), that this process held so far, and its tensors on the GPU."""
-    import torch
-
-    found = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9}
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        found["gpu"] = torch.cuda.max_memory_allocated() / 1e9
-    return {name: round(value, 3) for name, value in found.items()}
+    found = {"process": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9, 3)}
+    if torch.cuda.is_initialized():
+        found["gpu"] = round(torch.cuda.max_memory_allocated() / 1e9, 3)
+    return found
 
 
 def _processor() -> str:
-    text = ""
-    with suppress(OSError):
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    model = re.search(r"^model name[^:\n]*:(.*)", text, re.MULTILINE)
-    return model[1].strip() if model else platform.processor() or platform.machine()
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return platform.processor() or platform.machine()
 
 
 def versions() -> dict[str, str]:
     """Return the versions of Python, torch, torchvision and ncfm."""
-    from importlib import metadata  # a slow import, which every command would pay for
-
-    import torch
-
     found = {"python": platform.python_version(), "torch": str(torch.__version__)}
     for package in ("torchvision", "ncfm"):
         with suppress(metadata.PackageNotFoundError):
@@ -217,15 +172,13 @@ def versions() -> dict[str, str]:
 
 def commit() -> dict[str, Any]:
     """Return the git commit of the program and whether its code or params differ from it; empty without git."""
-    folder = Path(__file__).resolve().parent.parent.parent
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(folder), *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout.strip()
-
+    folder, nowhere = Path(__file__).resolve().parents[2], subprocess.DEVNULL
+    commands = "git rev-parse HEAD", "git status --porcelain --untracked-files=no -- ncfm params/base.yaml"
     try:
-        head = git("rev-parse", "HEAD")
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", "ncfm", "params/base.yaml")
+        head, changed = (
+            subprocess.check_output(command.split(), cwd=folder, stderr=nowhere, text=True, timeout=20).strip()
+            for command in commands
+        )
     except (OSError, subprocess.SubprocessError):
         return {"commit": None, "dirty": None}
     return {"commit": head, "dirty": bool(changed)}

@@ -33,19 +33,11 @@ from ncfm.run.presentation import Content, Row
 FOLDER = Path("results", "mlflow")
 PATIENCE = 5.0  # seconds before a stage opens the store: a shorter stage sends everything at its end, in one go
 INTERVAL = 2.0  # seconds between two sendings
-MOST_ROWS = 500  # rows after which the next sending does not wait
-MOST_METRICS = 1000  # MLflow's limit for one request
 
 
 def store_uri() -> str:
     """Return ``MLFLOW_TRACKING_URI``, else the SQLite store ``results/mlflow/mlflow.db`` of the current folder."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(FOLDER / 'mlflow.db').resolve()}"
-
-
-def start(record: dict[str, Any]) -> Run:
-    """Return the run of a stage that begins; it does nothing without mlflow or with ``NCFM_TRACKING=off``."""
-    off = os.environ.get("NCFM_TRACKING", "").lower() == "off" or importlib.util.find_spec("mlflow") is None
-    return Run(record, given_up=off)
 
 
 def import_records(folder: Path) -> None:
@@ -74,21 +66,22 @@ def import_records(folder: Path) -> None:
 
 
 class Run:
-    """The run of a stage that is computing: buffers rows and sends them in batches; gives up at the first failure."""
+    """The run of a stage that computes, where it is ``wanted`` and not off: sends batches of rows until one fails."""
 
-    def __init__(self, record: Content, given_up: bool) -> None:
+    def __init__(self, record: Content, wanted: bool = True) -> None:
         self._record = record
         self._rows: list[Row] = []
         self._due = time.monotonic() + PATIENCE
         self._sender: _Sender | None = None
-        self._given_up = given_up
+        off = not wanted or os.environ.get("NCFM_TRACKING", "").lower() == "off"
+        self._given_up = off or importlib.util.find_spec("mlflow") is None
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Buffer the metrics of one step; send what is buffered where it is time to."""
         if self._given_up:
             return
         self._rows.append(Row(step, dict(values), int(time.time() * 1000)))
-        if time.monotonic() >= self._due or (self._sender is not None and len(self._rows) >= MOST_ROWS):
+        if time.monotonic() >= self._due:
             self._try(lambda sender: None)
 
     def finish(self, record: dict[str, Any]) -> None:
@@ -104,8 +97,7 @@ class Run:
             return
         try:
             with _quiet():
-                if self._sender is None:
-                    self._sender = _Sender(_Store(), self._record)
+                self._sender = self._sender or _Sender(_Store(), self._record)
                 self._sender.send(self._rows)
                 self._rows = []
                 act(self._sender)
@@ -117,24 +109,31 @@ class Run:
 
 
 class _Store:
-    """An open MLflow store."""
+    """An open MLflow store, silent and without telemetry."""
 
     def __init__(self) -> None:
         uri = store_uri()
         database = Path(uri.removeprefix("sqlite:///")).resolve() if uri.startswith("sqlite:///") else None
-        home = FOLDER.resolve() if database is None else database.parent
+        home = database.parent if database else FOLDER.resolve()
         home.mkdir(parents=True, exist_ok=True)
-        self.artifacts = None if database is None else home / "artifacts"
+        self.artifacts = home / "artifacts" if database else None
         self.lock = FileLock(home / "store.lock", timeout=60)  # seconds
         gc.collect(1)
-        client = _import_client()
+        os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # a server that is away must not hold a stage
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+        from mlflow import MlflowClient
+
+        for logger in ("mlflow", "alembic", "urllib3"):  # after the import, which sets the first one's level
+            logging.getLogger(logger).setLevel(logging.CRITICAL)
         with self.lock:  # processes that create the tables of one new database together destroy it
             if database is not None and not database.exists():
                 with replacing(database) as fresh:  # a process killed meanwhile would leave it broken for good
-                    client(f"sqlite:///{fresh}")
+                    MlflowClient(f"sqlite:///{fresh}")
                 with contextlib.closing(sqlite3.connect(database)) as connection:
                     connection.execute("PRAGMA journal_mode=wal")  # readers and writers don't wait for each other
-            self.client = client(uri)
+            self.client = MlflowClient(uri)
         gc.freeze()  # mlflow's thousands of classes: walking over them again makes the stage and its exit slow
 
     def experiment(self, campaign: str) -> str:
@@ -165,7 +164,6 @@ class _Sender:
         from mlflow.entities import Dataset, DatasetInput, Param, RunTag
 
         self.client = store.client
-        self.metrics: dict[str, float] = {}
         with store.lock:  # find-or-create, and the inputs' shared rows, are not atomic in MLflow
             experiment = store.experiment(record["campaign"])
             tags = runs.tags_of(record)
@@ -173,20 +171,18 @@ class _Sender:
                 tags["mlflow.parentRunId"] = parent
             run = store.find(experiment, "ncfm.key", record["key"])
             if run is None:
-                tags["ncfm.key"] = record["key"]
                 name = f"{record['stage']} {layout.title(record['names'])}".strip()
-                run = self.client.create_run(experiment, runs.started(record), tags, name)
-            else:
-                self.client.update_run(run.info.run_id, "RUNNING")
-                self.metrics = dict(run.data.metrics)
+                run = self.client.create_run(experiment, runs.moment(record), tags, name)
             self.run_id: str = run.info.run_id
+            self.client.update_run(self.run_id, "RUNNING")
             files = runs.inputs_of(record).items()
             inputs = [DatasetInput(Dataset(p, sha[:36], "local", json.dumps({"uri": p})), []) for p, sha in files]
             if inputs:
                 self.client.log_inputs(self.run_id, inputs)
+        self.metrics = run.data.metrics
         history = (self.client.get_metric_history(self.run_id, name) for name in self.metrics)
-        self.sent: set[int] = {metric.step for metrics in history for metric in metrics}
-        params = [Param(*pair) for pair in runs.params_of(record).items()]
+        self.sent = {(metric.key, metric.step) for metrics in history for metric in metrics}
+        params = [Param(*pair) for pair in runs.texts(record["params"], runs.PARAM_LENGTH).items()]
         self.client.log_batch(self.run_id, params=params, tags=[RunTag(*pair) for pair in tags.items()])
 
     def _parent(self, store: _Store, experiment: str, record: Content) -> str | None:
@@ -197,32 +193,31 @@ class _Sender:
         title = layout.title(group)
         run = store.find(experiment, "ncfm.group", title)
         if run is None:
-            run = self.client.create_run(experiment, runs.started(record), {"ncfm.group": title, **group}, title)
-            self.client.set_terminated(run.info.run_id, "FINISHED", runs.started(record))
+            run = self.client.create_run(experiment, runs.moment(record), {"ncfm.group": title, **group}, title)
+            self.client.set_terminated(run.info.run_id, "FINISHED", runs.moment(record))
         return str(run.info.run_id)
 
     def send(self, rows: Iterable[Row]) -> None:
-        """Send the rows whose steps are not there yet; a row is never split between two requests."""
+        """Send what is not there yet of the rows' metrics."""
         from mlflow.entities import Metric
 
-        new = [row for row in rows if row.step not in self.sent]
-        size = MOST_METRICS // max((len(row.values) for row in new), default=1)
-        for first in range(0, len(new), size):
-            metrics = []
-            for row in new[first : first + size]:
-                for name, value in row.values.items():
-                    metrics.append(Metric(runs.key_of(name), float(value), row.milliseconds, row.step))
-            self.client.log_batch(self.run_id, metrics)
-            self.sent |= {metric.step for metric in metrics}
+        metrics = [
+            Metric(runs.key_of(name), float(value), row.milliseconds, row.step)
+            for row in rows
+            for name, value in row.values.items()
+            if (runs.key_of(name), row.step) not in self.sent
+        ]
+        self.client.log_batch(self.run_id, metrics)
+        self.sent |= {(metric.key, metric.step) for metric in metrics}
 
     def complete(self, record: Content) -> None:
         """Send what is not there yet of a finished stage, and end the run."""
         from mlflow.entities import Metric
 
-        history, ended = runs.history_of(record), runs.ended(record)
+        history, ended = runs.history_of(record), runs.moment(record, record["seconds"])
         self.send(history)
         final = runs.final_metrics(record, history)
-        last = max(self.sent, default=0)
+        last = max((step for _, step in self.sent), default=0)
         changed = [Metric(name, value, ended, last) for name, value in final.items() if self.metrics.get(name) != value]
         self.client.log_batch(self.run_id, changed)
         self.client.log_dict(self.run_id, dict(record), "record.json")
@@ -231,31 +226,15 @@ class _Sender:
         self.client.set_terminated(self.run_id, "FINISHED", ended)
 
 
-def _import_client() -> Any:
-    """Import mlflow, silent and without telemetry, and return its client class."""
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # a server that is away must not hold a stage
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    from mlflow import MlflowClient
-
-    for logger in ("mlflow", "alembic", "urllib3"):  # after the import, which sets the first one's level
-        logging.getLogger(logger).setLevel(logging.CRITICAL)
-    return MlflowClient
-
-
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Hide warnings, and stop the garbage collector: it takes a third of the time of importing mlflow."""
-    collecting = gc.isenabled()
     gc.disable()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             yield
     finally:
-        if collecting:
-            gc.enable()
+        gc.enable()
 
 
 def _unreachable(error: Exception) -> str:

@@ -39,7 +39,6 @@ class DatasetCell(Cell):
     dataset: str
 
 
-@dataclass(frozen=True)
 class Prepare(DatasetCell):
     """A data set as tensors."""
 
@@ -74,27 +73,29 @@ class SetCell(DatasetCell):
 
 
 @dataclass(frozen=True)
-class Distill(SetCell):
-    """A distilled set; ``extractor`` is the architecture of the pool that it is distilled with."""
+class MakingCell(SetCell):
+    """A cell that makes a set; ``extractor`` is the architecture of the pool that it reads, if it reads one."""
+
+    extractor: str | None = None
+
+
+class Distill(MakingCell):
+    """A distilled set."""
 
     stage = "distill"
-    extractor: str | None = None
 
 
-@dataclass(frozen=True)
-class Select(SetCell):
-    """A coreset; ``extractor`` is the architecture of the pool, for rules that read one."""
+class Select(MakingCell):
+    """A coreset."""
 
     stage = "select"
-    extractor: str | None = None
 
 
 @dataclass(frozen=True)
-class Curate(SetCell):
+class Curate(MakingCell):
     """A curated set; ``source`` is the method whose set of the same seed it starts from."""
 
     stage = "curate"
-    extractor: str | None = None
     source: str | None = None
 
 
@@ -141,7 +142,6 @@ class Search(TestingCell):
     protocol: str | None = None
 
 
-@dataclass(frozen=True)
 class Report(Cell):
     """The report of a whole campaign."""
 

@@ -1,7 +1,7 @@
 """Class-incremental learning on distilled sets, as DM's paper tests it (GDumb, Prabhu et al. 2020).
 
-The classes arrive in groups. At each step a fresh network is trained on the sets of all classes seen so far, nothing
-else being kept, and tested on the test images of those classes.
+The classes arrive in groups. At each step a fresh network is trained on the sets of all classes seen so far, and
+nothing else, and tested on the test images of those classes.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from ncfm.method.distilled import DistilledSet, load_with_test
 from ncfm.method.training import accuracy, new_network, train
 from ncfm.run.compute import Check, accelerated, chosen_device
 from ncfm.run.record import Record
-from ncfm.stages.repeats import Names, Rows, Tensors, train_networks, write_tests
+from ncfm.stages.repeats import Rows, Tensors, train_networks, write_tests
 
 Learned = dict[str, Any]  # one repeat as it stands in the JSON file
 
 
-def continual(params: ContinualParams, data: Path, distilled: Path, names: Names, out: Path, record: Record) -> None:
+def continual(params: ContinualParams, data: Path, distilled: Path, out: Path, record: Record) -> None:
     """Learn the classes in ``params.steps`` groups, ``params.networks`` times, and write the accuracies of each step.
 
     Every repeat has its own order of the classes, drawn from the set's seed: methods with one seed have equal orders.
@@ -45,21 +45,16 @@ def continual(params: ContinualParams, data: Path, distilled: Path, names: Names
         order = class_order(images.dataset, int(images.names["seed"]), repeat, test.classes)
         accuracies = []
         for step, count in enumerate(classes, start=1):
-            accuracies.append(after_step(order[:count].to(device), (repeat, step), check))
+            seen = order[:count].to(device)
+            tested, rows = only(test, seen), torch.isin(images.labels, seen).nonzero().squeeze(1)
+            drawn = (*images.names.values(), "continual", params.arch, params.steps, repeat, step)
+            network = new_network(params.arch, params, tested, generator(*drawn, "weights"))
+            normalised, labels = images.images[rows].__getitem__, targets(images, rows, seen)
+            forward = accelerated(network, plain, device)
+            train(network, normalised, labels, params, drawn, forward=forward, check=check)
+            accuracies.append(accuracy(network, tested))
             progress.step(network=repeat, accuracy=accuracies[-1])
         return {"network": repeat, "order": order.tolist(), "accuracies": accuracies}, {}
-
-    def after_step(seen: Tensor, step: tuple[int, int], check: Check) -> float:
-        """Train a fresh network on the classes ``seen``; return its accuracy on their test images, in percent."""
-        tested = only(test, seen)
-        all_names = (*images.names.values(), "continual", params.arch, params.steps, *step)
-        network = new_network(params.arch, params, tested, generator(*all_names, "weights"))
-        rows = torch.isin(images.labels, seen).nonzero().squeeze(1)
-        wanted, forward = targets(images, rows, seen), accelerated(network, plain, device)
-        train(
-            network, lambda index: images.images[rows[index]], wanted, params, all_names, forward=forward, check=check
-        )
-        return accuracy(network, tested)
 
     def rows_of(repeat: int, network: Learned) -> Rows:
         for step, tested in enumerate(network["accuracies"], start=1):
@@ -67,7 +62,7 @@ def continual(params: ContinualParams, data: Path, distilled: Path, names: Names
 
     networks, _ = train_networks(params.networks, params.steps, learn, rows_of, out, record, device, unit="step")
     final = sum(network["accuracies"][-1] for network in networks) / len(networks)
-    write_tests(out, names, params, {"classes": classes, "networks": networks}, {"final": final}, record)
+    write_tests(out, {"classes": classes, "networks": networks}, {"final": final}, record)
 
 
 def class_order(dataset: str, seed: int, repeat: int, classes: int) -> Tensor:
@@ -89,10 +84,7 @@ def places(labels: Tensor, seen: Tensor) -> Tensor:
 
 
 def targets(images: DistilledSet, rows: Tensor, seen: Tensor) -> Tensor:
-    """Return what the images at ``rows`` are labelled with, among the classes ``seen`` only.
-
-    Soft labels are the shares of these classes, scaled to sum to one.
-    """
+    """Return the labels of the images at ``rows`` among the classes ``seen``: soft ones are scaled to sum to one."""
     if images.soft_labels is None:
         return places(images.labels[rows], seen)
     shares = images.soft_labels[rows][:, seen]

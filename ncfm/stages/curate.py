@@ -26,20 +26,18 @@ from ncfm.method.multiformation import decode
 from ncfm.method.pool import Pool, load_pool
 from ncfm.run.compute import accelerated, chosen_device, images_at_once, pieces
 from ncfm.run.record import Record
-from ncfm.stages.repeats import Names, iterate
+from ncfm.stages.repeats import iterate
 
 TRAINED = 0.0  # the share of the initial weights in a trained network
 
 
-def curate(
-    params: CurateParams, data: Path, extractors: Path, source: Path, names: Names, out: Path, record: Record
-) -> None:
+def curate(params: CurateParams, data: Path, extractors: Path, source: Path, out: Path, record: Record) -> None:
     """Curate a set and write `distilled.safetensors`, with ``soft_labels`` where asked for, and `grid.png`.
 
     The networks of the pool, as they were after training, judge the images of ``source``. Raises DivergenceError for a
     loss that is infinite or not a number.
     """
-    device = chosen_device()
+    device, names = chosen_device(), record.content["names"]
     split, start = load_split(data, "train"), load(source, device)
     pool = load_pool(extractors, data, split, device)
     check_fits(start, source, split, data)
@@ -102,8 +100,7 @@ class _FineTuning:
     """
 
     def __init__(self, params: CurateParams, start: DistilledSet, pool: Pool, names: Sequence[object]) -> None:
-        self.params, self.start, self.pool, self.names = params, start, pool, names
-        self.iteration = 0
+        self.params, self.start, self.pool, self.names, self.iteration = params, start, pool, names, 0
         self.images = nn.Parameter(start.stored.clone())
         self.optimiser = torch.optim.Adam([self.images], params.learning_rate)
         self.at_once = max(1, _at_once(pool, self.images) // start.factor**2)

@@ -11,18 +11,18 @@ from ncfm.method.distilled import write_set
 from ncfm.method.pool import load_pool
 from ncfm.run.compute import chosen_device, process_group
 from ncfm.run.record import Record
-from ncfm.stages.repeats import Names, iterate
+from ncfm.stages.repeats import iterate
 
 
-def distill(params: DistillParams, data: Path, extractors: Path, names: Names, out: Path, record: Record) -> None:
+def distill(params: DistillParams, data: Path, extractors: Path, out: Path, record: Record) -> None:
     """Distill a data set and write `distilled.safetensors`, `history.csv` and `grid.png` into ``out``.
 
     Where ``torchrun`` started several processes, each computes the gradients of its share of the classes. Raises
     ParamsError for an IPC that the data set cannot give, DivergenceError for a loss that is infinite or not a number.
     """
-    device = chosen_device()
+    device, names = chosen_device(), record.content["names"]
     split = load_split(data, "train", device)
-    run = Distillation(params, split, load_pool(extractors, data, split), int(names["ipc"]), int(names["seed"]))
+    run = Distillation(params, split, load_pool(extractors, data, split), names["ipc"], names["seed"])
     leads = run.rank == 0  # one process shows the progress and writes
     with process_group(device):
         iterate(run, params.iterations, params.checkpoint_every, out, record, device, leads)

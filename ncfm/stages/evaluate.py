@@ -7,9 +7,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
-
-import torch
 
 from ncfm.core.params import EvaluateParams
 from ncfm.core.progress import Progress
@@ -18,16 +17,13 @@ from ncfm.method.distilled import load_with_test
 from ncfm.method.training import accuracy, forwards, new_network, train
 from ncfm.run.compute import Check, chosen_device
 from ncfm.run.record import Record
-from ncfm.stages.repeats import Names, Rows, Tensors, train_networks, write_tests
+from ncfm.stages.repeats import Rows, Tensors, train_networks, write_tests
 
 Tested = dict[str, Any]  # one network as it stands in the JSON file
 
 
-def evaluate(params: EvaluateParams, data: Path, distilled: Path, names: Names, out: Path, record: Record) -> None:
-    """Train ``params.networks`` fresh networks on a distilled set and write their test accuracies.
-
-    ``params`` is the protocol. Of the data set only the test split is read.
-    """
+def evaluate(params: EvaluateParams, data: Path, distilled: Path, out: Path, record: Record) -> None:
+    """Train ``params.networks`` fresh networks on a set, and write their accuracies; only test images are read."""
     device = chosen_device()
     test, images = load_with_test(distilled, data, device)
     forward_of = forwards(params, device, lambda: new_network(params.arch, params, test, generator("overwritten")))
@@ -57,7 +53,7 @@ def evaluate(params: EvaluateParams, data: Path, distilled: Path, names: Names, 
     found = {which: [network[which] for network in networks] for which in ("last", "best")}
     summaries = {which: summary(values) for which, values in found.items()}
     content = {"training_images": len(images), "networks": networks, **summaries}
-    write_tests(out, names, params, content, {which: sum(one) / len(one) for which, one in found.items()}, record)
+    write_tests(out, content, {which: sum(one) / len(one) for which, one in found.items()}, record)
 
 
 def look_epochs(epochs: int, looks: int) -> set[int]:
@@ -67,6 +63,5 @@ def look_epochs(epochs: int, looks: int) -> set[int]:
 
 def summary(values: list[float]) -> dict[str, float | None]:
     """Return mean, standard deviation (n - 1 in the denominator; None for one value) and n."""
-    data = torch.tensor(values, dtype=torch.float64)
-    deviation = round(float(data.std()), 6) if len(values) > 1 else None
-    return {"mean": round(float(data.mean()), 6), "std": deviation, "n": len(values)}
+    deviation = round(stdev(values), 6) if len(values) > 1 else None
+    return {"mean": round(fmean(values), 6), "std": deviation, "n": len(values)}

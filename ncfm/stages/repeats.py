@@ -1,8 +1,7 @@
-"""What the stages share: the loop over networks, the loop over iterations, and their checkpoints.
+"""What the stages share: the loop over several networks, and the loop over iterations on one set of images.
 
-Pretraining, evaluation, continual learning and search train several networks; distillation and the fine-tuning of
-curation take many iterations on one set of images. Both loops log to the stage's record, show progress, and keep what
-is finished in a checkpoint, so that the same command continues after a kill and writes the same bytes.
+Both log to the stage's record, show progress, and keep what is finished in a checkpoint, so that the same command
+continues after a kill and writes the same bytes.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from ncfm.core.params import StageParams
 from ncfm.core.progress import Progress
 from ncfm.core.store import write_json
 from ncfm.run.compute import Check, side_by_side
@@ -23,7 +21,6 @@ from ncfm.run.record import Record
 
 FORMAT = 1  # of the JSON files of tests
 Values = TypeVar("Values")
-Names = Mapping[str, Any]  # of a cell
 Tensors = Mapping[str, Tensor]
 Rows = Iterable[tuple[int, Mapping[str, float]]]  # of a record's history: each a step and its values
 
@@ -53,12 +50,12 @@ def train_networks(
     device: torch.device,
     unit: str = "epoch",
 ) -> tuple[list[Values], dict[str, Tensor]]:
-    """Train ``count`` networks, side by side where that is faster, each kept in a checkpoint when it is finished.
+    """Train ``count`` networks, side by side where that is faster; return their values by index, and all tensors.
 
     ``train_one`` is called with a network's index, a function to call before every batch, and the progress, of which it
     makes ``steps`` steps, each a ``unit``. It returns what is known of the trained network: JSON-able values, and
-    tensors with names that no other network has. ``rows_of`` gives the rows of history of the network at an index. The
-    checkpoint lies beside ``out``. Returned are the values by index, and the tensors of all.
+    tensors with names that no other network has. ``rows_of`` gives its rows of history. The checkpoint, beside ``out``,
+    keeps each network when it is finished.
     """
     checkpoint = record.checkpoint(out.with_name(f"{out.stem}.checkpoint.safetensors"))
     tensors, saved = checkpoint.load() or ({}, {})
@@ -77,16 +74,10 @@ def train_networks(
     return [finished[index] for index in range(count)], tensors
 
 
-def write_tests(
-    out: Path,
-    names: Names,
-    params: StageParams,
-    content: Mapping[str, Any],
-    metrics: Mapping[str, float],
-    record: Record,
-) -> None:
-    """Write what a stage tested as the JSON file ``out``, and finish the record."""
-    write_json(out, {"format": FORMAT, "names": dict(names), "params": params.model_dump(mode="json"), **content})
+def write_tests(out: Path, content: Mapping[str, Any], metrics: Mapping[str, float], record: Record) -> None:
+    """Write what a stage tested as the JSON file ``out``, with names and params, and finish the record."""
+    head = {"format": FORMAT, "names": record.content["names"], "params": record.content["params"]}
+    write_json(out, {**head, **content})
     record.finish([out], metrics)
 
 
@@ -95,8 +86,7 @@ def iterate(
 ) -> None:
     """Run what is left of the ``iterations``, with a checkpoint in the folder ``out`` after ``every`` so many of them.
 
-    The checkpoint's tensors are read onto ``device``. Of several processes only the one that ``leads`` shows the
-    progress and writes.
+    Its tensors are read onto ``device``. Of several processes only the one that ``leads`` shows progress and writes.
     """
     checkpoint = record.checkpoint(out / "checkpoint.safetensors")
     if saved := checkpoint.load(device):

@@ -8,9 +8,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ncfm.core.layout import RELEASED
-from ncfm.core.params import StageParams, read_stage_params
-from ncfm.core.store import read_metadata
-from ncfm.stages.cells import SetCell
+from ncfm.core.params import StageParams, parse
+from ncfm.core.store import read_json, read_metadata
 from ncfm.stages.table import Stage
 
 THREADS = 1  # of each network that a stage computes, in whichever engine; NCFM_THREADS says otherwise
@@ -22,17 +21,16 @@ def run(stage: Stage, params_file: Path, values: Mapping[str, Any]) -> None:
     ``values`` are those of the stage's arguments by name, None for an optional one that is left out. Raises
     :class:`~ncfm.core.errors.NcfmError`, one line: what was wrong, where, what is allowed.
     """
+    params = parse(stage.params, read_json(params_file), str(params_file))
     from ncfm.run.record import recorded
 
-    params = read_stage_params(stage.params, params_file)
     function = getattr(import_module(f"ncfm.stages.{stage.name}"), stage.name)  # only a stage that runs waits for torch
     inputs = [values[argument.name] for argument in stage.arguments if argument.kind == "input"]
     main, *read = (place(stage, template, values) for template in (stage.writes[0], *stage.reads))
     assert main is not None
-    names = names_of(params, values)
-    names_too = [names] if issubclass(stage.cell, SetCell) else []  # what makes or tests a set writes its names into it
-    with recorded(params, main, names, [*filter(None, read), *params.files], THREADS) as record:
-        function(params, *inputs, *names_too, values["out"], record)
+    files = [*filter(None, read), *getattr(params, "files", ())]
+    with recorded(params, main, names_of(params, values), files, THREADS) as record:
+        function(params, *inputs, values["out"], record)
 
 
 def place(stage: Stage, template: str, values: Mapping[str, Any]) -> Path | None:
@@ -54,6 +52,5 @@ def names_of(params: StageParams, values: Mapping[str, Any]) -> dict[str, str | 
     elif "data" in values:
         names = {"dataset": dataset_name(values["data"])}
     names |= {name: values[name] for name in ("ipc", "method", "seed") if name in values}
-    own = {name: getattr(params, name, None) for name in ("dataset", "arch", "steps")}
-    names |= {name: value for name, value in own.items() if value is not None}
+    names |= {name: getattr(params, name) for name in ("dataset", "arch", "steps") if hasattr(params, name)}
     return names | ({} if values.get("protocol", RELEASED) == RELEASED else {"protocol": values["protocol"]})

@@ -15,14 +15,11 @@ from ncfm.method.distilled import load_with_test
 from ncfm.method.training import accuracy, new_network, train
 from ncfm.run.compute import Check, accelerated, chosen_device
 from ncfm.run.record import Record
-from ncfm.stages.repeats import Names, Rows, Tensors, train_networks, write_tests
+from ncfm.stages.repeats import Rows, Tensors, train_networks, write_tests
 
 
-def search(params: SearchParams, data: Path, distilled: Path, names: Names, out: Path, record: Record) -> None:
-    """Train each network of the grid ``params.networks`` times and write the accuracies after the last epoch.
-
-    Of the data set only the test split is read.
-    """
+def search(params: SearchParams, data: Path, distilled: Path, out: Path, record: Record) -> None:
+    """Train each network of the grid ``params.networks`` times, and write its accuracies; only test images are read."""
     device = chosen_device()
     test, images = load_with_test(distilled, data, device)
     grid, repeats = params.candidates, params.networks
@@ -51,4 +48,4 @@ def search(params: SearchParams, data: Path, distilled: Path, names: Names, out:
         for place, (arch, width, norm) in enumerate(grid)
     ]
     content = {"training_images": len(images), "networks": networks}
-    write_tests(out, names, params, content, {"mean": sum(tested) / len(tested)}, record)
+    write_tests(out, content, {"mean": sum(tested) / len(tested)}, record)

@@ -6,16 +6,18 @@ Paths are templates below ``results/<campaign>/``, filled with a cell's values; 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import PurePosixPath
 from string import Formatter
-from typing import Literal
+from typing import Any, Literal
 
 from ncfm.core import params as models
 from ncfm.core.layout import campaign_folder, record_file
-from ncfm.stages import cells
+from ncfm.stages import cells, costs
 from ncfm.stages.cells import Cell
+from ncfm.stages.costs import Cost, Reads
 
 DATA = "datasets/{dataset}"
 TRAIN, TEST = f"{DATA}/train.safetensors", f"{DATA}/test.safetensors"
@@ -40,13 +42,11 @@ class Argument:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: the function of its name in its own file here, called with params, inputs, names, out and record.
-
-    Names are passed to the stages about small sets only. A report is computed by ncfm/report/build.py instead.
-    """
+    """One stage: the function of its name in its file here gets params, inputs, out and record; reports have none."""
 
     example: Cell  # for the help text; its type is that of all cells of the stage
     params: type[models.StageParams]
+    cost: Callable[[Any, Reads], Cost] | None  # of a cell, from its params, for `ncfm plan`; None: not known
     params_file: str  # template of the file with a cell's resolved params; seeds share one
     help: str
     arguments: tuple[Argument, ...]  # of its command, besides ``--params``
@@ -71,16 +71,6 @@ class Stage:
         """Templates of all files that it writes, the main output first and the record last."""
         return *self.writes, str(record_file(PurePosixPath(self.writes[0])))
 
-    @property
-    def makes_sets(self) -> bool:
-        """Whether it makes small sets."""
-        return self.writes[0] == SET
-
-    @property
-    def tests_sets(self) -> bool:
-        """Whether it trains networks on small sets to test them."""
-        return issubclass(self.cell, cells.TestingCell)
-
 
 _DATA = Argument("data", DATA, "folder that `ncfm prepare` wrote", "input")
 _EXTRACTORS = Argument("extractors", POOL, "file that `ncfm pretrain` wrote", "input")
@@ -96,15 +86,15 @@ _TEST_OUT = Argument("out", f"{EVALUATION}.json", "the .json file with the accur
 _RESULTS = Argument("results", "", "folder of the campaign's results", "output")
 
 
-def _testing(example: Cell, params: type[models.StageParams], text: str) -> Stage:
+def _testing(example: Cell, params: type[models.StageParams], cost: Callable[[Any, Reads], Cost], text: str) -> Stage:
     """Return a stage that trains networks on a set and writes one JSON file."""
     arguments, file = (_DATA, _SET, _PROTOCOL, _TEST_OUT), f"params/{example.stage}/{OF_SET}/{{file}}.json"
-    return Stage(example, params, file, text, arguments, (SET, TEST), (f"{EVALUATION}.json",))
+    return Stage(example, params, cost, file, text, arguments, (SET, TEST), (f"{EVALUATION}.json",))
 
 
 def _report(example: Cell, file: str, text: str, writes: tuple[str, ...]) -> Stage:
     """Return a stage that reads many cells' results; which ones its params file says."""
-    return Stage(example, models.ReportParams, file, text, (_RESULTS,), (), writes, gpu=False, command="report")
+    return Stage(example, models.ReportParams, None, file, text, (_RESULTS,), (), writes, gpu=False, command="report")
 
 
 def _files(folder: str, names: str, ends: str) -> tuple[str, ...]:
@@ -116,6 +106,7 @@ _ALL = (
     Stage(
         cells.Prepare("digits"),
         models.PrepareParams,
+        costs.prepare,
         "params/prepare/{dataset}.json",
         "Fetch a data set, check it and write it as tensors.",
         (Argument("out", DATA, "folder for train.safetensors, test.safetensors and card.json", "output"),),
@@ -126,6 +117,7 @@ _ALL = (
     Stage(
         cells.Pretrain("digits", "convnet-3"),
         models.PretrainParams,
+        costs.pretrain,
         "params/pretrain/{dataset}.json",
         "Train the pool of extractors; keep each network's start and end.",
         (_DATA, Argument("out", POOL, "the pool's .safetensors file", "output")),
@@ -136,6 +128,7 @@ _ALL = (
     Stage(
         cells.Distill(*_OF, "convnet-3"),
         models.DistillParams,
+        costs.distill,
         f"params/distill/{OF_SET}.json",
         "Distill a data set, or your own folder of images, into a few images per class.",
         (_DATA, _EXTRACTORS, _IPC, _METHOD, _SEED, _SET_OUT),
@@ -145,6 +138,7 @@ _ALL = (
     Stage(
         cells.Select("digits", 1, "random", 0),
         models.SelectParams,
+        costs.select,
         f"params/select/{OF_SET}.json",
         "Select real images as a coreset of equal storage.",
         (_DATA, _IPC, _METHOD, _SEED, _SET_OUT, _SOME_EXTRACTORS),
@@ -154,6 +148,7 @@ _ALL = (
     Stage(
         cells.Curate("digits", 1, "paper-curated", 0, "convnet-3", "paper"),
         models.CurateParams,
+        costs.curate,
         f"params/curate/{OF_SET}.json",
         "Label the images of a set by the extractors, and fine-tune them.",
         (_DATA, _EXTRACTORS, _SOURCE, _METHOD, _SET_OUT),
@@ -163,16 +158,19 @@ _ALL = (
     _testing(
         cells.Evaluate(*_OF, "convnet-3"),
         models.EvaluateParams,
+        costs.evaluate,
         "Train fresh networks on a distilled set and test them on real images.",
     ),
     _testing(
         cells.Continual(*_OF, "convnet-3", steps=5),
         models.ContinualParams,
+        costs.continual,
         "Train fresh networks as classes arrive in groups, each time on all seen so far.",
     ),
     _testing(
         cells.Search(*_OF),
         models.SearchParams,
+        costs.search,
         "Train a grid of networks on a set, to see which architectures it finds best.",
     ),
     _report(
@@ -187,15 +185,16 @@ _ALL = (
         "Write the tables and figures of a campaign, or one of its artefacts.",
         (
             *("tables/metrics.json", "report.html", "figures/grid.png"),
-            *_files("tables", "results paper", "csv md tex"),
-            *_files("tables", "verdicts ranking continual search", "csv md"),
-            *_files("figures", "paper accuracy history continual search", "svg png"),
+            *_files("tables", "results paper comparisons", "csv md tex"),
+            *_files("tables", "verdicts selection ranking continual search", "csv md"),
+            *_files("figures", "paper accuracy history comparisons continual search", "svg png"),
         ),
     ),
 )
 STAGES: dict[str, Stage] = {stage.name: stage for stage in _ALL}
-MAKERS = tuple(name for name, stage in STAGES.items() if stage.makes_sets)
-TESTERS = tuple(name for name, stage in STAGES.items() if stage.tests_sets)
+# The stages that make small sets, and those that train networks on small sets to test them.
+MAKERS = tuple(name for name, stage in STAGES.items() if stage.writes[0] == SET)
+TESTERS = tuple(name for name, stage in STAGES.items() if issubclass(stage.cell, cells.TestingCell))
 
 
 @cache

@@ -2,7 +2,6 @@
 import re
 import shlex
 import shutil
-from functools import cache
 from pathlib import Path, PurePosixPath
 
 from ncfm.core.layout import NAMES
@@ -17,16 +16,16 @@ GPU = int(shutil.which("nvidia-smi") is not None)
 FOLDER = f"results/{CAMPAIGN.name}"
 
 
-@cache
 def names_in(stage):
     """Return the wildcards of a stage's outputs."""
     return tuple(dict.fromkeys(re.findall(r"{(\w+)}", STAGES[stage].writes[0])))
 
 
-@cache
-def cells_by_wildcards(stage):
-    """Return the cells of a stage by the values of its wildcards."""
-    return {tuple(str(c.values[name]) for name in names_in(stage)): c for c in CAMPAIGN.cells_of(stage)}
+def of_cell(stage, value):
+    """Return a function of a job's wildcards: ``value`` of the cell that they name."""
+    names = names_in(stage)
+    found = {tuple(str(cell.values[name]) for name in names): cell for cell in CAMPAIGN.cells_of(stage)}
+    return lambda wildcards: value(found[tuple(wildcards[name] for name in names)])
 
 
 def constraints_of(stage):
@@ -35,32 +34,25 @@ def constraints_of(stage):
     return {name: "|".join(map(re.escape, sorted(found))) for name, found in values.items()}
 
 
-def cell_of(stage, wildcards):
-    """Return the cell that a job's wildcards name."""
-    return cells_by_wildcards(stage)[tuple(wildcards[name] for name in names_in(stage))]
-
-
 def log_of(stage):
     """Return where a stage's jobs write what they print, e.g. ``logs/distill/digits-ipc1-paper-seed0.log``."""
     names = "-".join(f"{NAMES.get(name, '')}{{{name}}}" for name in names_in(stage))
     return f"{FOLDER}/logs/{stage}/{names or stage}.log"
 
 
-def job_of(stage, wildcards):
-    """Return what workflow/run_stage.py is told: DVC's name of the stage, and its command."""
-    cell = cell_of(stage, wildcards)
+def job_of(cell):
+    """Return what workflow/run_stage.py is told: DVC's name of the cell's stage, and its command."""
     return f"{table.address(CAMPAIGN.name, cell)} -- {table.command(CAMPAIGN.name, cell)}"
 
 
-def cores_of(stage, wildcards):
+def cores_of(cell):
     """Return the cores of a job: one for each network that it trains side by side, as far as there are so many."""
-    wanted = getattr(CAMPAIGN.params[cell_of(stage, wildcards)], STAGES[stage].networks)
-    return max(1, min(workflow.cores or 1, wanted))
+    return max(1, min(workflow.cores or 1, getattr(CAMPAIGN.params[cell], STAGES[cell.stage].networks)))
 
 
-def gpus_of(stage, wildcards):
+def gpus_of(cell):
     """Return whether a job computes on a GPU: a coreset whose rule reads no extractors does not."""
-    return GPU * all(table.has(cell_of(stage, wildcards), file) for file in STAGES[stage].reads)
+    return GPU * all(table.has(cell, file) for file in STAGES[cell.stage].reads)
 
 
 def shown(template):

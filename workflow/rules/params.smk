@@ -4,10 +4,9 @@ STALE_PARAMS = {str(path): text for path, text in campaigns.stale_params(CAMPAIG
 PARAMS_WRITTEN = f"{FOLDER}/logs/params/{campaigns.digest(STALE_PARAMS)}"
 
 
-def inputs_of(stage, wildcards):
+def inputs_of(cell):
     """Return a job's inputs; a params file that is still to be written is not there to be looked at."""
-    files = campaigns.inputs(CAMPAIGN, cell_of(stage, wildcards))
-    return [PARAMS_WRITTEN if file in STALE_PARAMS else file for file in files]
+    return [PARAMS_WRITTEN if file in STALE_PARAMS else file for file in campaigns.inputs(CAMPAIGN, cell)]
 
 
 if STALE_PARAMS:

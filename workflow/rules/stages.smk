@@ -5,17 +5,17 @@ for stage in dict.fromkeys(cell.stage for cell in CAMPAIGN.cells):
         name:
             stage
         input:
-            lambda wildcards, stage=stage: inputs_of(stage, wildcards),
+            of_cell(stage, inputs_of),
         output:
             [shown(template) for template in STAGES[stage].outputs],
         log:
             log_of(stage),
         wildcard_constraints:
             **constraints_of(stage),
-        threads: (lambda wildcards, stage=stage: cores_of(stage, wildcards)) if STAGES[stage].networks else 1
+        threads: of_cell(stage, cores_of) if STAGES[stage].networks else 1
         resources:
-            gpu=(lambda wildcards, stage=stage: gpus_of(stage, wildcards)) if GPU and STAGES[stage].gpu else 0,
+            gpu=of_cell(stage, gpus_of) if GPU and STAGES[stage].gpu else 0,
         params:
-            job=lambda wildcards, stage=stage: job_of(stage, wildcards),
+            job=of_cell(stage, job_of),
         shell:
             f"NCFM_CORES={{threads}} python workflow/run_stage.py {CAMPAIGN.name} {{params.job}} > {{log}} 2>&1"

@@ -6,8 +6,6 @@ from pathlib import Path
 
 from ncfm.datasets.catalogue import DatasetFacts, Loaded, exactly
 
-TEST_EVERY = 5
-
 
 def _embedded(facts: DatasetFacts, root: Path) -> Loaded:
     """Read the digits out of scikit-learn; ``root`` is not used.
@@ -16,30 +14,24 @@ def _embedded(facts: DatasetFacts, root: Path) -> Loaded:
     the same on every machine), multiplied by 255/16 and rounded half to even. The package has no split of its own:
     within each class, in the package's order, every fifth image from the first on is a test image.
     """
-    from importlib import metadata
-
-    import numpy as np
+    import sklearn.datasets
     import torch
-    from sklearn.datasets import load_digits
     from torch.nn.functional import interpolate
 
-    pixels, targets = load_digits(return_X_y=True)
-    small = torch.from_numpy(pixels.astype(np.float32)).view(-1, 1, 8, 8)
-    large = interpolate(small, scale_factor=2, mode="bilinear", align_corners=False)
+    pixels, targets = map(torch.from_numpy, sklearn.datasets.load_digits(return_X_y=True))
+    large = interpolate(pixels.float().view(-1, 1, 8, 8), scale_factor=2, mode="bilinear", align_corners=False)
     images = (large * 255 / 16).round().to(torch.uint8)
-    labels = torch.from_numpy(targets.astype(np.int64))
+    labels = targets.long()
     test = torch.zeros(len(labels), dtype=torch.bool)
     for label in range(facts.classes):
-        test[(labels == label).nonzero().squeeze(1)[::TEST_EVERY]] = True
-    origin = {"package": "scikit-learn", "version": metadata.version("scikit-learn"), "function": "load_digits"}
+        test[(labels == label).nonzero().squeeze(1)[::5]] = True
+    origin = {"package": "scikit-learn", "version": sklearn.__version__, "function": "load_digits"}
     return Loaded({"train": (images[~test], labels[~test]), "test": (images[test], labels[test])}, origin)
 
 
 ENTRIES = (
     DatasetFacts(
         name="digits",
-        classes=10,
-        channels=1,
         resolution=16,
         # Set by the split above.
         sizes={

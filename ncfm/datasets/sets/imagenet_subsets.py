@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ncfm.datasets.catalogue import DatasetFacts, Loaded
-from ncfm.datasets.image_files import class_images, decoder, find_folder, load_classes
+from ncfm.datasets.image_files import class_images, find_folder, load_classes
 from ncfm.datasets.imagenet_classes import IMAGENET_CLASSES, IMAGENET_MEAN, IMAGENET_STD, PUBLIC_SPLIT
 
 if TYPE_CHECKING:
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 PUBLIC = ("imagenette", "imagewoof")
 SIDE = 128
-IMAGENET_TEST_IMAGES = 50
 
 
 def _folder(facts: DatasetFacts, root: Path) -> Loaded:
@@ -23,28 +22,17 @@ def _folder(facts: DatasetFacts, root: Path) -> Loaded:
     files = find_folder(facts, root, ["imagenet", *public])
     folders, names = zip(*IMAGENET_CLASSES[facts.name], strict=True)
     splits = {"train": class_images(files, "train", folders), "test": class_images(files, "val", folders)}
-    of_imagenet = all(len(images) == IMAGENET_TEST_IMAGES for images in splits["test"])
-    origin = {
-        "folder": files.root.name,
-        "class_folders": list(folders),
-        "split": "ImageNet's" if of_imagenet else PUBLIC_SPLIT,
-        "decoder": decoder(),
-    }
-    return Loaded(load_classes(facts, files, splits, names, shrink_and_crop), origin)
+    split = "ImageNet's" if all(len(images) == 50 for images in splits["test"]) else PUBLIC_SPLIT
+    origin = {"folder": files.root.name, "class_folders": folders, "split": split}
+    return load_classes(facts, files, splits, names, origin, shrink_and_crop)
 
 
-def shrink_and_crop(image: Image.Image, where: str = "") -> Image.Image:
-    """Resize the shorter side to 128 pixels (bilinear, with antialiasing) and cut out the central 128 x 128.
+def shrink_and_crop(image: Image.Image) -> Image.Image:
+    """Resize the shorter side to 128 pixels (bilinear, antialiased) and cut out the middle, as MTT (2022) does."""
+    from ncfm.core.torchvision_shim import torchvision
 
-    As MTT (Cazenave et al. 2022) does, by torchvision's Resize and CenterCrop, rounding included.
-    """
-    from PIL.Image import Resampling
-
-    width, height = image.size
-    shorter = min(width, height)
-    image = image.resize((SIDE * width // shorter, SIDE * height // shorter), Resampling.BILINEAR)
-    left, top = round((image.width - SIDE) / 2), round((image.height - SIDE) / 2)
-    return image.crop((left, top, left + SIDE, top + SIDE))
+    functional = torchvision.transforms.functional
+    return functional.center_crop(functional.resize(image, SIDE), SIDE)
 
 
 def _facts(name: str) -> DatasetFacts:
@@ -56,8 +44,6 @@ def _facts(name: str) -> DatasetFacts:
     train, test = (range(500, 1301), range(50, 451)) if name in PUBLIC else (range(732, 1301), range(50, 51))
     return DatasetFacts(
         name=name,
-        classes=10,
-        channels=3,
         resolution=SIDE,
         sizes={"train": (train,) * 10, "test": (test,) * 10},
         mean=IMAGENET_MEAN,

@@ -9,8 +9,6 @@ from ncfm.datasets.torchvision_sets import MNIST, sources_of
 
 DIGITS = DatasetFacts(
     name="mnist",
-    classes=10,
-    channels=1,
     resolution=32,
     sizes={
         "train": exactly(5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949),

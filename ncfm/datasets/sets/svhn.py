@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ncfm.datasets.catalogue import DatasetFacts, exactly
 from ncfm.datasets.torchvision_sets import Family, sources_of
 
-
-def _files(kind: Any) -> dict[str, str]:
-    return {name: md5 for _, name, md5 in (kind.split_list[split] for split in ("train", "test"))}
-
-
 FAMILY = Family(
-    folder=lambda kind: "",
-    files=_files,
-    download=lambda kind: {"url": kind.split_list["train"][0].rsplit("/", 1)[0], "md5": _files(kind)},
-    images=lambda data: data.data,
+    files=lambda kind: {name: md5 for _, name, md5 in (kind.split_list[split] for split in ("train", "test"))},
+    download=lambda kind: {"url": kind.split_list["train"][0].rsplit("/", 1)[0]},
     labels="labels",
     split=lambda split: {"split": split},
 )
@@ -24,8 +15,6 @@ FAMILY = Family(
 ENTRIES = (
     DatasetFacts(
         name="svhn",
-        classes=10,
-        channels=3,
         resolution=32,
         sizes={
             "train": exactly(4948, 13861, 10585, 8497, 7458, 6882, 5727, 5595, 5045, 4659),

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ncfm.core.errors import DataError
 from ncfm.core.store import sha256
 from ncfm.datasets.catalogue import DatasetFacts, Loaded, each
-from ncfm.datasets.image_files import Archive, Files, class_images, decoder, find_folder, load_classes
+from ncfm.datasets.image_files import Archive, Files, class_images, find_folder, load_classes
 from ncfm.datasets.imagenet_classes import IMAGENET_MEAN, IMAGENET_STD
 
-if TYPE_CHECKING:
-    from PIL import Image
-
 FOLDER = "tiny-imagenet-200"
-ARCHIVES = {"tinyimagenet": f"{FOLDER}.zip", "tinyimagenet-slice": f"{FOLDER}-slice.zip"}
 ANNOTATIONS = "val/val_annotations.txt"
-SIDE = 64
 
 
 def _folder(facts: DatasetFacts, root: Path) -> Loaded:
@@ -29,7 +23,7 @@ def _folder(facts: DatasetFacts, root: Path) -> Loaded:
 
 def _archive(facts: DatasetFacts, root: Path) -> Loaded:
     """Read the zip archive in ``root`` without unpacking it."""
-    path = root / ARCHIVES[facts.name]
+    path = root / f"{facts.name.replace('tinyimagenet', FOLDER)}.zip"
     if not path.is_file():
         raise DataError(f"{path}: no such file; put the archive there or choose another prepare.source")
     return _load(facts, Archive(path), {"archive": path.name, "sha256": sha256(path)})
@@ -39,17 +33,17 @@ def _load(facts: DatasetFacts, files: Files, origin: dict[str, str]) -> Loaded:
     """Read both splits; labels follow the sorted folder names, so every layout gives the same tensors."""
     classes = sorted(set(_lines(files, "wnids.txt") or files.folders("train")))
     if len(classes) != facts.classes:
-        raise DataError(f"{files.where('')}: has {len(classes)} classes, but {facts.name} has {facts.classes}")
+        raise DataError(f"{files.place('')}: has {len(classes)} classes, but {facts.name} has {facts.classes}")
     names = _names(files, classes)
     in_folders = set(classes) & set(files.folders("val"))
     test = class_images(files, "val", classes) if in_folders else _annotated(files, classes)
     splits = {"train": class_images(files, "train", classes), "test": test}
-    return Loaded(load_classes(facts, files, splits, names, _checked), {**origin, "decoder": decoder()}, names)
+    return load_classes(facts, files, splits, names, origin)
 
 
 def _lines(files: Files, name: str) -> list[str]:
     """Return a text file's lines that are not blank; none where there is no such file."""
-    text = (files.read(name) or b"").decode("utf-8", errors="replace")
+    text = files.read(name).decode("utf-8", errors="replace")
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
@@ -57,41 +51,32 @@ def _names(files: Files, classes: list[str]) -> tuple[str, ...]:
     """Return each class's first name in ``words.txt``, or its folder where there is none or two classes share it."""
     words = dict(line.split("\t", 1) for line in _lines(files, "words.txt") if "\t" in line)
     first = [words.get(name, name).split(",")[0].strip() for name in classes]
-    return tuple(
-        word if first.count(word) == 1 else f"{word} ({name})" for word, name in zip(first, classes, strict=True)
-    )
+    pairs = zip(first, classes, strict=True)
+    return tuple(word if first.count(word) == 1 else f"{word} ({name})" for word, name in pairs)
 
 
 def _annotated(files: Files, classes: list[str]) -> list[list[str]]:
     """Return the validation images of each class as ``val/val_annotations.txt`` tells: file, class, box."""
-    where, lines = files.where(ANNOTATIONS), _lines(files, ANNOTATIONS)
+    place, lines = files.place(ANNOTATIONS), _lines(files, ANNOTATIONS)
     if not lines:
-        raise DataError(f"{where}: no such file, or it is empty; it tells the classes of val/images/")
+        raise DataError(f"{place}: no such file, or it is empty; it tells the classes of val/images/")
     images = set(files.images("val/images"))
     by_class: dict[str, list[str]] = {name: [] for name in classes}
     for number, line in enumerate(lines, 1):
         file, label, *_ = (*line.split("\t"), "")
         if label not in by_class:
-            raise DataError(f"{where}: line {number}: has the class {label!r}, but the classes are {FOLDER}'s wnids")
+            raise DataError(f"{place}: line {number}: has the class {label!r}, but the classes are {FOLDER}'s wnids")
         if f"val/images/{file}" not in images:
-            raise DataError(f"{files.where(f'val/images/{file}')}: no such image, or told twice in {ANNOTATIONS}")
+            raise DataError(f"{files.place(f'val/images/{file}')}: no such image, or told twice in {ANNOTATIONS}")
         images.remove(f"val/images/{file}")
         by_class[label].append(f"val/images/{file}")
     if images:
-        raise DataError(f"{files.where(min(images))}: has no class in {ANNOTATIONS}")
+        raise DataError(f"{files.place(min(images))}: has no class in {ANNOTATIONS}")
     return [sorted(by_class[name]) for name in classes]
-
-
-def _checked(image: Image.Image, where: str) -> Image.Image:
-    if image.size != (SIDE, SIDE):
-        raise DataError(f"{where}: is {image.width} x {image.height} pixels, but must be {SIDE} x {SIDE}")
-    return image
 
 
 WHOLE = DatasetFacts(
     name="tinyimagenet",
-    classes=200,
-    channels=3,
     resolution=64,
     sizes=each(200, 500, 50),
     mean=IMAGENET_MEAN,
@@ -103,7 +88,6 @@ WHOLE = DatasetFacts(
 SLICE = replace(
     WHOLE,
     name="tinyimagenet-slice",
-    classes=10,
     sizes=each(10, 100, 50),
     # As libjpeg-turbo decodes it, which Pillow's wheels contain.
     content={

@@ -1,4 +1,4 @@
-"""Coresets: rules that choose real images, one file each; what a rule is asked, and the features that some compare."""
+"""Coresets: rules that choose real images; what a rule is asked, and the features that some compare."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Request:
     draws: torch.Generator  # for the rule's own draws, on the CPU
     pool: Pool | None = None  # for rules that read the extractors
 
-    def class_features(self) -> Iterator[Tensor]:
-        """Yield, class by class, the features (n, D) of all its images, in the order of ``split.by_class``.
+    def class_features(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield, class by class, the indices (n,) of all its images in the split, and their features (n, D).
 
         One trained network of the pool, chosen by the seed, gives them; neither augmented nor L2-normalised (as in
         IDC's herding, docs/method.md).
@@ -41,10 +41,8 @@ class Request:
         assert self.pool is not None
         network = self.pool.blend(self.seed % self.pool.members, beta=0.0)
         for rows in self.split.by_class:
-            with torch.no_grad():
-                pieces = (self.split.normalisation(self.split.pixels(piece)) for piece in rows.split(TEST_BATCH))
-                features_ND = torch.cat([network.features(piece) for piece in pieces])
-            yield features_ND
+            pieces = (self.split.normalisation(self.split.pixels(piece)) for piece in rows.split(TEST_BATCH))
+            yield rows, torch.cat([network.features(piece) for piece in pieces])
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """The rule `forgetting` (Toneva et al. 2019): the images that a network most often learns and then forgets again.
 
 The training that is watched is that of the pool's networks (architecture, width, optimiser, schedule, augmentation),
-but without CutMix, which leaves no image its own label, and from fresh weights.
-It depends on the seed but not on the IPC. Like a network of the pool it is not checkpointed: a killed run starts again.
+but without CutMix, which leaves no image its own label, and from fresh weights. It depends on the seed but not on the
+IPC. Like a network of the pool it is not checkpointed: a killed run starts again.
 """
 
 from __future__ import annotations
@@ -26,16 +26,14 @@ def choose(request: Request) -> list[Tensor]:
     chosen = []
     for rows in request.split.by_class:
         order = rows[torch.randperm(len(rows), generator=request.draws).to(rows.device)]
-        most_first = counts_N[order].argsort(descending=True, stable=True)
-        chosen.append(order[most_first[: request.wanted]])
+        chosen.append(order[counts_N[order].argsort(descending=True, stable=True)[: request.wanted]])
     return chosen
 
 
 def forgetting_events(correct_EN: Tensor) -> Tensor:
     """Count, for each of N images, how often it was right in one epoch (row of bools) and wrong in the next.
 
-    An image that is never learned has no event and counts 0, as in DeepCore: it is among the last to be chosen.
-    (Toneva et al. count it as forgotten infinitely often.)
+    An image that is never learned counts 0, as in DeepCore; Toneva et al. count it as forgotten infinitely often.
     """
     return (correct_EN[:-1] & ~correct_EN[1:]).sum(0)
 
@@ -55,16 +53,15 @@ def watched_training(request: Request) -> Tensor:
     names = (split.dataset, "forgetting", request.seed)
     network = pool.fresh(generator(*names, "weights"))
     correct_N = torch.zeros_like(split.labels, dtype=torch.bool)
-    batch = split.labels[:0]
+    batches: list[Tensor] = []
     epochs: list[Tensor] = []
 
     def normalised(index: Tensor) -> Tensor:
-        nonlocal batch
-        batch = index
+        batches.append(index)
         return split.normalisation(split.pixels(index))
 
     def logits(images: Tensor) -> Tensor:
-        found = network(images)
+        found, batch = network(images), batches.pop()
         correct_N[batch] = found.detach().argmax(1) == split.labels[batch]
         return found
 

@@ -1,14 +1,13 @@
-"""Discrepancies between real and synthetic features, one file each; what each is and costs stands beside its formula.
+"""Discrepancies between real and synthetic features; what each is and costs stands beside its formula.
 
-Shapes, here and in the files: C classes, B real and M synthetic images of one class, D feature dimension, F
-frequencies.
+Shapes, here and in the files: C classes, B real and M synthetic images of one class, D features, F frequencies.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ncfm.core.params import DistillParams
 from ncfm.core.registry import Registry
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 # Features of real images (C, B, D) and of synthetic ones (C, M, D), frequencies (F, D) or None, the stage's params;
 # returns one value per class, (C,). B and M may differ.
-Measure = Callable[["Tensor", "Tensor", "Tensor | None", DistillParams], "Tensor"]
+Measure = Callable[["Tensor", "Tensor", Any, DistillParams], "Tensor"]
 # The stage's params, classes, real and synthetic images per class, D; returns FLOP per iteration.
 Cost = Callable[[DistillParams, int, int, int, int], float]
 
@@ -36,10 +35,3 @@ class Discrepancy:
 
 
 DISCREPANCIES: Registry[Discrepancy] = Registry("discrepancy", __name__)
-
-
-def normalise(features_BD: Tensor) -> Tensor:
-    """Scale each row (one image's features) to length 1 (docs/method.md, section 1). Any leading shape."""
-    from torch.nn.functional import normalize
-
-    return normalize(features_BD, dim=-1)

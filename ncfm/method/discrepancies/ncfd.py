@@ -18,7 +18,7 @@ TINY = 1e-24  # keeps the square roots of exact zeros differentiable; in float32
 PER_COMPONENT = 16  # frequencies per component of the mixture (docs/method.md, section 2)
 
 
-def characteristic_function(features_CBD: Tensor, frequencies_FD: Tensor) -> tuple[Tensor, Tensor]:
+def characteristic_function(features_CBD: Tensor, frequencies_FD: Tensor) -> ComplexParts:
     """Return the empirical characteristic function (paper eq. 4): mean over images of exp(j <t, f(x)>).
 
     Real and imaginary part are each (C, F), in [-1, 1].
@@ -35,9 +35,7 @@ def amplitude_and_phase(real_CF: ComplexParts, synthetic_CF: ComplexParts) -> tu
     (re_x, im_x), (re_y, im_y) = real_CF, synthetic_CF
     size_x = (re_x.square() + im_x.square()).clamp_min(TINY).sqrt()
     size_y = (re_y.square() + im_y.square()).clamp_min(TINY).sqrt()
-    amplitude_CF = (size_x - size_y).square()
-    phase_CF = 2 * (size_x * size_y - re_x * re_y - im_x * im_y)
-    return amplitude_CF, phase_CF
+    return (size_x - size_y).square(), 2 * (size_x * size_y - re_x * re_y - im_x * im_y)
 
 
 def ncfd(
@@ -54,16 +52,10 @@ def ncfd(
     transform = characteristic_function
     if recompute:
         transform = partial(checkpoint, characteristic_function, use_reentrant=False, preserve_rng_state=False)
-    amplitude_CF, phase_CF = amplitude_and_phase(
-        transform(real_CBD, frequencies_FD), transform(synthetic_CMD, frequencies_FD)
-    )
+    real_CF, synthetic_CF = (transform(side, frequencies_FD) for side in (real_CBD, synthetic_CMD))
+    amplitude_CF, phase_CF = amplitude_and_phase(real_CF, synthetic_CF)
     chf_CF = alpha * amplitude_CF + (1 - alpha) * phase_CF.clamp_min(CLAMP)
     return chf_CF.clamp_min(TINY).sqrt().mean(-1)
-
-
-def _measure(real_CBD: Tensor, synthetic_CMD: Tensor, frequencies_FD: Tensor | None, params: DistillParams) -> Tensor:
-    assert frequencies_FD is not None
-    return ncfd(real_CBD, synthetic_CMD, frequencies_FD, params.alpha, params.recompute)
 
 
 def flop(params: DistillParams, classes: int, real: int, synthetic: int, dimension: int) -> float:
@@ -81,6 +73,10 @@ def flop(params: DistillParams, classes: int, real: int, synthetic: int, dimensi
         # Back to every layer's weights, and to the inputs of all layers but the first.
         total += turns * 2 * rows * dimension**2 * (3 + (5 if learned else 0))
     return total
+
+
+def _measure(real_CBD: Tensor, synthetic_CMD: Tensor, frequencies_FD: Tensor, params: DistillParams) -> Tensor:
+    return ncfd(real_CBD, synthetic_CMD, frequencies_FD, params.alpha, params.recompute)
 
 
 READS = ("alpha", "frequencies", "num_frequencies", "sampler_learning_rate")

@@ -6,7 +6,7 @@ configuration A of Simonyan and Zisserman, arXiv 1409.1556, with the one linear 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,22 +20,21 @@ if TYPE_CHECKING:
 # Channels, kernel, and whether the resolution is halved behind it.
 Layers = Sequence[tuple[int, int, bool]]
 ALEXNET = ((128, 5, True), (192, 5, True), (256, 3, False), (192, 3, False), (192, 3, True))
-VGG_BLOCKS = ((64,), (128,), (256, 256), (512, 512), (512, 512))  # a 2 x 2 maximum follows each
+VGG_11 = ((64, 3, True), (128, 3, True), (256, 3, False), (256, 3, True), *2 * ((512, 3, False), (512, 3, True)))
 
 
-def plain(shape: Shape, layers: Layers, pool: Callable[[], nn.Module]) -> Network:
+def plain(shape: Shape, layers: Layers, pool: nn.Module) -> Network:
     """Return convolutions, each with normalisation and ReLU, some followed by a pool, and a head on the last map."""
     from torch import nn
 
-    from ncfm.models.base import Network
-    from ncfm.models.layers import normalisation
+    from ncfm.models.base import Network, normalisation
 
     blocks: list[nn.Module] = []
     channels, resolution = shape.channels, shape.resolution
     for made, kernel, halved in layers:
         blocks += [nn.Conv2d(channels, made, kernel, padding=kernel // 2), *normalisation(shape.norm, made), nn.ReLU()]
         if halved:
-            blocks.append(pool())
+            blocks.append(pool)
             resolution //= 2
         channels = made
     return Network(nn.Sequential(*blocks), channels * resolution**2, shape.classes)
@@ -47,36 +46,30 @@ def convnet(depth: int, shape: Shape) -> Network:
     ConvNet-3 is for 32 x 32 images, ConvNet-4 for 64, ConvNet-5 for 128: with width 128 the features have
     128 * 4 * 4 = 2048 entries in all three cases.
     """
-    from ncfm.models.layers import HalvingPool
+    from ncfm.models.base import HalvingPool
 
-    return plain(shape, [(shape.width, 3, True)] * depth, HalvingPool)
+    return plain(shape, [(shape.width, 3, True)] * depth, HalvingPool())
 
 
 def convnet_work(depth: int, shape: Shape) -> NetworkWork:
-    """Return the work of one image: block b convolves 3 x 3 at resolution r / 2^b, 2 * 9 * c_in * c_out * (r / 2^b)^2
-    FLOP.
-    """
-    convolutions, activations, parameters = [], 0, 0
-    channels, resolution, width = shape.channels, shape.resolution, shape.width
-    for _ in range(depth):
-        convolutions.append(2 * 9 * channels * width * resolution**2)
-        activations += width * resolution**2
-        parameters += 9 * channels * width + width + (0 if shape.norm == "none" else 2 * width)
-        channels, resolution = width, resolution // 2
-    features = width * resolution**2
-    parameters += (features + 1) * shape.classes
-    head = 2 * features * shape.classes
-    return NetworkWork(convolutions[0], sum(convolutions[1:]), head, activations, features, parameters)
+    """Return the work of one image; block b convolves at resolution r / 2^b: 18 * c_in * c_out * (r / 2^b)^2 FLOP."""
+    width, taken = shape.width, [shape.channels, *[shape.width] * (depth - 1)]
+    areas = [(shape.resolution // 2**block) ** 2 for block in range(depth)]
+    first, *others = (2 * 9 * channels * width * area for channels, area in zip(taken, areas, strict=True))
+    features = width * (shape.resolution // 2**depth) ** 2
+    body = 9 * sum(taken) * width + depth * width * (1 if shape.norm == "none" else 3)  # a bias; a scale and a shift
+    head = (features + 1) * shape.classes
+    return NetworkWork(first, sum(others), 2 * features * shape.classes, width * sum(areas), features, body + head)
 
 
-def alexnet(shape: Shape) -> Network:
-    """Return AlexNet, three of its convolutions followed by a 2 x 2 maximum. The published one has no normalisation."""
+def published(layers: Layers, shape: Shape) -> Network:
+    """Return the network of these layers, whose channels are those at width 128; it halves by a 2 x 2 maximum."""
     from torch import nn
 
-    from ncfm.models.layers import scaled
+    from ncfm.models.base import scaled
 
-    layers = [(scaled(channels, shape.width), kernel, halved) for channels, kernel, halved in ALEXNET]
-    return plain(shape, layers, partial(nn.MaxPool2d, 2))
+    layers = [(scaled(channels, shape.width), kernel, halved) for channels, kernel, halved in layers]
+    return plain(shape, layers, nn.MaxPool2d(2))
 
 
 def vgg_11(shape: Shape) -> Network:
@@ -85,28 +78,17 @@ def vgg_11(shape: Shape) -> Network:
     Images whose resolution no five halvings divide (16) skip the first block's: their maps are then those of images
     twice as large, where instance normalisation still has several values to normalise.
     """
-    from torch import nn
-
-    from ncfm.models.layers import scaled
-
-    layers = []
-    for position, block in enumerate(VGG_BLOCKS):
-        *before, last = (scaled(channels, shape.width) for channels in block)
-        layers += [(channels, 3, False) for channels in before]
-        layers.append((last, 3, position > 0 or shape.resolution % 32 == 0))
-    return plain(shape, layers, partial(nn.MaxPool2d, 2))
+    return published(((64, 3, shape.resolution % 32 == 0), *VGG_11[1:]), shape)
 
 
-ALEXNET_WORK = counted(19660800, 470286336, 221184, 3072, 1841472, flattened=True)
-VGG_WORK = counted(3538944, 301989888, 151552, 512, 9225984, flattened=True)
-CONVNETS = tuple(
-    Architecture(
-        f"convnet-{d}", partial(convnet, d), smallest=2**d, multiple=2**d, work=partial(convnet_work, d), order=1
-    )
-    for d in (3, 4, 5)
-)
+ALEXNET_WORK = partial(counted, 19660800, 470286336, 221184, 3072, 1841472, flattened=True)
+ALEXNET_NORMS = ("none", *NORMS[:-1])  # the published one has no normalisation
+VGG_WORK = partial(counted, 3538944, 301989888, 151552, 512, 9225984, flattened=True)
 ENTRIES = (
-    *CONVNETS,
-    Architecture("alexnet", alexnet, smallest=8, multiple=8, norms=("none", *NORMS[:-1]), work=ALEXNET_WORK, order=2),
+    *(
+        Architecture(f"convnet-{d}", partial(convnet, d), 2**d, 2**d, work=partial(convnet_work, d), order=1)
+        for d in (3, 4, 5)
+    ),
+    Architecture("alexnet", partial(published, ALEXNET), 8, 8, ALEXNET_NORMS, ALEXNET_WORK, order=2),
     Architecture("vgg-11", vgg_11, smallest=16, multiple=16, work=VGG_WORK, order=3),
 )

@@ -19,8 +19,7 @@ def resnet(shape: Shape, first: int, blocks: int, pooled: bool, halve_stem: bool
     """
     from torch import nn
 
-    from ncfm.models.base import Network
-    from ncfm.models.layers import BasicBlock, HalvingPool, convolution, scaled
+    from ncfm.models.base import BasicBlock, HalvingPool, Network, convolution, scaled
 
     groups = [scaled(first * 2**position, shape.width) for position in range(4)]
     layers: list[nn.Module] = [*convolution(shape.channels, groups[0], 3, shape.norm), nn.ReLU()]
@@ -45,8 +44,8 @@ def resnet_ap_10(shape: Shape) -> Network:
 
 # A 3 x 3 stem without stride or pooling, two blocks per group (DC's, MTT's).
 resnet_18 = partial(resnet, first=64, blocks=2, pooled=False, halve_stem=False)
-WORK_18 = counted(3538944, 1107296256, 614400, 512, 11168832)
-WORK_AP_10 = counted(1769472, 220200960, 356352, 256, 1226400)
+WORK_18 = partial(counted, 3538944, 1107296256, 614400, 512, 11168832)
+WORK_AP_10 = partial(counted, 1769472, 220200960, 356352, 256, 1226400)
 ENTRIES = (  # from 16 on: instance normalisation of the last maps needs more than one value
     Architecture("resnet-18", resnet_18, smallest=16, multiple=8, work=WORK_18, order=4),
     Architecture("resnet-ap-10", resnet_ap_10, smallest=16, multiple=16, work=WORK_AP_10, order=4),

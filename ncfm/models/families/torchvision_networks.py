@@ -6,6 +6,7 @@ Dosovitskiy et al., arXiv 2010.11929.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ncfm.models.registry import Architecture, Shape, counted
@@ -35,8 +36,7 @@ def densenet_121(shape: Shape) -> Network:
     from torch import nn
 
     from ncfm.core.torchvision_shim import torchvision
-    from ncfm.models.base import Network
-    from ncfm.models.layers import scaled
+    from ncfm.models.base import Network, scaled
 
     first = scaled(64, shape.width)
     made = torchvision.models.DenseNet(growth_rate=scaled(32, shape.width), num_init_features=first)
@@ -48,30 +48,21 @@ def densenet_121(shape: Shape) -> Network:
 def efficientnet_b0(shape: Shape) -> Network:
     """Return EfficientNet-B0 without dropout and stochastic depth.
 
-    The paper's network halves its images five times. Here the first of these strides are left out of images below 64
-    pixels, so many that the last map is 2 x 2: all but the stem's stay at 32 pixels.
+    The paper's network halves its images five times. Images below 64 pixels skip the stem's stride, and images below
+    32 also the next one, so that the last map is still 2 x 2.
     """
     from torch import nn
 
     from ncfm.core.torchvision_shim import torchvision
-    from ncfm.models.base import Network
-    from ncfm.models.layers import FULL_WIDTH
+    from ncfm.models.base import FULL_WIDTH, Network
 
-    left_out = 0
-    while shape.resolution // 2 ** (5 - left_out) < 2:
-        left_out += 1
-    strides = [2, *(stage[2] for stage in STAGES)]
-    for position in [p for p, stride in enumerate(strides) if stride == 2][:left_out]:
-        strides[position] = 1
-    stages = [
-        torchvision.models.efficientnet.MBConvConfig(
-            expansion, kernel, stride, taken, made, layers, width_mult=shape.width / FULL_WIDTH
-        )
-        for (expansion, kernel, _, taken, made, layers), stride in zip(STAGES, strides[1:], strict=True)
-    ]
+    wide = shape.width / FULL_WIDTH
+    stages = [torchvision.models.efficientnet.MBConvConfig(*stage, width_mult=wide) for stage in STAGES]
+    if shape.resolution < 32:
+        stages[1].stride = 1
     built = torchvision.models.EfficientNet(stages, dropout=0.0, stochastic_depth_prob=0.0)
-    stem = built.features[0][0]
-    built.features[0][0] = nn.Conv2d(shape.channels, stem.out_channels, 3, strides[0], padding=1, bias=False)
+    channels, stride = built.features[0][0].out_channels, 1 if shape.resolution < 64 else 2
+    built.features[0][0] = nn.Conv2d(shape.channels, channels, 3, stride, padding=1, bias=False)
     return Network(built.features, built.classifier[1].in_features, shape.classes, pooled=True)
 
 
@@ -83,8 +74,7 @@ def vit_tiny(shape: Shape) -> Network:
     from torch import nn
 
     from ncfm.core.torchvision_shim import torchvision
-    from ncfm.models.base import Network
-    from ncfm.models.layers import scaled
+    from ncfm.models.base import Network, scaled
 
     patch = min(16, shape.resolution // 8)
     hidden = HEADS * scaled(64, shape.width)
@@ -94,13 +84,11 @@ def vit_tiny(shape: Shape) -> Network:
     return Network(blocks, hidden, shape.classes)
 
 
-DENSENET_WORK = counted(3538944, 1773142016, 2056192, 1024, 6946048)
-EFFICIENTNET_WORK = counted(1769472, 62163712, 559356, 1280, 4007548)
-VIT_WORK = counted(1179648, 690094080, 1347840, 192, 5360832)
+DENSENET_WORK = partial(counted, 3538944, 1773142016, 2056192, 1024, 6946048)
+B0_WORK = partial(counted, 1769472, 62163712, 559356, 1280, 4007548)
+VIT_WORK = partial(counted, 1179648, 690094080, 1347840, 192, 5360832)
 ENTRIES = (
     Architecture("densenet-121", densenet_121, smallest=16, multiple=8, norms=("batch",), work=DENSENET_WORK, order=5),
-    Architecture(
-        "efficientnet-b0", efficientnet_b0, smallest=16, multiple=16, norms=("batch",), work=EFFICIENTNET_WORK, order=6
-    ),
+    Architecture("efficientnet-b0", efficientnet_b0, smallest=16, multiple=16, norms=("batch",), work=B0_WORK, order=6),
     Architecture("vit-tiny", vit_tiny, smallest=16, multiple=16, norms=("layer",), work=VIT_WORK, order=7),
 )

@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ncfm.core.layout import RELEASED
-from ncfm.report.collect import Collected, ResultRow
-from ncfm.report.figures.panels import COLOURS, LEGEND, STYLE, save
+from ncfm.report.collect import Collected, ResultRow, grouped
+from ncfm.report.figures.panels import COLOURS, LEGEND, drawing
 
 ABREAST = 3  # panels side by side
 DOT: Any = {"marker": "o", "color": "black", "linestyle": ""}
@@ -28,28 +26,24 @@ def write_accuracies(collected: Collected, stem: Path) -> bool:
     has no IPC, is the last bar of each. A bar is the mean last accuracy with its deviation; every network and the mean
     best stand on it. Returns True: there is always something to say.
     """
-    with matplotlib.rc_context({**STYLE, "axes.grid.axis": "x"}):
-        groups: dict[tuple[str, str, str], dict[int, list[ResultRow]]] = {}
-        for row in collected.rows:
-            groups.setdefault((row.dataset, row.arch, row.protocol), {}).setdefault(row.ipc, []).append(row)
+    with drawing(stem, "x") as figure:
+        groups = grouped(collected.rows, lambda row: (row.dataset, row.arch, row.protocol))
         lines: list[list[tuple[str, list[ResultRow]]]] = []
-        for (dataset, arch, protocol), by_ipc in groups.items():
-            for ipc, rows in [(ipc, rows) for ipc, rows in by_ipc.items() if all(row.whole for row in rows)]:
-                if len(by_ipc) > 1:
-                    del by_ipc[ipc]
-                    by_ipc.update({other: [*known, *rows] for other, known in by_ipc.items()})
+        for (dataset, arch, protocol), group in groups.items():
+            by_ipc = grouped(group, lambda row: row.ipc)
+            whole = [ipc for ipc, rows in by_ipc.items() if all(row.whole for row in rows)]
+            if len(by_ipc) > len(whole):
+                last = [row for ipc in whole for row in by_ipc.pop(ipc)]
+                by_ipc = {ipc: [*rows, *last] for ipc, rows in by_ipc.items()}
             how = f"tested with {arch}" if protocol == RELEASED else f"{arch}, protocol {protocol}"
-            heads = {ipc: f"{dataset}, IPC {ipc}, {how}" for ipc in sorted(by_ipc)}
-            lines.append([(head, by_ipc[ipc]) for ipc, head in heads.items()])
+            lines.append([(f"{dataset}, IPC {ipc}, {how}", by_ipc[ipc]) for ipc in sorted(by_ipc)])
         if len(lines) >= ABREAST and all(len(line) == 1 for line in lines):
             lines = [[line[0] for line in lines[at : at + ABREAST]] for at in range(0, len(lines), ABREAST)]
         bars = [max(len(rows) for _, rows in line) for line in lines] or [1]
         columns = max(map(len, lines), default=1)
-        height = sum(0.27 * count + 0.85 for count in bars) + 0.5
-        figure = Figure(figsize=(min(2.6 + 3.7 * columns, 14.0), height), layout="constrained")
-        axes = figure.subplots(
-            len(bars), columns, squeeze=False, sharex=True, gridspec_kw={"height_ratios": [b + 2 for b in bars]}
-        )
+        figure.set_size_inches(min(2.6 + 3.7 * columns, 14.0), sum(0.27 * count + 0.85 for count in bars) + 0.5)
+        heights = {"height_ratios": [count + 2 for count in bars]}
+        axes = figure.subplots(len(bars), columns, squeeze=False, sharex=True, gridspec_kw=heights)
         for row, count, line in zip(axes, bars, lines, strict=False):
             for axis, (head, rows) in zip(row, line, strict=False):
                 _accuracy_panel(axis, rows, count)
@@ -65,7 +59,6 @@ def write_accuracies(collected: Collected, stem: Path) -> bool:
             Line2D([], [], markersize=5, label="mean best (test-selected)", **BEST),
         ]
         figure.legend(handles=handles, ncols=2, **LEGEND)
-        save(figure, stem)
     return True
 
 
@@ -75,8 +68,7 @@ def _accuracy_panel(axis: Axes, rows: Sequence[ResultRow], bars: int) -> None:
         if not row.evaluations:
             axis.text(1, place, "not run", va="center", fontsize=8, color="#666666")
             continue
-        last = np.concatenate(row.accuracies("last"))
-        best = np.concatenate(row.accuracies("best"))
+        last, best = (np.concatenate(row.accuracies(name)) for name in ("last", "best"))
         deviation = last.std(ddof=1) if len(last) > 1 else 0.0
         axis.barh(place, last.mean(), 0.8, color=COLOURS[0], alpha=0.6, xerr=deviation, ecolor="black", capsize=2)
         spread = np.linspace(-0.25, 0.25, len(last)) if len(last) > 1 else np.zeros(1)

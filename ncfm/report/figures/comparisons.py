@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib
 import pandas as pd
-from matplotlib.figure import Figure
 
-from ncfm.report.figures.panels import COLOURS, STYLE, save
+from ncfm.report.figures.panels import COLOURS, drawing
 from ncfm.report.verdicts.pairs import MARGIN
 
 NOTHING = "this campaign names no pairs of methods"
@@ -16,8 +14,8 @@ NOTHING = "this campaign names no pairs of methods"
 
 def write_comparisons(table: pd.DataFrame, stem: Path) -> bool:
     """Write ``stem``.png and .svg from the comparisons, and return whether there are any."""
-    with matplotlib.rc_context({**STYLE, "axes.grid.axis": "x"}):
-        figure = Figure(figsize=(8.0, 1.2 + 0.42 * max(len(table), 2)), layout="constrained")
+    with drawing(stem, "x") as figure:
+        figure.set_size_inches(8.0, 1.2 + 0.42 * max(len(table), 2))
         axis = figure.subplots()
         axis.axvspan(-MARGIN, MARGIN, color=COLOURS[6], alpha=0.15, linewidth=0, label=f"±{MARGIN:g} point")
         axis.axvline(0, color=COLOURS[6], linewidth=1)
@@ -39,5 +37,4 @@ def write_comparisons(table: pd.DataFrame, stem: Path) -> bool:
         if table.empty:
             axis.set_axis_off()
             axis.text(0.5, 0.5, NOTHING, ha="center", transform=axis.transAxes)
-        save(figure, stem)
     return not table.empty

@@ -6,35 +6,29 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-from ncfm.report.figures.panels import LEGEND, STYLE, colour, panel_grid, save
-from ncfm.report.tables.continual import Course
+from ncfm.report.collect import Tested, grouped
+from ncfm.report.figures.panels import LEGEND, drawing, line_styles, panel_grid
 
 
-def write_courses(courses: Sequence[Course], stem: Path) -> bool:
+def write_courses(courses: Sequence[Tested], stem: Path) -> bool:
     """Write ``stem``.png and .svg: a panel per data set, IPC, architecture and number of steps, a line per method.
 
     Returns whether the campaign has any.
     """
     known = [course for course in courses if len(course.accuracies)]
-    with matplotlib.rc_context(STYLE):
-        panels: dict[tuple[Any, ...], list[Course]] = {}
-        for course in known:
-            key = tuple(course.names[name] for name in ("dataset", "ipc", "arch", "steps"))
-            panels.setdefault(key, []).append(course)
-        methods = list(dict.fromkeys(course.names["method"] for course in known))
-        figure, axes = panel_grid(len(panels), "no continual learning in this campaign", 3.4, 0.4, sharey=True)
+    panels = grouped(known, lambda course: tuple(course.names[name] for name in ("dataset", "ipc", "arch", "steps")))
+    styles = line_styles(course.names["method"] for course in known)
+    with drawing(stem) as figure:
+        axes = panel_grid(figure, len(panels), "no continual learning in this campaign", 3.4, 0.4, sharey=True)
         for axis, ((dataset, ipc, arch, steps), group) in zip(axes, panels.items(), strict=False):
             for course in group:
                 mean, spread = course.accuracies.mean(0), course.accuracies.std(0)
-                line: Any = {"color": colour(methods.index(course.names["method"])), "label": course.label}
-                axis.errorbar(course.classes, mean, yerr=spread, marker="o", markersize=4, capsize=2, **line)
+                line: Any = {"color": styles[course.names["method"]][1], "label": course.label}
+                axis.errorbar(course.columns, mean, yerr=spread, marker="o", markersize=4, capsize=2, **line)
             axis.set_title(f"{dataset}, IPC {ipc}, {arch}, {steps} steps", loc="left", fontsize=11)
             axis.set(xlabel="classes seen", ylabel="accuracy on them (%)")
             axis.tick_params(labelleft=True)
         drawn = [axis.get_legend_handles_labels() for axis in axes]
         lines = {label: line for pair in drawn for line, label in zip(*pair, strict=True)}
         figure.legend(list(lines.values()), list(lines), ncols=4, **LEGEND)
-        save(figure, stem)
     return bool(courses)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator
 
-from ncfm.report.collect import Collected
-from ncfm.report.figures.panels import LEGEND, STYLE, colour, dashes, panel_grid, save
+from ncfm.report.collect import Collected, grouped
+from ncfm.report.figures.panels import LEGEND, drawing, line_styles, panel_grid
 
 POINTS = 500  # of one curve
 
@@ -21,32 +21,29 @@ def write_histories(collected: Collected, stem: Path) -> bool:
 
     Returns whether there is any.
     """
-    histories = [(one, one.history) for one in collected.sets if not one.history.empty]
-    with matplotlib.rc_context(STYLE):
-        panels = list(dict.fromkeys((stored.cell.dataset, stored.cell.ipc) for stored, _ in histories))
-        methods = list(dict.fromkeys(stored.cell.method for stored, _ in histories))
-        figure, axes = panel_grid(len(panels), "no distillation in this campaign", 3.6, 0.0)
-        for axis, panel in zip(axes, panels, strict=False):
-            for stored, history in histories:
-                if (stored.cell.dataset, stored.cell.ipc) == panel:
-                    index = methods.index(stored.cell.method)
-                    draw_loss(axis, history, colour(index), dashes(index))
-            axis.set_title(f"{panel[0]}, IPC {panel[1]}", loc="left", fontsize=11)
+    sets = [stored for stored in collected.sets if not stored.history.empty]
+    panels = grouped(sets, lambda stored: (stored.cell.dataset, stored.cell.ipc))
+    styles = line_styles(stored.cell.method for stored in sets)
+    with drawing(stem) as figure:
+        axes = panel_grid(figure, len(panels), "no distillation in this campaign", 3.6, 0.0)
+        for axis, ((dataset, ipc), group) in zip(axes, panels.items(), strict=False):
+            for stored in group:
+                draw_loss(axis, stored.history, *styles[stored.cell.method])
+            axis.set_title(f"{dataset}, IPC {ipc}", loc="left", fontsize=11)
             axis.set(xlabel="iteration", ylabel="loss (mean over classes)", yscale="log")
             axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axis.yaxis.set_major_formatter("{x:g}")
             axis.yaxis.set_minor_formatter("")
         handles = [
-            Line2D([], [], color=colour(i), linestyle=dashes(i), label=collected.labels.get(method, method))
-            for i, method in enumerate(methods)
+            Line2D([], [], color=colour, linestyle=dashes, label=collected.labels.get(method, method))
+            for method, (dashes, colour) in styles.items()
         ]
         note = "one line per seed (running mean); discrepancies differ in scale"
         figure.legend(handles=handles, ncols=4, title=note, title_fontsize=9, **LEGEND)
-        save(figure, stem)
-    return bool(histories)
+    return bool(sets)
 
 
-def draw_loss(axis: Axes, history: pd.DataFrame, colour: str, dashes: str = "-") -> None:
+def draw_loss(axis: Axes, history: pd.DataFrame, dashes: Any, colour: str) -> None:
     """Draw a loss curve: every value faintly, and their running mean."""
     window, stride = max(1, len(history) // 25), max(1, len(history) // POINTS)
     smooth = history["loss"].rolling(window, center=True, min_periods=1).mean()

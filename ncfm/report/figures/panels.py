@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import cycle, product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -25,36 +29,36 @@ STYLE: Any = {  # matplotlib types it by a list of all its keys
 }
 
 
-def panel_grid(count: int, nothing: str, height: float, foot: float, sharey: bool = False) -> tuple[Figure, list[Axes]]:
-    """Return a figure with room for ``count`` panels, two abreast, and its axes; those beyond ``count`` are not shown.
+def panel_grid(
+    figure: Figure, count: int, nothing: str, height: float, foot: float, sharey: bool = False
+) -> list[Axes]:
+    """Make room in a figure for ``count`` panels, two abreast; return its axes; those beyond ``count`` are not shown.
 
     Without a panel the figure says ``nothing``. A row of panels is ``height`` inches high, the room below all ``foot``.
     """
     columns = min(max(count, 1), 2)
     rows = -(-max(count, 1) // columns)
-    figure = Figure(figsize=(4.6 * columns + 0.6, height * rows + foot), layout="constrained")
+    figure.set_size_inches(4.6 * columns + 0.6, height * rows + foot)
     axes: list[Axes] = figure.subplots(rows, columns, squeeze=False, sharey=sharey).ravel().tolist()
     for axis in axes[count:]:
         axis.set_axis_off()
     if not count:
         axes[0].text(0.5, 0.5, nothing, ha="center", transform=axes[0].transAxes)
-    return figure, axes
+    return axes
 
 
-def colour(index: int) -> str:
-    """Return the colour of the ``index``-th method of a figure."""
-    return COLOURS[index % len(COLOURS)]
+def line_styles(methods: Iterable[str]) -> dict[str, tuple[Any, str]]:
+    """Return dashes and colour of each method's line: other dashes where the colours come round."""
+    return dict(zip(dict.fromkeys(methods), cycle(product(("-", "--", ":", "-."), COLOURS)), strict=False))
 
 
-def dashes(index: int) -> Literal["-", "--", ":", "-."]:
-    """Return the style of line of the ``index``-th method of a figure: another one where the colours come round."""
-    styles: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
-    return styles[index // len(COLOURS) % 4]
-
-
-def save(figure: Figure, stem: Path) -> None:
-    """Write ``stem``.png and ``stem``.svg, equal bytes for equal figures."""
-    with replacing(stem.with_suffix(".png")) as path:
-        figure.savefig(path, dpi=DPI, metadata={"Software": None})
-    with replacing(stem.with_suffix(".svg")) as path:
-        figure.savefig(path, metadata={"Date": None})
+@contextmanager
+def drawing(stem: Path, grid: str = "y") -> Iterator[Figure]:
+    """Give an empty figure, and write it as ``stem``.png and .svg; ``grid`` is the axis that has grid lines."""
+    with matplotlib.rc_context({**STYLE, "axes.grid.axis": grid}):
+        figure = Figure(layout="constrained")
+        yield figure
+        with replacing(stem.with_suffix(".png")) as path:
+            figure.savefig(path, dpi=DPI, metadata={"Software": None})
+        with replacing(stem.with_suffix(".svg")) as path:
+            figure.savefig(path, metadata={"Date": None})

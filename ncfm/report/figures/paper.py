@@ -12,15 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ncfm.report.collect import Collected
 from ncfm.report.figures.history import draw_loss
-from ncfm.report.figures.panels import COLOURS, LEGEND, STYLE, save
+from ncfm.report.figures.panels import COLOURS, LEGEND, drawing
 from ncfm.report.tables.paper import name_of
 from ncfm.report.tables.results import Values
 from ncfm.report.verdicts.rules import Verdict
@@ -66,11 +64,11 @@ def write_paper(verdicts: pd.DataFrame, collected: Collected, names: Sequence[st
     """
     panels = [panel for name in names for panel in panels_of(verdicts, collected, name)]
     shown = verdicts[verdicts["artefact"].isin(names) & is_answered(verdicts)]
-    with matplotlib.rc_context({**STYLE, "axes.grid.axis": "both"}):
+    with drawing(stem, "both") as figure:
         columns = min(max(len(panels), 1), COLUMNS)
         rows = [panels[start : start + columns] for start in range(0, len(panels), columns)] or [[]]
         heights = [0.9 + 0.25 * max([3, *(panel.lines for panel in row)]) for row in rows]
-        figure = Figure(figsize=(max(4.4 * columns, 6.0), sum(heights) + 0.5), layout="constrained")
+        figure.set_size_inches(max(4.4 * columns, 6.0), sum(heights) + 0.5)
         grid = figure.subplots(len(rows), columns, squeeze=False, gridspec_kw={"height_ratios": heights})
         for axes, row in zip(grid, rows, strict=True):
             for axis in axes[len(row) :]:
@@ -83,7 +81,6 @@ def write_paper(verdicts: pd.DataFrame, collected: Collected, names: Sequence[st
             figure.legend(handles=_legend(set(shown["verdict"])), ncols=5 if columns > 1 else 3, **LEGEND)
         else:
             grid[0, 0].text(0.5, 0.5, NOTHING, ha="center", transform=grid[0, 0].transAxes)
-        save(figure, stem)
     return bool(panels)
 
 
@@ -197,7 +194,7 @@ def _losses(axis: Axes, lines: Sequence[Values], collected: Collected) -> None:
         place = (cell.dataset, str(cell.ipc), collected.labels.get(cell.method, cell.method))
         if place in places and not history.empty:
             start = history["loss"].head(STARTS).mean()
-            draw_loss(axis, history.assign(loss=history["loss"] / start), VERDICT_COLOURS[Verdict.DIFFERS])
+            draw_loss(axis, history.assign(loss=history["loss"] / start), "-", VERDICT_COLOURS[Verdict.DIFFERS])
     axis.set_xscale("log")
     axis.set_xlabel("iteration", fontsize=9)
     axis.set_ylabel("loss, relative to its start", fontsize=9)

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ncfm.core.pictures import picture_of
 from ncfm.core.store import load_tensors, write_with
-from ncfm.report.collect import Collected, StoredSet
+from ncfm.report.collect import Collected, StoredSet, grouped
 
 ROWS = 3  # images per class and method
 MARGIN, LINE, LABELS = 12, 26, 170  # pixels: border, height of a line of text, width of the methods' names
@@ -21,21 +21,15 @@ MARGIN, LINE, LABELS = 12, 26, 170  # pixels: border, height of a line of text, 
 def write_sets(collected: Collected, columns: int, path: Path) -> bool:
     """Write the images of each method's first seed as one PNG: per data set and IPC, at most ``columns`` classes.
 
-    Returns whether there is any set. A picture that is there is left alone where the tensors are not.
-
-    Raises:
-        DataError: where a set's file is torn.
+    Returns whether there is any set. A picture that is there is left alone where the tensors are not. A set's file
+    that is torn is a :class:`DataError`.
     """
-    groups: dict[tuple[str, int], list[StoredSet]] = {}
-    for stored in collected.sets:
-        group = groups.setdefault((stored.cell.dataset, stored.cell.ipc), [])
-        if stored.tensors and stored.cell.method not in [other.cell.method for other in group]:
-            group.append(stored)
-    panels = [
-        _panel(f"{dataset}, IPC {ipc}", ipc, group, collected.labels, columns)
-        for (dataset, ipc), group in groups.items()
-        if group
-    ]
+    panels = []
+    for (dataset, ipc), group in grouped(collected.sets, lambda one: (one.cell.dataset, one.cell.ipc)).items():
+        first = {stored.cell.method: stored for stored in reversed(group) if stored.tensors}
+        shown = [stored for stored in group if stored is first.get(stored.cell.method)]
+        if shown:
+            panels.append(_panel(f"{dataset}, IPC {ipc}", ipc, shown, collected.labels, columns))
     if not panels and path.is_file():
         return False
     pictures = panels or [_blank("no set has been made yet")]
@@ -70,9 +64,8 @@ def _panel(title: str, ipc: int, group: Sequence[StoredSet], labels: Mapping[str
         draw.text((LABELS + (index + 0.5) * step, 1.5 * LINE), name, "#444444", font, anchor="mm")
     top = 2 * LINE
     for label, block in blocks:
-        draw.text(
-            (MARGIN, top + block.shape[0] / 2), label, "black", _fitting(label, LABELS - 1.5 * MARGIN), anchor="lm"
-        )
+        font = _fitting(label, LABELS - 1.5 * MARGIN)
+        draw.text((MARGIN, top + block.shape[0] / 2), label, "black", font, anchor="lm")
         picture.paste(Image.fromarray(block), (LABELS, top))
         top += block.shape[0] + MARGIN // 2
     return np.asarray(picture)

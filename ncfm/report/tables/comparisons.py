@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from ncfm.report.collect import ResultRow
-from ncfm.report.tables.results import document, readable
+from ncfm.report.tables.results import document, latex_table, readable
 from ncfm.report.verdicts.pairs import LEAST_PAIRS, MARGIN, compare, paired
 
 COLUMNS = (
@@ -56,3 +56,8 @@ def comparisons_markdown(table: pd.DataFrame, title: str) -> str:
     """Return the comparisons as Markdown."""
     nothing = "This campaign names no pairs (`report: {comparisons: [[METHOD, METHOD]]}` in its params file)."
     return document(f"Comparisons: {title}", NOTE, comparisons_texts(table), nothing)
+
+
+def comparisons_latex(table: pd.DataFrame, title: str) -> str:
+    """Return the comparisons as LaTeX; the document needs ``booktabs``."""
+    return latex_table(comparisons_texts(table), f"Comparisons: {title}. {NOTE}")

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ncfm.core import layout
-from ncfm.report.collect import opened, seeds_together
+from ncfm.report.collect import Tested, Values, collect_tested
 from ncfm.report.files import ResultsFolder
-from ncfm.report.tables.results import deviation, document, readable
-from ncfm.stages import table
+from ncfm.report.tables.results import deviation, document, latex_table, readable
 
 COLUMNS = (
     *("dataset", "ipc", "method", "label", "arch", "protocol", "steps", "final", "final_std", "mean", "mean_std", "n"),
@@ -26,37 +22,22 @@ NOTE = (
 )
 
 
-@dataclass(frozen=True)
-class Course:
-    """A method learnt in steps: ``accuracies`` (n, steps) in percent, a row per seed and order; ``classes`` by step."""
+def collect_courses(contents: Values, results: ResultsFolder) -> list[Tested]:
+    """Read the results of continual learning that ``contents`` lists: of each seed a row per order of the classes."""
 
-    names: dict[str, Any]
-    label: str
-    classes: tuple[int, ...]
-    accuracies: np.ndarray
-    missing: str
+    def read(content: Values) -> tuple[tuple[int, ...], list[list[float]]]:
+        accuracies = [[float(value) for value in network["accuracies"]] for network in content["networks"]]
+        return tuple(int(count) for count in content["classes"]), accuracies
 
-
-def collect_courses(contents: dict[str, Any], results: ResultsFolder) -> list[Course]:
-    """Read the results of continual learning that ``contents`` lists, seeds together; some may be missing."""
-    courses = []
-    for seeds in seeds_together(contents, results, "continual"):
-        found: list[list[float]] = []
-        classes: tuple[int, ...] = ()
-        for cell in seeds.found:
-            with opened(results, table.output(seeds.campaign, cell), cell, "continual learning") as content:
-                found += [[float(value) for value in network["accuracies"]] for network in content["networks"]]
-                classes = tuple(int(count) for count in content["classes"])
-        courses.append(Course(seeds.names, seeds.label, classes, np.array(found), ", ".join(seeds.missing)))
-    return courses
+    return collect_tested(contents, results, "continual", ("continual learning", "classes"), read)
 
 
-def continual_table(courses: Sequence[Course]) -> pd.DataFrame:
+def continual_table(courses: Sequence[Tested]) -> pd.DataFrame:
     """Return one line per data set, IPC, method, architecture and number of steps, with the columns :data:`COLUMNS`."""
     lines = []
     for course in courses:
         line = {"protocol": layout.RELEASED, **course.names, "label": course.label}
-        line |= {"missing": course.missing, "n": len(course.accuracies)}
+        line |= {"missing": ", ".join(course.missing), "n": len(course.accuracies)}
         if len(course.accuracies):
             for name, values in (("final", course.accuracies[:, -1]), ("mean", course.accuracies.mean(1))):
                 line |= {name: float(values.mean()), f"{name}_std": deviation(values)}
@@ -64,8 +45,7 @@ def continual_table(courses: Sequence[Course]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
 
-def continual_texts(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table as text for people."""
+def _texts(table: pd.DataFrame) -> pd.DataFrame:
     names = ("dataset", "ipc", "label", "arch", "protocol", "steps", "final", "mean", "n", "missing")
     return readable(table, names, {"final": 1, "mean": 1}, arch="network")
 
@@ -73,4 +53,9 @@ def continual_texts(table: pd.DataFrame) -> pd.DataFrame:
 def continual_markdown(table: pd.DataFrame, title: str) -> str:
     """Return the table as Markdown, or one line where the campaign has no continual learning."""
     nothing = "This campaign has no continual learning."
-    return document(f"Continual learning: {title}", NOTE, continual_texts(table), nothing)
+    return document(f"Continual learning: {title}", NOTE, _texts(table), nothing)
+
+
+def continual_latex(table: pd.DataFrame, title: str) -> str:
+    """Return the table as LaTeX; the document needs ``booktabs``."""
+    return latex_table(_texts(table), f"Continual learning: {title}. {NOTE}")

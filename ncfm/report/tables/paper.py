@@ -20,31 +20,27 @@ def touched_artefacts(table: pd.DataFrame) -> list[str]:
     return [name for name in sorted(dict.fromkeys(table["artefact"]), key="text".__eq__) if name in answered]
 
 
-def pivot(table: pd.DataFrame, artefact: str) -> pd.DataFrame:
-    """Return an artefact's lines as the paper lays them out: a row per method, columns per data set, IPC and network.
+def cells_of(table: pd.DataFrame, artefact: str) -> pd.DataFrame:
+    """Return an artefact's cells, row by row as the paper lays them out: a row per method, columns by data set and IPC.
 
-    After ``row`` each column of the paper is three: ``... reported``, ``... ours``, ``... verdict``, as text, empty
-    where the paper has no cell.
+    The columns ``row``, ``column``, ``reported``, ``ours`` and ``verdict`` are text; where networks differ within a
+    data set, the column of a cell names its network. A cell that another source reports, too, is in a row of its own.
     """
     lines = table[table["artefact"] == artefact]
     by_dataset = lines[lines["arch"] != ""].groupby("dataset")["arch"]
     quantities, networks = lines["metric"].nunique() > 1, bool((by_dataset.nunique() > 1).any())
-    rows: dict[str, dict[str, str]] = {}
-    columns: dict[str, None] = {}
+    body = []
     for line in lines.to_dict("records"):
         place = f"{line['dataset']} IPC {line['ipc']}" if line["ipc"] else str(line["dataset"])
         column = f"{place} {line['arch']}" if networks else place
-        columns[column] = None
         name = row_name(line) + (f", {QUANTITIES[line['metric']]}" if quantities else "")
-        row, marks = rows.setdefault(name, {}), 1
-        while f"{column} reported" in row:  # another source of the figure reports the same cell
-            marks += 1
-            row = rows.setdefault(f"{name} ({marks})", {})
-        row |= {f"{column} reported": reported(line), f"{column} ours": _ours(line)}
-        row[f"{column} verdict"] = line["verdict"]
-    heads = [f"{column} {part}" for column in columns for part in PARTS]
-    body = [{"row": name, **dict.fromkeys(heads, ""), **cells} for name, cells in rows.items()]
-    return pd.DataFrame(body, columns=["row", *heads])
+        body.append((name, column, reported(line), _ours(line), line["verdict"]))
+    cells = pd.DataFrame(body, columns=["row", "column", *PARTS])
+    again = cells.groupby(["row", "column"]).cumcount()
+    cells["row"] = cells["row"].where(again == 0, cells["row"] + " (" + (again + 1).astype(str) + ")")
+    for name in ("row", "column"):
+        cells[name] = pd.Categorical(cells[name], cells[name].unique())  # which sorts by first appearance
+    return cells.sort_values(["row", "column"])
 
 
 def _ours(line: Values) -> str:
@@ -57,17 +53,13 @@ def _ours(line: Values) -> str:
     return f"{line['ours']:.{decimals}f}{bounds} {line['compared']}"
 
 
-def side_by_side(wide: pd.DataFrame, break_: str) -> pd.DataFrame:
-    """Return a pivot with one cell for each three: reported and, where there is a number, ours and the verdict."""
-    cells: dict[str, list[str]] = {"row": list(wide["row"])}
-    for column in _columns(wide):
-        parts = wide[[f"{column} {part}" for part in PARTS]].to_numpy().tolist()
-        cells[column] = [f"{value}{break_}{ours}: {verdict}" if ours else value for value, ours, verdict in parts]
-    return pd.DataFrame(cells)
-
-
-def _columns(wide: pd.DataFrame) -> list[str]:
-    return [head.removesuffix(" reported") for head in wide.columns if head.endswith(" reported")]
+def side_by_side(cells: pd.DataFrame, break_: str) -> pd.DataFrame:
+    """Return an artefact as the paper lays it out, in each cell reported and, where there is a number, ours."""
+    ours = break_ + cells["ours"] + ": " + cells["verdict"]
+    texts = cells.assign(text=cells["reported"] + ours.where(cells["ours"] != "", ""))
+    wide = texts.pivot(index="row", columns="column", values="text").fillna("")
+    wide.columns = wide.columns.astype(str)
+    return wide.reset_index()
 
 
 def name_of(artefact: str) -> str:
@@ -86,15 +78,9 @@ def paper_name(artefact: str, table: pd.DataFrame) -> str | None:
 
 def artefacts_csv(table: pd.DataFrame, names: Iterable[str] | None = None) -> str:
     """Return the cells of artefacts, by default all that the campaign touches, as CSV: a line per cell of the paper."""
-    lines = []
-    for artefact in touched_artefacts(table) if names is None else names:
-        wide = pivot(table, artefact)
-        for cells in wide.to_dict("records"):
-            for column in _columns(wide):
-                parts = {part: cells[f"{column} {part}"] for part in PARTS}
-                if parts["reported"]:
-                    lines.append({"artefact": artefact, "row": cells["row"], "column": column, **parts})
-    return csv_text(pd.DataFrame(lines, columns=["artefact", "row", "column", *PARTS]))
+    chosen = touched_artefacts(table) if names is None else names
+    empty = pd.DataFrame(columns=["artefact", "row", "column", *PARTS])
+    return csv_text(pd.concat([empty, *(cells_of(table, name).assign(artefact=name) for name in chosen)]))
 
 
 def artefacts_markdown(table: pd.DataFrame, title: str, names: Iterable[str] | None = None) -> str:
@@ -103,14 +89,13 @@ def artefacts_markdown(table: pd.DataFrame, title: str, names: Iterable[str] | N
     chosen = touched_artefacts(table) if names is None else list(names)
     parts += [NOTE] if chosen else ["This campaign touches none."]
     for name in chosen:
-        parts += [f"## {name_of(name)}", markdown(side_by_side(pivot(table, name), "<br>"))]
+        parts += [f"## {name_of(name)}", markdown(side_by_side(cells_of(table, name), "<br>"))]
     return "\n\n".join(parts) + "\n"
 
 
 def artefacts_latex(table: pd.DataFrame, title: str, names: Iterable[str] | None = None) -> str:
     """Return artefacts, by default all that the campaign touches, as LaTeX; the document needs ``booktabs``."""
     chosen = touched_artefacts(table) if names is None else names
-    tables = [
-        latex_table(side_by_side(pivot(table, name), "; ours "), f"{name_of(name)}: {title}. {NOTE}") for name in chosen
-    ]
+    texts = {name: side_by_side(cells_of(table, name), "; ours ") for name in chosen}
+    tables = [latex_table(text, f"{name_of(name)}: {title}. {NOTE}") for name, text in texts.items()]
     return "".join([f"% The paper's tables and figures: {title}\n", *tables])

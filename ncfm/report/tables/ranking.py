@@ -9,14 +9,14 @@ trained alike.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ncfm.core.layout import RELEASED
-from ncfm.report.collect import ResultRow
+from ncfm.report.collect import ResultRow, grouped
 from ncfm.report.tables.results import document, readable
 
 WEIGHT = 0.5  # of both scores, as in DD-Ranking
@@ -35,15 +35,13 @@ FOR_LABELS, FOR_AUGMENTATION = tuple(ACCURACIES)[:4], tuple(ACCURACIES)[4:]
 COLUMNS = ("dataset", "ipc", "method", "label", "arch", *ACCURACIES, "lrs", "ars", "missing")
 
 
-def normalised(value: float) -> float:
-    """Return (e^value - e^-1) / (e - e^-1): 0 at -1, 1 at 1, and 1 / (e + 1) = 0.269 at 0."""
-    return (math.exp(value) - math.exp(-1)) / (math.e - math.exp(-1))
+def normalised(value: Any) -> Any:
+    """Return (e^value - e^-1) / (e - e^-1) of a number or a column: 0 at -1, 1 at 1, 1 / (e + 1) = 0.269 at 0."""
+    return (np.exp(value) - math.exp(-1)) / (math.e - math.exp(-1))
 
 
-def label_robust_score(
-    full_hard: float, set_hard: float, set_own: float, random_own: float, weight: float = WEIGHT
-) -> float:
-    """Return LRS in [0, 1] from accuracies in [0, 1].
+def label_robust_score(full_hard: Any, set_hard: Any, set_own: Any, random_own: Any, weight: float = WEIGHT) -> Any:
+    """Return LRS in [0, 1] from accuracies in [0, 1], numbers or columns.
 
     ``weight`` of the gain over random images under the method's own protocol, less ``1 - weight`` of the loss against
     the whole data under hard labels.
@@ -52,8 +50,8 @@ def label_robust_score(
 
 
 def augmentation_robust_score(
-    set_augmented: float, random_augmented: float, set_plain: float, random_plain: float, weight: float = WEIGHT
-) -> float:
+    set_augmented: Any, random_augmented: Any, set_plain: Any, random_plain: Any, weight: float = WEIGHT
+) -> Any:
     """Return ARS in [0, 1] from accuracies in [0, 1]: the gain over random images, with augmentation and without."""
     return normalised(weight * (set_augmented - random_augmented) + (1 - weight) * (set_plain - random_plain))
 
@@ -65,14 +63,19 @@ def ranking_table(rows: Sequence[ResultRow]) -> pd.DataFrame:
     is left out and ``missing`` names the row.
     """
     lines = []
-    for dataset, ipc, arch in dict.fromkeys((row.dataset, row.ipc, row.arch) for row in rows):
-        here = [row for row in rows if (row.dataset, row.arch) == (dataset, arch)]
-        same = [row for row in here if row.ipc == ipc]
+    for (dataset, ipc, arch), same in grouped(rows, lambda row: (row.dataset, row.ipc, row.arch)).items():
+        known = {(row.method, row.protocol): row for row in reversed(same) if row.evaluations}
+        wholes = [row for row in rows if (row.dataset, row.arch, row.method) == (dataset, arch, "whole")]
+        known |= {(row.method, row.protocol): row for row in reversed(wholes) if row.evaluations}
         methods = {row.method: row for row in same}
         for method, row in methods.items():
             if method not in ("random", "whole") and _source(row) != "random":
-                lines.append(_line(row, _hard(row), _random(row, methods.values()), same, here))
-    return pd.DataFrame(lines, columns=list(COLUMNS))
+                line = {"dataset": dataset, "ipc": ipc, "method": method, "label": row.label, "arch": arch}
+                lines.append(line | _accuracies(row, methods.values(), known))
+    table = pd.DataFrame(lines, columns=list(COLUMNS)).astype(dict.fromkeys(ACCURACIES, float))
+    table["lrs"] = label_robust_score(*(table[name] for name in FOR_LABELS))
+    table["ars"] = augmentation_robust_score(*(table[name] for name in FOR_AUGMENTATION))
+    return table
 
 
 def _source(row: ResultRow) -> str | None:
@@ -80,57 +83,29 @@ def _source(row: ResultRow) -> str | None:
     return getattr(row.sets[0].cell, "source", None)
 
 
-def _hard(row: ResultRow) -> str | None:
-    """Return the method with the same images and their classes as labels, or None where there cannot be one."""
-    params = row.sets[0].params
-    if _source(row) is None or params["labels"] == "hard":
-        return row.method
-    return None if params["finetune"] else _source(row)
-
-
-def _random(row: ResultRow, methods: Iterable[ResultRow]) -> str | None:
-    """Return the method of random images labelled as ``row``'s are, or None where the campaign has none."""
-    if _source(row) is None:
-        return "random"
-    alike = [r.method for r in methods if _source(r) == "random" and r.sets[0].params == row.sets[0].params]
-    return alike[0] if alike else None
-
-
-def _line(
-    row: ResultRow, hard: str | None, random: str | None, same: Sequence[ResultRow], here: Sequence[ResultRow]
+def _accuracies(
+    row: ResultRow, methods: Iterable[ResultRow], known: Mapping[tuple[str, str], ResultRow]
 ) -> dict[str, Any]:
-    missing: list[str] = []
+    """Return the accuracies that a row's scores need, in [0, 1], and the rows that are missing.
 
-    def accuracy(rows: Sequence[ResultRow], method: str | None, protocol: str, what: str) -> float | None:
-        for one in rows:
-            if (one.method, one.protocol) == (method, protocol) and one.evaluations:
-                return float(np.mean(np.concatenate(one.accuracies("last")))) / 100
-        missing.append(f"{method or what} ({protocol})")
-        return None
-
-    as_random, as_hard = "random images curated alike", "the same images with hard labels"
+    ``hard`` is the method with the same images and their classes as labels, ``random`` that of random images labelled
+    as the row's are; where there can be none, they say in words what it would be.
+    """
+    params, source, hard, random = row.sets[0].params, _source(row), row.method, "random"
+    if source is not None:
+        if params["labels"] != "hard":
+            hard = "the same images with hard labels" if params["finetune"] else source
+        alike = [one.method for one in methods if _source(one) == "random" and one.sets[0].params == params]
+        random = alike[0] if alike else "random images curated alike"
+    needed = [("whole", HARD), (hard, HARD), (row.method, RELEASED), (random, RELEASED)]
+    needed += [(method, protocol) for protocol in (HARD, PLAIN) for method in (row.method, random)]
     found = {
-        "full_hard": accuracy(here, "whole", HARD, ""),
-        "set_hard": accuracy(same, hard, HARD, as_hard),
-        "set_own": accuracy(same, row.method, RELEASED, ""),
-        "random_own": accuracy(same, random, RELEASED, as_random),
-        "set_augmented": accuracy(same, row.method, HARD, ""),
-        "random_augmented": accuracy(same, random, HARD, as_random),
-        "set_plain": accuracy(same, row.method, PLAIN, ""),
-        "random_plain": accuracy(same, random, PLAIN, as_random),
+        name: float(np.mean(np.concatenate(known[place].accuracies("last")))) / 100
+        for name, place in zip(ACCURACIES, needed, strict=True)
+        if place in known
     }
-
-    def score(function: Any, names: Sequence[str]) -> float | None:
-        values = [found[name] for name in names]
-        return None if None in values else function(*values)
-
-    return {
-        **{name: getattr(row, name) for name in ("dataset", "ipc", "method", "label", "arch")},
-        **found,
-        "lrs": score(label_robust_score, FOR_LABELS),
-        "ars": score(augmentation_robust_score, FOR_AUGMENTATION),
-        "missing": ", ".join(dict.fromkeys(missing)),
-    }
+    missing = dict.fromkeys(f"{method} ({protocol})" for method, protocol in needed if (method, protocol) not in known)
+    return {**found, "missing": ", ".join(missing)}
 
 
 def ranking_markdown(table: pd.DataFrame, title: str) -> str:
@@ -139,7 +114,7 @@ def ranking_markdown(table: pd.DataFrame, title: str) -> str:
         "Scores of DD-Ranking in [0, 1], from mean accuracies of the last epoch (in percent). LRS: label-robust; ARS: "
         f"augmentation-robust; a set no better than random images has ARS {normalised(0):.3f}. docs/evaluation.md."
     )
-    scores = table.assign(**{name: 100 * table[name].astype(float) for name in ACCURACIES})
+    scores = table.assign(**{name: 100 * table[name] for name in ACCURACIES})
     decimals = dict.fromkeys(ACCURACIES, 1) | {"lrs": 3, "ars": 3}
     heads = {"arch": "test network", **ACCURACIES, "lrs": "LRS", "ars": "ARS"}
     texts = readable(scores, ("dataset", "ipc", "label", "arch", *decimals, "missing"), decimals, **heads)

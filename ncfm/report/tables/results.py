@@ -11,18 +11,19 @@ import pandas as pd
 from ncfm.core.layout import RELEASED
 from ncfm.datasets.catalogue import facts_of
 from ncfm.report.collect import Collected, ResultRow, Values, commit_text, hardware_text
+from ncfm.report.verdicts.intervals import interval, mean_of, seed_means
 
 NOTE = (
     "Accuracy in percent. Last: test accuracy after the last epoch; the project's own claims rest on it. "
     "Best: the highest test accuracy over the looks at the test set, so it selects on the test set. "
-    "Both are mean ± sample standard deviation (ddof = 1) over all n = seeds x networks; "
-    "between seeds: deviation of the means of the seeds (last). Seconds are means over the seeds; "
-    "an evaluation trains all networks of one seed. Protocols and curation: docs/evaluation.md."
+    "Both are means over the n = seeds x networks; 95%: t interval of the mean over the seeds, each of which is the mean "
+    "of its networks. One set says nothing about another set of its method. Seconds are means over the seeds; an "
+    "evaluation trains all networks of one seed. Protocols and curation: docs/evaluation.md."
 )
 COLUMNS = (
     *("dataset", "ipc", "method", "label", "curation", "arch", "protocol"),
-    *("last", "last_std", "best", "best_std", "n", "n_seeds"),
-    *("last_between_seeds", "best_between_seeds", "training_images_per_class", "distill_seconds", "evaluate_seconds"),
+    *("last", "last_std", "last_low", "last_high", "best", "best_std", "best_low", "best_high", "n", "n_seeds"),
+    *("training_images_per_class", "distill_seconds", "evaluate_seconds"),
     *("hardware", "torch", "commit", "note"),
 )
 HEADS = {
@@ -33,24 +34,20 @@ HEADS = {
     "arch": "test network",
     "protocol": "protocol",
     "last": "last",
+    "last_interval": "95%",
     "best": "best (test-selected)",
+    "best_interval": "95% of best",
     "n": "n",
-    "last_between_seeds": "between seeds",
     "training_images_per_class": "training images per class",
     "distill_seconds": "make set (s)",
     "evaluate_seconds": "evaluate (s)",
     "place": "run on",
 }
 LETTERS = 26  # for the places of computation
-DECIMALS = {"last": 1, "best": 1, "last_between_seeds": 1, "distill_seconds": 1, "evaluate_seconds": 1}
-DECIMALS |= {"training_images_per_class": 0}
-ESCAPES = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-    **{character: f"\\{character}" for character in "&%$#_{}"},
-}
+ONE_SET = "one set"  # in place of an interval over seeds
+DECIMALS = {"distill_seconds": 1, "evaluate_seconds": 1, "training_images_per_class": 0}
+SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
+ESCAPES = str.maketrans(SPECIAL | {character: f"\\{character}" for character in "&%$#_{}"})
 
 
 def results_table(collected: Collected) -> pd.DataFrame:
@@ -58,14 +55,12 @@ def results_table(collected: Collected) -> pd.DataFrame:
 
     Cells that cannot be come last, each with its reason as the note.
     """
-    lines = [_line(row) for row in collected.rows] + [_skipped(names, collected.labels) for names in collected.skipped]
+    lines = [_line(row) for row in collected.rows]
+    for names in collected.skipped:
+        line = {name: names.get(name) for name in ("dataset", "ipc", "method", "arch")}
+        line |= {"label": collected.labels.get(str(line["method"]), line["method"])}
+        lines.append({**line, "protocol": names.get("protocol") or RELEASED, "note": f"skipped: {names['reason']}"})
     return pd.DataFrame(lines, columns=list(COLUMNS))
-
-
-def _skipped(names: Values, labels: Mapping[str, str]) -> Values:
-    known = {name: names.get(name) for name in ("dataset", "ipc", "method", "arch")}
-    line = {**known, "label": labels.get(str(names.get("method")), names.get("method"))}
-    return {**line, "protocol": names.get("protocol") or RELEASED, "note": f"skipped: {names['reason']}"}
 
 
 def _line(row: ResultRow) -> Values:
@@ -74,17 +69,18 @@ def _line(row: ResultRow) -> Values:
     if not row.evaluations:
         return line
     for name in ("last", "best"):
-        by_seed = [np.asarray(values) for values in row.accuracies(name)]
-        everything = np.concatenate(by_seed)
-        line |= {name: float(everything.mean()), f"{name}_std": deviation(everything)}
-        line[f"{name}_between_seeds"] = deviation(np.array([values.mean() for values in by_seed]))
+        values = row.accuracies(name)
+        low, high = interval(seed_means(values)) or (None, None)
+        line |= {name: mean_of(values), f"{name}_std": deviation(np.concatenate(values))}
+        line |= {f"{name}_low": low, f"{name}_high": high}
     line |= {"n": sum(len(evaluation.last) for evaluation in row.evaluations), "n_seeds": len(row.evaluations)}
     line["training_images_per_class"] = row.evaluations[0].training_images / facts_of(row.dataset).classes
     made = [stored.record for stored in row.sets if stored.record is not None]
     evaluated = [evaluation.record for evaluation in row.evaluations if evaluation.record is not None]
     for name, records in (("distill_seconds", made), ("evaluate_seconds", evaluated)):
         line[name] = float(np.mean([record["seconds"] for record in records])) if records else None
-    for name, text in (("hardware", hardware_text), ("torch", _torch_text), ("commit", commit_text)):
+    texts = {"hardware": hardware_text, "torch": lambda record: record["versions"]["torch"], "commit": commit_text}
+    for name, text in texts.items():
         line[name] = " / ".join(dict.fromkeys(text(record) for record in [*made, *evaluated]))
     return line
 
@@ -92,10 +88,6 @@ def _line(row: ResultRow) -> Values:
 def deviation(values: np.ndarray) -> float | None:
     """Return the sample standard deviation (ddof = 1), or None of fewer than two values."""
     return float(values.std(ddof=1)) if len(values) > 1 else None
-
-
-def _torch_text(record: Values) -> str:
-    return str(record["versions"]["torch"])
 
 
 def metrics(table: pd.DataFrame) -> Values:
@@ -121,9 +113,8 @@ def csv_text(table: pd.DataFrame) -> str:
 def results_markdown(table: pd.DataFrame, title: str) -> str:
     """Return the results as Markdown for people: rounded, with the places of computation listed below."""
     display, below = rounded(table)
-    lines = [f"# Results: {title}", "", NOTE, "", markdown(display), ""]
-    lines += [rf"- **{mark}**: {text}" if mark != "*" else rf"- \* {text}" for mark, text in below]
-    return "\n".join(lines).rstrip() + "\n"
+    lines = [f"- **{mark}**: {text}\n" if mark != "*" else f"- \\* {text}\n" for mark, text in below]
+    return "".join([document(f"Results: {title}", NOTE, display, markdown(display)), *["\n"] * bool(lines), *lines])
 
 
 def results_latex(table: pd.DataFrame, title: str) -> str:
@@ -139,27 +130,12 @@ def latex_table(texts: pd.DataFrame, caption: str, columns: str = "", size: str 
 
     ``columns`` has a letter for each, ``l`` or ``r``, by default all to the left; ``size`` is that of the letters.
     """
-    rows = [
-        " & ".join(latex_escape(str(cell)) for cell in line) + r" \\"
-        for line in [list(texts.columns), *texts.to_numpy().tolist()]
-    ]
-    return "\n".join(
-        [
-            r"\begin{table}",
-            rf"\centering\{size}",
-            rf"\caption{{{latex_escape(caption)}}}",
-            rf"\begin{{tabular}}{{{columns or 'l' * len(texts.columns)}}}",
-            r"\toprule",
-            rows[0],
-            r"\midrule",
-            *rows[1:],
-            r"\bottomrule",
-            r"\end{tabular}",
-            *([rf"\par\footnotesize {latex_escape(below)}"] if below else []),
-            r"\end{table}",
-            "",
-        ]
-    )
+    lines = [list(texts.columns), *texts.to_numpy().tolist()]
+    head, *rows = (" & ".join(latex_escape(str(cell)) for cell in line) + r" \\" for line in lines)
+    parts = [r"\begin{table}", rf"\centering\{size}", rf"\caption{{{latex_escape(caption)}}}"]
+    parts += [rf"\begin{{tabular}}{{{columns or 'l' * len(texts.columns)}}}", r"\toprule", head, r"\midrule", *rows]
+    parts += [r"\bottomrule", r"\end{tabular}", *([rf"\par\footnotesize {latex_escape(below)}"] if below else [])]
+    return "\n".join([*parts, r"\end{table}", ""])
 
 
 def rounded(table: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
@@ -176,6 +152,9 @@ def rounded(table: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
             texts["last"] = line["note"] or "-"
         else:
             texts["n"] = counts_text(line)
+            for name in ("last", "best"):
+                ends = [line[f"{name}_low"], line[f"{name}_high"]]
+                texts |= {name: number(line[name], 1), f"{name}_interval": interval_text(*ends, 1)}
             if line["hardware"]:
                 place = f"{line['hardware']}; torch {line['torch']}; commit {line['commit']}"
                 letter = chr(ord("a") + len(places)) if len(places) < LETTERS else f"a{len(places) - LETTERS + 1}"
@@ -189,9 +168,15 @@ def rounded(table: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
     return pd.DataFrame(lines, columns=list(HEADS)).rename(columns=HEADS), below + notes
 
 
+def interval_text(low: float, high: float, decimals: int) -> str:
+    """Return the ends of an interval over seeds, e.g. ``56.1 to 58.7``, or ``one set`` where there is none."""
+    return ONE_SET if pd.isna(low) else f"{low:.{decimals}f} to {high:.{decimals}f}"
+
+
 def counts_text(line: Values) -> str:
-    """Return how many values a mean is of, and of how many seeds, e.g. ``10 (2 seeds)``."""
-    return f"{line['n']:.0f} ({line['n_seeds']:.0f} seed{'s' if line['n_seeds'] > 1 else ''})"
+    """Return how many values a mean is of, and of how many seeds, e.g. ``10 (2 seeds)`` or ``2 (one set)``."""
+    seeds = f"{line['n_seeds']:.0f} seeds" if line["n_seeds"] > 1 else ONE_SET
+    return f"{line['n']:.0f} ({seeds})"
 
 
 def readable(table: pd.DataFrame, names: Sequence[str], decimals: Mapping[str, int], **heads: str) -> pd.DataFrame:
@@ -206,17 +191,15 @@ def readable(table: pd.DataFrame, names: Sequence[str], decimals: Mapping[str, i
 
 def _texts(line: Values, names: Iterable[str], decimals: Mapping[str, int]) -> dict[str, str]:
     texts = {name: "-" if pd.isna(line.get(name)) else str(line[name]) or "-" for name in names}
-    return texts | {name: plus_minus(line[name], line.get(f"{name}_std"), many) for name, many in decimals.items()}
+    for name, many in decimals.items():
+        spread = line.get(f"{name}_std")
+        texts[name] = number(line[name], many) + ("" if pd.isna(spread) else f" ± {spread:.{many}f}")
+    return texts
 
 
 def number(value: Any, decimals: int) -> str:
     """Return a number with fixed decimals, or a dash where there is none."""
-    return "-" if value is None or pd.isna(value) else f"{value:.{decimals}f}"
-
-
-def plus_minus(mean: Any, std: Any, decimals: int) -> str:
-    """Return ``mean ± deviation`` with fixed decimals, or the mean alone where there is no deviation."""
-    return number(mean, decimals) + ("" if std is None or pd.isna(std) else f" ± {std:.{decimals}f}")
+    return "-" if pd.isna(value) else f"{value:.{decimals}f}"
 
 
 def markdown(table: pd.DataFrame) -> str:
@@ -236,4 +219,4 @@ def document(title: str, note: str, table: pd.DataFrame, nothing: str) -> str:
 
 def latex_escape(text: str) -> str:
     """Return ``text`` with every character that LaTeX treats specially written out."""
-    return "".join(ESCAPES.get(character, character) for character in text)
+    return text.translate(ESCAPES)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ncfm.core import layout
-from ncfm.report.collect import opened, seeds_together
+from ncfm.report.collect import Tested, Values, collect_tested
 from ncfm.report.files import ResultsFolder
 from ncfm.report.tables.results import deviation, document, readable
-from ncfm.stages import table
 
 COLUMNS = (
     *("dataset", "ipc", "method", "label", "protocol", "networks", "spearman", "spearman_std", "n"),
@@ -26,18 +23,6 @@ NOTE = (
     "(the first of the grid where several are), and its accuracy in percent trained on the whole training set; best: "
     "the network that is best there."
 )
-Network = tuple[str, int, str]  # architecture, width, normalisation
-
-
-@dataclass(frozen=True)
-class Search:
-    """A method's sets under a search: ``accuracies`` (sets, networks) in percent, means over the repeats."""
-
-    names: dict[str, Any]
-    label: str
-    networks: tuple[Network, ...]
-    accuracies: np.ndarray
-    missing: tuple[str, ...]
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
@@ -45,35 +30,33 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
     return float(pd.DataFrame({"first": first, "second": second}).corr(method="spearman").iloc[0, 1])
 
 
-def collect_searches(contents: dict[str, Any], results: ResultsFolder) -> list[Search]:
-    """Read the searches that ``contents`` lists, seeds together, those on the whole training set included."""
-    searches = []
-    for seeds in seeds_together(contents, results, "search"):
-        found: list[list[float]] = []
-        networks: tuple[Network, ...] = ()
-        for cell in seeds.found:
-            with opened(results, table.output(seeds.campaign, cell), cell, "a search") as content:
-                trained = tuple((str(n["arch"]), int(n["width"]), str(n["norm"])) for n in content["networks"])
-                if networks and trained != networks:
-                    raise ValueError("other networks than those of another seed")
-                networks = trained
-                found.append([float(np.mean([float(one) for one in n["accuracies"]])) for n in content["networks"]])
-        searches.append(Search(seeds.names, seeds.label, networks, np.array(found), seeds.missing))
-    return searches
+def collect_searches(contents: Values, results: ResultsFolder) -> list[Tested]:
+    """Read the searches that ``contents`` lists, those on the whole training set included.
+
+    A network is its architecture, width and normalisation; its accuracies are means over the repeats, a row per set.
+    """
+
+    def read(content: Values) -> tuple[tuple[tuple[str, int, str], ...], list[list[float]]]:
+        networks = content["networks"]
+        means = [float(np.mean([float(one) for one in network["accuracies"]])) for network in networks]
+        return tuple((str(one["arch"]), int(one["width"]), str(one["norm"])) for one in networks), [means]
+
+    return collect_tested(contents, results, "search", ("a search", "networks"), read)
 
 
-def compared(searches: Sequence[Search]) -> list[tuple[Search, Search]]:
+def compared(searches: Sequence[Tested]) -> list[tuple[Tested, Tested]]:
     """Return each search on sets with the one on the whole training set of its data set."""
     wholes = {search.names["dataset"]: search for search in searches if search.names["method"] == layout.WHOLE}
     return [(search, wholes[search.names["dataset"]]) for search in searches if search.names["method"] != layout.WHOLE]
 
 
-def search_table(searches: Sequence[Search]) -> pd.DataFrame:
+def search_table(searches: Sequence[Tested]) -> pd.DataFrame:
     """Return one line per data set, IPC and method, with the columns :data:`COLUMNS`."""
     lines = []
     for search, whole in compared(searches):
         line = {"protocol": layout.RELEASED, **search.names, "label": search.label}
-        line |= {"networks": len(search.networks), "n": len(search.accuracies)}
+        networks = [" ".join(map(str, network)) for network in search.columns]
+        line |= {"networks": len(networks), "n": len(search.accuracies)}
         line |= {"missing": ", ".join((*search.missing, *whole.missing))}
         if comparable(search, whole):
             truth = whole.accuracies.mean(0)
@@ -82,23 +65,19 @@ def search_table(searches: Sequence[Search]) -> pd.DataFrame:
             line |= {
                 "spearman": float(correlations.mean()),
                 "spearman_std": deviation(correlations),
-                "chosen": " / ".join(dict.fromkeys(_text(search.networks[index]) for index in chosen)),
+                "chosen": " / ".join(dict.fromkeys(networks[index] for index in chosen)),
                 "chosen_whole": float(truth[chosen].mean()),
                 "chosen_whole_std": deviation(truth[chosen]),
-                "best": _text(search.networks[truth.argmax()]),
+                "best": networks[truth.argmax()],
                 "best_whole": float(truth.max()),
             }
         lines.append(line)
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
 
-def comparable(search: Search, whole: Search) -> bool:
+def comparable(search: Tested, whole: Tested) -> bool:
     """Say whether both trained the same networks."""
-    return len(search.networks) > 0 and search.networks == whole.networks
-
-
-def _text(network: Network) -> str:
-    return " ".join(map(str, network))
+    return len(search.columns) > 0 and search.columns == whole.columns
 
 
 def search_markdown(table: pd.DataFrame, title: str) -> str:

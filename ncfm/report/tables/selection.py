@@ -61,12 +61,15 @@ def _gain(evaluations: Sequence[Evaluation], count: int) -> float | None:
     return float(np.mean(seeds))
 
 
-def selection_markdown(table: pd.DataFrame, title: str) -> str:
-    """Return the table as Markdown."""
+def selection_texts(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table as text for people."""
     gains = {f"best_of_{looks}": f"best of {looks}" for looks in LOOKS}
     decimals = {"last": 1, "gap": 2, **dict.fromkeys(gains, 2)}
     names = ("dataset", "ipc", "label", "arch", "protocol", "n_seeds", "looks", *decimals)
     heads = {"arch": "test network", "n_seeds": "seeds", "looks": "looks taken", **gains}
-    return document(
-        f"Selecting on the test set: {title}", NOTE, readable(table, names, decimals, **heads), "Nothing was evaluated."
-    )
+    return readable(table, names, decimals, **heads)
+
+
+def selection_markdown(table: pd.DataFrame, title: str) -> str:
+    """Return the table as Markdown."""
+    return document(f"Selecting on the test set: {title}", NOTE, selection_texts(table), "Nothing was evaluated.")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from ncfm.report.tables.results import Values, counts_text, markdown, number
+from ncfm.report.tables.results import ONE_SET, Values, counts_text, interval_text, markdown, number
 from ncfm.report.verdicts.rules import Verdict
 from ncfm.report.verdicts.table import COSTS
 
@@ -75,8 +75,7 @@ def summary(table: pd.DataFrame, touched: pd.Series) -> str:
         return f"None of the {len(paper)} numbers that the paper reports is about this campaign's data sets."
     accuracies = paper[paper["metric"] == "accuracy"]
     found = accuracies["verdict"].value_counts()
-    told = [verdict for verdict in Verdict if verdict in ALWAYS_TOLD or verdict in found]
-    texts = [f"{found.get(verdict, 0)} {TOLD.get(verdict, verdict)}" for verdict in told]
+    texts = [f"{found.get(verdict, 0)} {TOLD.get(verdict, verdict)}" for verdict in told(found)]
     text = f"Of the {len(accuracies)} accuracies among the paper's {len(paper)} numbers: {', '.join(texts)}."
     ours = accuracies[(accuracies["reported_method"] == "NCFM") & accuracies["ours"].notna()]
     if ours.empty:
@@ -88,6 +87,11 @@ def summary(table: pd.DataFrame, touched: pd.Series) -> str:
         f"the last epoch ({line['best']:.1f} at its best look) for a reported {line['reported']} ({source}): "
         f"{line['verdict']}."
     )
+
+
+def told(found: pd.Series) -> list[Verdict]:
+    """Return the verdicts to tell of: those counted in ``found``, and always the two that speak for the paper."""
+    return [verdict for verdict in Verdict if verdict in ALWAYS_TOLD or verdict in found]
 
 
 def _distance(line: Values) -> tuple[bool, bool, bool]:
@@ -134,10 +138,8 @@ def _readable(line: Values, params: dict[str, int]) -> dict[str, str]:
 
 def bounds(line: Values, decimals: int) -> str:
     """Return the interval that a number is held against, and of what it is; nothing for one set."""
-    if _none(line["interval_low"]):
-        return ""
-    ends = " to ".join(f"{line[end]:.{decimals}f}" for end in ("interval_low", "interval_high"))
-    return f"{ends} ({line['interval_of']})"
+    text = interval_text(line["interval_low"], line["interval_high"], decimals)
+    return "" if _none(line["n"]) else text if text == ONE_SET else f"{text} ({line['interval_of']})"
 
 
 def row_name(line: Values) -> str:

@@ -1,0 +1,170 @@
+"""What a cell costs before it runs: its arithmetic in closed form, and the bytes that it writes, about.
+
+The table of stages names one function per stage: of a cell's params and of what it reads. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import ceil
+
+from ncfm.core import params as models
+from ncfm.datasets.catalogue import DatasetFacts
+from ncfm.method.coresets import RULES
+from ncfm.method.discrepancies import DISCREPANCIES
+from ncfm.models.registry import ARCHITECTURES, NetworkWork, Shape
+
+LABEL_BYTES, FLOAT_BYTES = 8, 4
+ROW_BYTES = 120  # of a history or of one look at the test set
+DEFAULTS = models.PretrainParams.model_validate({})
+
+
+class NoFormulaError(Exception):
+    """A network says nothing of its work."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """An amount of work: floating point operations (two to a multiply-add), activations passed, optimiser steps."""
+
+    flop: float = 0.0
+    activations: float = 0.0
+    steps: float = 0.0
+
+    def __add__(self, other: Work) -> Work:
+        return Work(self.flop + other.flop, self.activations + other.activations, self.steps + other.steps)
+
+    def __mul__(self, times: float) -> Work:
+        return Work(self.flop * times, self.activations * times, self.steps * times)
+
+
+def network_work(arch: str, facts: DatasetFacts, width: int, norm: str) -> NetworkWork:
+    """Return the work of one image in a network. Raises :class:`NoFormulaError` where its architecture says nothing."""
+    work = ARCHITECTURES[arch].work if arch in ARCHITECTURES else None
+    if work is None:
+        raise NoFormulaError(arch)
+    return work(Shape(facts.channels, facts.resolution, facts.classes, width, norm))
+
+
+def training(params: models.NetworkParams, network: NetworkWork, images: int) -> Work:
+    """Return the work of training one network: forward, and back to all weights and all inputs but the images."""
+    flop = images * (3 * (network.body + network.head) - network.first)
+    return Work(flop, 2 * images * network.activations, ceil(images / params.batch)) * params.epochs
+
+
+def testing(network: NetworkWork, images: int) -> Work:
+    """Return the work of one pass over ``images`` test images."""
+    return Work(images * (network.body + network.head), images * network.activations)
+
+
+@dataclass(frozen=True)
+class Reads:
+    """What a cell reads: ``ipc`` and ``factor`` of the set that it reads or makes, the params of its extractors' pool.
+
+    The defaults stand for what a cell does not read.
+    """
+
+    facts: DatasetFacts
+    ipc: int = 0
+    factor: int = 1
+    pool: models.PretrainParams = DEFAULTS
+
+    @property
+    def images(self) -> int:
+        """Decoded images of the set."""
+        return self.facts.classes * self.ipc * self.factor**2
+
+    @property
+    def set_bytes(self) -> int:
+        """The bytes of the set."""
+        return self.facts.classes * self.ipc * self.facts.channels * self.facts.resolution**2 * FLOAT_BYTES
+
+    @property
+    def extractor(self) -> NetworkWork:
+        """The work of one image in a network of the pool."""
+        return network_work(self.pool.arch, self.facts, self.pool.width, self.pool.norm)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The bytes that a cell writes, and what it computes in the precision of ``params``."""
+
+    disk: float
+    work: Work = Work()
+    params: models.ComputeParams = DEFAULTS
+
+
+def prepare(params: models.PrepareParams, reads: Reads) -> Cost:
+    """Return the cost of a data set: its files only, since downloads and copies take minutes at most."""
+    facts = reads.facts
+    image_bytes = facts.channels * facts.resolution**2 + LABEL_BYTES
+    return Cost((facts.images("train") + facts.images("test")) * image_bytes)
+
+
+def pretrain(params: models.PretrainParams, reads: Reads) -> Cost:
+    """Return the cost of an extractor pool, each network of which is tested once."""
+    network, facts = reads.extractor, reads.facts
+    one = training(params, network, facts.images("train")) + testing(network, facts.images("test"))
+    return Cost(2 * params.pool * network.parameters * FLOAT_BYTES, one * params.pool, params)
+
+
+def distill(params: models.DistillParams, reads: Reads) -> Cost:
+    """Return the cost of a distillation (docs/method.md, section 5).
+
+    Real images pass forward only; synthetic ones forward and back to the pixels, for matching and for calibration.
+    The discrepancy's own share stands in its file.
+    """
+    classes, network = reads.facts.classes, reads.extractor
+    real_images = min(params.batch_real, ceil(reads.facts.images("train") / classes))
+    synthetic_images = reads.ipc * params.factor**2
+    real = classes * real_images
+    synthetic = classes * synthetic_images * (3 if params.recompute else 2)  # image passes, here and to calibrate
+    passes = real + synthetic * (2 if params.calibration else 1)
+    head = 2 * classes * synthetic_images * network.head if params.calibration else 0
+    discrepancy = DISCREPANCIES[params.discrepancy]
+    flop = discrepancy.flop(params, classes, real_images, synthetic_images, network.features)
+    steps = 2 * classes  # each class is drawn, augmented and compared on its own, in joint steps too
+    work = Work(flop + passes * network.body + head, passes * network.activations, steps) * params.iterations
+    return Cost(reads.set_bytes + params.iterations * ROW_BYTES, work, params)
+
+
+def select(params: models.SelectParams, reads: Reads) -> Cost:
+    """Return the cost of a coreset; a rule that trains no network takes minutes at most."""
+    if not RULES[params.rule].trains:
+        return Cost(reads.set_bytes)
+    trained = reads.pool.model_copy(update={"epochs": params.epochs})
+    return Cost(reads.set_bytes, training(trained, reads.extractor, reads.facts.images("train")), trained)
+
+
+def curate(params: models.CurateParams, reads: Reads) -> Cost:
+    """Return the cost of a curation: the teachers look at all images once, fine-tuning at each step, and back."""
+    teachers = 1 if params.labels == "released" else min(params.teachers or reads.pool.pool, reads.pool.pool)
+    look = testing(reads.extractor, reads.images)
+    return Cost(reads.set_bytes, look * teachers + (look * 2 + Work(steps=1)) * params.finetune, params)
+
+
+def evaluate(params: models.EvaluateParams, reads: Reads) -> Cost:
+    """Return the cost of an evaluation; each look at the test set is a row of its result and of its record."""
+    network = network_work(params.arch, reads.facts, params.width, params.norm)
+    rows = 2 * params.networks * min(params.looks, params.epochs)
+    return Cost(rows * ROW_BYTES, evaluation(params, network, reads), params)
+
+
+def continual(params: models.ContinualParams, reads: Reads) -> Cost:
+    """Return the cost of continual learning: at step k that of an evaluation on k shares of the classes."""
+    cost = evaluate(params, reads)
+    return replace(cost, work=cost.work * ((params.steps + 1) / 2))
+
+
+def search(params: models.SearchParams, reads: Reads) -> Cost:
+    """Return the cost of an architecture search, which tests each network once."""
+    once = params.model_copy(update={"looks": 1})
+    networks = [network_work(arch, reads.facts, width, norm) for arch, width, norm in params.candidates]
+    work = sum((evaluation(once, network, reads) for network in networks), Work())
+    return Cost(2 * len(networks) * params.networks * ROW_BYTES, work, params)
+
+
+def evaluation(params: models.EvaluateProtocol, network: NetworkWork, reads: Reads) -> Work:
+    """Return the work of training ``params.networks`` networks on a set, and of their looks at the test set."""
+    looks = testing(network, reads.facts.images("test")) * min(params.looks, params.epochs)
+    return (training(params, network, reads.images) + looks) * params.networks
