@@ -59,7 +59,7 @@ TEMPLATES = Environment(
 def page(
     collected: Collected, frames: Mapping[str, pd.DataFrame], touched: pd.Series, pictures: Mapping[str, str]
 ) -> str:
-    """Return the page as HTML, from the campaign's tables by name. A campaign that touches no number opens with results.
+    """Return the page as HTML, from the campaign's tables by name; where it touches no number, results come first.
 
     ``touched`` marks the verdicts about the campaign's data sets; ``pictures`` are the ``img`` elements, of
     :func:`image`, of those of :data:`FIGURES` that have something to show.

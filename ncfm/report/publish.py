@@ -55,7 +55,9 @@ def _write(source: Path, content: Mapping[str, Any], folder: Path) -> None:
         write_text(folder / name, lines({path: value for path, value in content.items() if _home(path) == name}))
     campaign = content["params/report.json"]["campaign"]
     texts = [path.read_text("utf-8") for pattern in DOCUMENTS for path in sorted(Path().glob(pattern))]
-    kept = [source / "report.html", *(path for path in source.glob("tables/*") if ".record." not in path.name)]
+    empty = {path.stem for path in source.glob("tables/*.csv") if path.read_text("utf-8").count("\n") == 1}
+    tables = [path for path in source.glob("tables/*") if ".record." not in path.name and path.stem not in empty]
+    kept = [source / "report.html", *tables]
     kept += [path for path in source.glob("figures/*") if any(f"{campaign}/figures/{path.name}" in t for t in texts)]
     for path in kept:
         (folder / path.relative_to(source)).parent.mkdir(exist_ok=True)

@@ -24,7 +24,7 @@ def write_comparisons(table: pd.DataFrame, stem: Path) -> bool:
                 axis.plot([line["low"], line["high"]], [place, place], color=COLOURS[0], linewidth=2)
             axis.plot(line["difference"], place, "o", color=COLOURS[0], markersize=6)
             axis.annotate(
-                f"{line['verdict']} ({line['pairs']} pairs)",
+                f"{line['verdict']} (pairs: {line['pairs']})",
                 (1.01, place),
                 xycoords=("axes fraction", "data"),
                 va="center",

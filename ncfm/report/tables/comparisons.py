@@ -8,7 +8,7 @@ import pandas as pd
 
 from ncfm.report.collect import ResultRow
 from ncfm.report.tables.results import document, latex_table, readable
-from ncfm.report.verdicts.pairs import LEAST_PAIRS, MARGIN, compare, paired
+from ncfm.report.verdicts.pairs import LEAST_PAIRS, MARGIN, SUGGESTING_PAIRS, compare, paired
 
 COLUMNS = (
     *("dataset", "ipc", "arch", "protocol", "method", "other", "pairs", "difference", "low", "high"),
@@ -18,7 +18,8 @@ NOTE = (
     "Accuracy after the last epoch of the first method minus the second's, in points, for every seed that both have: "
     "seeds share initial images and batches. Interval: 95%, t over the pairs. p: sign-flip test, two-sided, and the "
     f"smallest that so many pairs can reach. Equal: the 90% interval lies within ±{MARGIN:g} point (two one-sided "
-    f"tests). Fewer than {LEAST_PAIRS} pairs never do more than suggest. Rules: docs/verdicts.md."
+    f"tests). Fewer than {LEAST_PAIRS} pairs only suggest, fewer than {SUGGESTING_PAIRS} say nothing. "
+    "Rules: docs/verdicts.md."
 )
 
 

@@ -16,8 +16,8 @@ from ncfm.report.verdicts.intervals import interval, mean_of, seed_means
 NOTE = (
     "Accuracy in percent. Last: test accuracy after the last epoch; the project's own claims rest on it. "
     "Best: the highest test accuracy over the looks at the test set, so it selects on the test set. "
-    "Both are means over the n = seeds x networks; 95%: t interval of the mean over the seeds, each of which is the mean "
-    "of its networks. One set says nothing about another set of its method. Seconds are means over the seeds; an "
+    "Both are means over the n = seeds x networks; 95%: t interval of the mean over the seeds, each of which is the "
+    "mean of its networks. One set says nothing about another set of its method. Seconds are means over the seeds; an "
     "evaluation trains all networks of one seed. Protocols and curation: docs/evaluation.md."
 )
 COLUMNS = (
@@ -153,8 +153,8 @@ def rounded(table: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
         else:
             texts["n"] = counts_text(line)
             for name in ("last", "best"):
-                ends = [line[f"{name}_low"], line[f"{name}_high"]]
-                texts |= {name: number(line[name], 1), f"{name}_interval": interval_text(*ends, 1)}
+                bounds = interval_text(line[f"{name}_low"], line[f"{name}_high"], 1)
+                texts |= {name: number(line[name], 1), f"{name}_interval": bounds}
             if line["hardware"]:
                 place = f"{line['hardware']}; torch {line['torch']}; commit {line['commit']}"
                 letter = chr(ord("a") + len(places)) if len(places) < LETTERS else f"a{len(places) - LETTERS + 1}"

@@ -12,6 +12,7 @@ from ncfm.report.collect import ResultRow
 from ncfm.report.verdicts.intervals import interval
 
 MARGIN = 1.0  # points of accuracy within which two methods count as equal
+SUGGESTING_PAIRS = 3  # with fewer nothing is said: two equal differences would be an interval of no width
 LEAST_PAIRS = 6  # with fewer the smallest p of a sign-flip test, 2 / 2^pairs, is above 0.05
 MOST_PAIRS = 16  # up to which all flips are counted
 
@@ -46,11 +47,11 @@ def compare(differences: Sequence[float]) -> Paired:
     """Judge paired differences, at least one.
 
     ``better`` or ``worse`` where the 95% interval excludes zero, ``equal within ±1 point`` where the 90% interval lies
-    within the margin (two one-sided tests at 5%), else ``not told apart``. Fewer than six pairs only suggest.
+    within the margin (two one-sided tests at 5%), else ``not told apart``. Three to five pairs only suggest.
     """
     bounds, narrow = interval(differences), interval(differences, level=0.9)
     verdict = "not told apart"
-    if bounds and narrow:
+    if bounds and narrow and len(differences) >= SUGGESTING_PAIRS:
         if not bounds[0] <= 0 <= bounds[1]:
             verdict = "better" if bounds[0] > 0 else "worse"
         elif max(map(abs, narrow)) < MARGIN:
