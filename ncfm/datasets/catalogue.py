@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +68,11 @@ class DatasetFacts:
 
     def images(self, split: str) -> int:
         """Return the images of a split: the most it can hold, where copies of the data set differ."""
-        return sum(allowed[-1] for allowed in self.sizes[split])
+        return self._images[split]
+
+    @cached_property
+    def _images(self) -> dict[str, int]:
+        return {split: sum(allowed[-1] for allowed in classes) for split, classes in self.sizes.items()}
 
 
 CATALOGUE: Registry[DatasetFacts] = Registry("dataset", "ncfm.datasets.sets")
