@@ -21,12 +21,13 @@ GRID_ROWS = 50  # images per class in the picture, at most
 Images = Tensor | Sequence[Tensor]
 
 
-def save_set(
-    path: Path, images: Images, split: Split, factor: int, names: Mapping[str, Any], soft_labels: Tensor | None = None
-) -> None:
+def write_set(
+    folder: Path, images: Images, split: Split, factor: int, names: Mapping[str, Any], soft_labels: Tensor | None = None
+) -> list[str | Path]:
     """Write a set that stands for the training split ``split``, with ``factor`` tiles per side of each stored image.
 
-    ``soft_labels`` are class probabilities (factor^2 * classes * k, classes), a row per decoded image.
+    ``soft_labels`` are class probabilities (factor^2 * classes * k, classes), a row per decoded image. Returns the
+    files: `distilled.safetensors` and a picture of the set, `grid.png`.
     """
     labels = torch.arange(split.classes).repeat_interleave(torch.tensor([len(one) for one in images]))
     tensors = {"images": torch.cat(list(images)), "labels": labels}
@@ -34,15 +35,8 @@ def save_set(
         tensors["soft_labels"] = soft_labels
     facts = {"names": dict(names), "dataset": split.dataset, "factor": factor, "classes": split.classes}
     statistics = {name: getattr(split.normalisation, name).flatten().tolist() for name in ("mean", "std")}
-    save_tensors(path, tensors, {**facts, "label_names": list(split.label_names), **statistics})
-
-
-def write_set(
-    folder: Path, images: Images, split: Split, factor: int, names: Mapping[str, Any], soft_labels: Tensor | None = None
-) -> list[str | Path]:
-    """Write a set, as :func:`save_set`, and a picture of it; return `distilled.safetensors` and `grid.png`."""
     stored, grid = folder / "distilled.safetensors", folder / "grid.png"
-    save_set(stored, images, split, factor, names, soft_labels)
+    save_tensors(stored, tensors, {**facts, "label_names": list(split.label_names), **statistics})
     rows = min(GRID_ROWS, *map(len, images))
     write_grid(torch.cat([one[:rows] for one in images]), split.classes, grid)
     return [stored, grid]

@@ -17,11 +17,10 @@ from torch import Tensor
 
 from ncfm.core.errors import DataError, ParamsError, StorageError
 from ncfm.core.params import Count, StageParams
-from ncfm.core.pictures import write_grid
 from ncfm.core.store import storage_errors, write_with
 from ncfm.datasets.catalogue import DatasetFacts, facts_of
 from ncfm.datasets.split import Normalisation, Split
-from ncfm.method.distilled import load, save_set
+from ncfm.method.distilled import load, write_set
 from ncfm.run.record import Record
 
 # The released program clamps before each iteration, not after the last step: pixels may stand a few steps outside.
@@ -57,13 +56,10 @@ def import_set(params: ImportParams, source: Path, names: Mapping[str, Any], out
     if outside := int(((images < 0) | (images > 1)).sum()):
         print(f"import: {outside} of {images.numel()} pixels lay outside [0, 1] and are clamped", file=sys.stderr)
     by_class = images.float().clamp(0, 1)[labels.argsort(stable=True)].unflatten(0, (facts.classes, -1))
-    stored, grid = out / "distilled.safetensors", out / "grid.png"
-    write_grid(by_class.flatten(0, 1), facts.classes, grid)
     none = torch.empty(0)  # of the split only the facts are read
     normalisation = Normalisation(*torch.tensor([facts.mean, facts.std]).view(2, 1, -1, 1, 1))
     split = Split(facts.name, none, none, facts.classes, label_names, normalisation)
-    save_set(stored, by_class, split, params.factor, names)
-    record.finish([stored, grid], {"images": len(labels)})
+    record.finish(write_set(out, by_class, split, params.factor, names), {"images": len(labels)})
 
 
 def read_released(source: Path) -> tuple[Tensor, Tensor]:
