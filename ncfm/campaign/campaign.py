@@ -30,10 +30,7 @@ PARAMS = Path("params")
 
 @dataclass(frozen=True)
 class Campaign:
-    """A checked campaign: its cells, in the order of the pipeline, with the params of each, and those that cannot be.
-
-    ``artefacts`` are the tables and figures that it names, if any, each with the cells that it needs.
-    """
+    """A checked campaign: its cells in the order of the pipeline, with the params of each, and those that cannot be."""
 
     name: str
     title: str
@@ -41,7 +38,7 @@ class Campaign:
     params: dict[Cell, StageParams]
     labels: dict[str, str]
     skipped: tuple[Skipped, ...] = ()
-    artefacts: dict[str, tuple[Cell, ...]] = field(default_factory=dict)
+    artefacts: dict[str, tuple[Cell, ...]] = field(default_factory=dict)  # its tables and figures, and what each needs
     artefacts_skipped: dict[str, tuple[Skipped, ...]] = field(default_factory=dict)
 
     @cached_property

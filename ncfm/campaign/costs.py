@@ -17,15 +17,11 @@ STEP_SECONDS = 0.005  # overhead of one optimiser step: Python and kernel launch
 
 @dataclass(frozen=True)
 class Device:
-    """A device's rates, measured by this project or assumed, and their source.
-
-    ``flop_rate``: FLOP per second in convolutions, by precision. ``activation_rate``: activations per second in all
-    else, by (precision, compiled).
-    """
+    """A device's rates, measured by this project or assumed, and their source."""
 
     name: str
-    flop_rate: Mapping[str, float]
-    activation_rate: Mapping[tuple[str, bool], float]
+    flop_rate: Mapping[str, float]  # FLOP per second in convolutions, by precision
+    activation_rate: Mapping[tuple[str, bool], float]  # activations per second in all else, by (precision, compiled)
     measured: bool
     source: str
 

@@ -21,17 +21,14 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Line:
-    """The cells of one stage on one data set: how many, and of those with an estimate the hours by device, and bytes.
-
-    ``unknown`` cells have no estimate, for want of a formula for their network or stage.
-    """
+    """The cells of one stage on one data set: how many, and of those with an estimate the hours by device and bytes."""
 
     stage: str
     dataset: str
     cells: int
     hours: tuple[float, ...]
     disk: float
-    unknown: int
+    unknown: int  # cells without an estimate, for want of a formula for their network or stage
 
 
 def costs_of(campaign: Campaign, artefact: str | None = None) -> dict[Cell, Cost | None]:

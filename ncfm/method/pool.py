@@ -34,7 +34,8 @@ class Pool:
             raise DataError(f"{path}: is not an extractor pool; run `ncfm pretrain` again")
         self.facts, self.members, self._device = facts, int(facts["pool"]), device
         # Two networks of one shape: the blended extractor, and the trained member that calibration asks.
-        self.blended, self.trained = (self.fresh(generator("overwritten")).eval().requires_grad_(False) for _ in range(2))
+        self.blended = self.fresh(generator("overwritten")).eval().requires_grad_(False)
+        self.trained = self.fresh(generator("overwritten")).eval().requires_grad_(False)
         names = self.blended.state_dict().keys()
         self._weights = [
             {end: {name: tensors[f"{member}.{end}.{name}"] for name in names} for end in ("initial", "trained")}
