@@ -1,8 +1,6 @@
 """Campaigns: read `params/<campaign>.yaml` over `params/base.yaml`, check them, and list what there is to run.
 
-For one cell the values are laid over each other in this order, later ones winning: stage, data set, data set at this
-IPC, method, of the base and then of the campaign; then, for an evaluation, its protocol in the base and the campaign.
-Stages read the result from a small JSON file: an engine that compares files re-runs the cells whose values changed.
+Stages read a cell's params from a small JSON file: an engine that compares files re-runs cells whose values changed.
 """
 
 from __future__ import annotations

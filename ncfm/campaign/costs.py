@@ -1,7 +1,6 @@
 """The seconds that a device needs for what a stage computes (ncfm/stages/costs.py), and the rates of three devices.
 
-They are FLOP / rate of the heaviest layer + activations / rate of all that is no convolution (normalisation, pooling,
-augmentation) + steps x overhead.
+They are FLOP / rate of the heaviest layer + activations / rate of all that is no convolution + steps x overhead.
 """
 
 from __future__ import annotations

@@ -43,27 +43,22 @@ def write_set(
 
 
 class DistilledSet(Dataset[tuple[Tensor, int]]):
-    """Decoded, normalised training images with their labels.
-
-    ``stored`` are the stored images (N, C, H, W), float32 pixels in [0, 1], class by class; ``pixels`` the decoded ones
-    (factor^2 * N, C, H, W); ``images`` the same, normalised with the data set's statistics: what a network trains on.
-    ``labels`` are (factor^2 * N,), int64; ``soft_labels`` the class probabilities (factor^2 * N, classes) of a curated
-    set, else None; ``targets`` what a network trains on: the soft labels where there are any, else the hard ones.
-    """
+    """Decoded training images with their labels, M = factor^2 N: a network trains on ``images`` and ``targets``."""
 
     def __init__(self, stored: Tensor, labels: Tensor, facts: Mapping[str, Any], soft_labels: Tensor | None) -> None:
+        # (N, C, H, W), float32 pixels in [0, 1], class by class
         self.stored = stored.float().div_(255) if stored.dtype == torch.uint8 else stored
         self.factor, self.classes = int(facts["factor"]), int(facts["classes"])
         self.names: dict[str, Any] = facts["names"]
         self.label_names: list[str] = facts["label_names"]
         self.dataset: str = facts["dataset"]
-        self.pixels = decode(self.stored, self.factor)
-        self.labels = labels.repeat(self.factor**2)
-        self.soft_labels = soft_labels
+        self.pixels = decode(self.stored, self.factor)  # (M, C, H, W)
+        self.labels = labels.repeat(self.factor**2)  # (M,), int64
+        self.soft_labels = soft_labels  # class probabilities (M, classes) of a curated set, else None
         self.targets = self.labels if soft_labels is None else soft_labels
         statistics = torch.tensor([facts["mean"], facts["std"]], dtype=torch.float32, device=stored.device)
         self.normalisation = Normalisation(*statistics.view(2, 1, -1, 1, 1))
-        self.images = self.normalisation(self.pixels)
+        self.images = self.normalisation(self.pixels)  # with the data set's statistics
 
     def __len__(self) -> int:
         return len(self.labels)

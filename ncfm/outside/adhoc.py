@@ -1,9 +1,8 @@
 """Without a campaign: a folder of images from end to end, or one set under every protocol of `params/base.yaml`.
 
-It calls the stages' own functions, each with its record beside its output. Run again, it skips every stage whose record
-says that the same params and inputs gave the outputs that are there, and the stage that was cut off continues. The
-protocols have the budgets of `params/paper.yaml`, with its exceptions by data set and IPC: accuracies can be compared
-with reported ones.
+Run again, it skips every stage whose record says that the same params and inputs gave the outputs that are there, and
+the stage that was cut off continues. The protocols have the budgets of `params/paper.yaml`, so that accuracies can be
+compared with reported ones.
 """
 
 from __future__ import annotations

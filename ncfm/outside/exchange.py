@@ -139,10 +139,9 @@ def _write_png(images: Tensor, labels: Tensor, label_names: Sequence[str], out: 
 
 
 def class_folders(label_names: Sequence[str]) -> list[str]:
-    """Return a folder name per class whose alphabetical order is the order of the labels.
+    """Return a folder name per class, whose alphabetical order is that of the labels: other programs number them so.
 
-    Programs that read such folders number the classes alphabetically; where the names alone would give other labels,
-    or the same folder twice, each is preceded by its label.
+    Where the names alone would give another order, or the same folder twice, each is preceded by its label.
     """
     names = [name.replace("/", "_") for name in label_names]
     if names == sorted(set(names)) and not any(name.startswith(".") for name in names):
