@@ -170,10 +170,7 @@ def protocols(dataset: str, ipc: int, limits: Limits) -> dict[str, EvaluateParam
 
 
 def evaluate_all(stored: Path, data: Path, names: Mapping[str, str | int], out: Path, limits: Limits) -> Iterator[str]:
-    """Evaluate a set of this data set, IPC, method and seed under every protocol and yield one line for each.
-
-    The results are ``<arch>.json`` (``released``) and ``<arch>.<protocol>.json`` in ``out``.
-    """
+    """Evaluate a set of these names under every protocol into ``out``, a JSON file each; yield one line for each."""
     for name, params in protocols(str(names["dataset"]), int(names["ipc"]), limits).items():
         cell = cells.Evaluate(**{**names, "arch": params.arch, "protocol": None if name == RELEASED else name})  # type: ignore
         path = out / f"{cell.file}.json"

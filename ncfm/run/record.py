@@ -119,7 +119,7 @@ class Record:
 def recorded(
     params: StageParams, output: Path, names: Mapping[str, Any], inputs: list[str | Path], threads: int | None = None
 ) -> Iterator[Record]:
-    """Set the process up for a stage, open its :class:`Record`, send it to MLflow if that is installed, and close it.
+    """Set the process up for a stage, and give its :class:`Record`, which goes to MLflow if that is installed.
 
     Raises :class:`StorageError` where the output cannot be written and :class:`DataError` where an input is missing.
     """
