@@ -75,14 +75,12 @@ def read_released(source: Path) -> tuple[Tensor, Tensor]:
             f"{source}: is not a whole torch file of tensors alone (wanted: a list [images, labels]; files with other "
             "objects are not read, because that could run their code)"
         ) from error
-    if not (isinstance(content, (list, tuple)) and len(content) == 2 and all(map(_is_plain, content))):
+    pair = content if isinstance(content, list | tuple) else ()
+    # A tensor with a value for every entry: torch also stores sparse ones, and shapes alone.
+    plain = [isinstance(one, Tensor) and one.layout == torch.strided and one.device.type == "cpu" for one in pair]
+    if len(plain) != 2 or not all(plain):
         raise DataError(f"{source}: does not hold a list of two tensors [images, labels]")
-    return content[0].detach(), content[1].detach()
-
-
-def _is_plain(content: object) -> bool:
-    """Say whether it is a tensor with a value for every entry: torch also stores sparse ones, and shapes alone."""
-    return isinstance(content, Tensor) and content.layout == torch.strided and content.device.type == "cpu"
+    return pair[0].detach(), pair[1].detach()
 
 
 def _faults(images: Tensor, labels: Tensor, facts: DatasetFacts, ipc: int, names: Sequence[str]) -> Iterator[str]:
