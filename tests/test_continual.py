@@ -13,7 +13,7 @@ from report_helpers import make, read, run
 from ncfm.core.errors import DataError, ParamsError
 from ncfm.core.store import read_json, write_json
 from ncfm.datasets.split import load_split
-from ncfm.method.distilled import load, save_set
+from ncfm.method.distilled import load, write_set
 from ncfm.stages import table
 from ncfm.stages.continual import class_order, only, targets
 
@@ -31,11 +31,11 @@ def test_labels_of_a_step_are_those_of_the_classes_seen(data, tmp_path):
     images, soft = torch.rand(3, 1, 3, 8, 8), torch.tensor([[0.5, 0.2, 0.3], [0.1, 0.6, 0.3], [0.2, 0.2, 0.6]])
     split, rows, seen = load_split(data, "train"), torch.tensor([0, 2]), torch.tensor([2, 0])
     names = {"dataset": "made", "ipc": 1, "method": "test", "seed": 0}
-    save_set(tmp_path / "hard.safetensors", images, split, 1, names)
-    save_set(tmp_path / "soft.safetensors", images, split, 1, names, soft)
-    assert targets(load(tmp_path / "hard.safetensors"), rows, seen).tolist() == [1, 0]
+    write_set(tmp_path / "hard", images, split, 1, names)
+    write_set(tmp_path / "soft", images, split, 1, names, soft)
+    assert targets(load(tmp_path / "hard/distilled.safetensors"), rows, seen).tolist() == [1, 0]
     expected = torch.tensor([[3 / 8, 5 / 8], [6 / 8, 2 / 8]])
-    torch.testing.assert_close(targets(load(tmp_path / "soft.safetensors"), rows, seen), expected)
+    torch.testing.assert_close(targets(load(tmp_path / "soft/distilled.safetensors"), rows, seen), expected)
 
 
 def test_it_learns_and_one_class_is_always_right(data, coreset, tmp_path):

@@ -12,7 +12,7 @@ from ncfm.core.errors import DataError
 from ncfm.core.seeding import generator
 from ncfm.core.store import save_tensors
 from ncfm.datasets.split import load_split
-from ncfm.method.distilled import save_set
+from ncfm.method.distilled import write_set
 from ncfm.method.multiformation import decode, tile
 
 
@@ -59,8 +59,8 @@ def test_shrinking_by_area_or_by_nearest_pixel():
 def test_load_gives_normalised_images_with_their_labels(factor, tmp_path):
     split = load_split(helpers.write_dataset(tmp_path), "train")
     stored = torch.rand(3, 2, 3, 8, 8, generator=generator("stored")) * 0.2 + torch.arange(3).view(3, 1, 1, 1, 1) * 0.3
-    save_set(tmp_path / "set.safetensors", stored, split, factor, {"ipc": 2, "method": "test"})
-    data = ncfm.load(tmp_path / "set.safetensors")
+    write_set(tmp_path, stored, split, factor, {"ipc": 2, "method": "test"})
+    data = ncfm.load(tmp_path / "distilled.safetensors")
     assert len(data) == 6 * factor**2
     assert torch.equal(data.stored, stored.flatten(0, 1))
     assert data.labels.bincount().tolist() == [2 * factor**2] * 3
@@ -78,9 +78,9 @@ def test_load_gives_normalised_images_with_their_labels(factor, tmp_path):
 def test_five_lines_train_a_network(tmp_path):
     split = load_split(helpers.write_dataset(tmp_path), "train")
     stored = torch.stack([tile(split.pixels(rows[:8]), 2) for rows in split.by_class])
-    save_set(tmp_path / "set.safetensors", stored, split, 2, {})
+    write_set(tmp_path, stored, split, 2, {})
 
-    images = torch.utils.data.DataLoader(ncfm.load(tmp_path / "set.safetensors"), batch_size=5)
+    images = torch.utils.data.DataLoader(ncfm.load(tmp_path / "distilled.safetensors"), batch_size=5)
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 3))
     optimiser = torch.optim.SGD(network.parameters(), 0.01)
     for batch, labels in [*images] * 40:

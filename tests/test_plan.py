@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ncfm import cli
 from ncfm.campaign import campaign
 from ncfm.campaign.costs import CPU, DEVICES
-from ncfm.campaign.plan import cost_of, plan, plan_text, reported_seconds, seconds_of
+from ncfm.campaign.plan import cost_of, costs_of, plan, plan_text, reported_seconds, seconds_of
 from ncfm.core.params import DistillParams, EvaluateParams, PretrainParams
 from ncfm.core.seeding import generator
 from ncfm.datasets.catalogue import each, facts_of
@@ -137,7 +137,7 @@ def test_only_the_measured_device_says_that_it_was():
 def test_a_plan_counts_every_cell_once(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     chosen = campaign.load("cifar10-cpu")
-    lines = plan(chosen)
+    lines = plan(costs_of(chosen))
     assert [(line.stage, line.dataset) for line in lines] == [
         (stage, "cifar10") for stage in ("prepare", "pretrain", "distill", "select", "evaluate")
     ]
@@ -158,7 +158,7 @@ def test_curated_sets_are_evaluated_at_their_sources_factor(monkeypatch):
     hours = {cell.method: seconds_of([cost_of(cell, chosen)])[0] for cell in tested}
     assert hours["paper-curated"] == hours["paper"] > hours["random"] == hours["random-curated"]
     assert hours["whole"] > 10 * hours["paper"]
-    lines = {line.stage: line for line in plan(chosen)}
+    lines = {line.stage: line for line in plan(costs_of(chosen))}
     assert lines["curate"].cells == 12
     assert not lines["curate"].unknown and not lines["evaluate"].unknown
 
@@ -167,8 +167,8 @@ def test_the_plan_of_the_paper_knows_every_cell_and_each_artefact(monkeypatch, c
     monkeypatch.chdir(ROOT)
     chosen = campaign.load("paper")
     text = plan_text(chosen)
-    assert "?" not in text and not any(line.unknown for line in plan(chosen))
-    whole, one = plan(chosen), plan(chosen, "table4")
+    assert "?" not in text and not any(line.unknown for line in plan(costs_of(chosen)))
+    whole, one = plan(costs_of(chosen)), plan(costs_of(chosen, "table4"))
     assert [line.dataset for line in one] == ["cifar10"] * 5
     assert sum(line.cells for line in one) == len(chosen.artefacts["table4"])
     assert sum(line.hours[0] for line in one) < sum(line.hours[0] for line in whole)

@@ -19,7 +19,7 @@ from ncfm.method.coresets import RULES, Request
 from ncfm.method.coresets.forgetting import forgetting_events, watched_training
 from ncfm.method.coresets.untrained import farthest_first, herd
 from ncfm.method.pool import Pool
-from ncfm.stages.select import check_extractors, select
+from ncfm.stages.select import select
 
 CORESETS = [name for name, rule in RULES.items() if not rule.whole]
 
@@ -153,7 +153,7 @@ def test_extractors_that_are_missing_or_too_many(data, pool, tmp_path):
 
 def test_unknown_names_in_the_params_of_a_stage_that_is_run_directly(data, pool, tmp_path):
     with pytest.raises(ParamsError, match=r"^rule: unknown rule 'herdin'; did you mean 'herding'"):
-        check_extractors(SelectParams(rule="herdin"), None)
+        select(SelectParams(rule="herdin"), data, None, tmp_path, helpers.record_of("select", tmp_path, SelectParams()))
     with pytest.raises(ParamsError, match=r"^discrepancy: unknown discrepancy 'ncdf'; did you mean 'ncfd'"):
         helpers.run_distill(data, pool, tmp_path, discrepancy="ncdf")
 

@@ -1,8 +1,6 @@
 """Campaigns: read `params/<campaign>.yaml` over `params/base.yaml`, check them, and list what there is to run.
 
-For one cell the values are laid over each other in this order, later ones winning: stage, data set, data set at this
-IPC, method, of the base and then of the campaign; then, for an evaluation, its protocol in the base and the campaign.
-Stages read the result from a small JSON file: an engine that compares files re-runs the cells whose values changed.
+Stages read a cell's params from a small JSON file: an engine that compares files re-runs cells whose values changed.
 """
 
 from __future__ import annotations
@@ -30,10 +28,7 @@ PARAMS = Path("params")
 
 @dataclass(frozen=True)
 class Campaign:
-    """A checked campaign: its cells, in the order of the pipeline, with the params of each, and those that cannot be.
-
-    ``artefacts`` are the tables and figures that it names, if any, each with the cells that it needs.
-    """
+    """A checked campaign: its cells in the order of the pipeline, with the params of each, and those that cannot be."""
 
     name: str
     title: str
@@ -41,7 +36,7 @@ class Campaign:
     params: dict[Cell, StageParams]
     labels: dict[str, str]
     skipped: tuple[Skipped, ...] = ()
-    artefacts: dict[str, tuple[Cell, ...]] = field(default_factory=dict)
+    artefacts: dict[str, tuple[Cell, ...]] = field(default_factory=dict)  # its tables and figures, and what each needs
     artefacts_skipped: dict[str, tuple[Skipped, ...]] = field(default_factory=dict)
 
     @cached_property

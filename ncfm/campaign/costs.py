@@ -1,7 +1,6 @@
 """The seconds that a device needs for what a stage computes (ncfm/stages/costs.py), and the rates of three devices.
 
-They are FLOP / rate of the heaviest layer + activations / rate of all that is no convolution (normalisation, pooling,
-augmentation) + steps x overhead.
+They are FLOP / rate of the heaviest layer + activations / rate of all that is no convolution + steps x overhead.
 """
 
 from __future__ import annotations
@@ -17,15 +16,11 @@ STEP_SECONDS = 0.005  # overhead of one optimiser step: Python and kernel launch
 
 @dataclass(frozen=True)
 class Device:
-    """A device's rates, measured by this project or assumed, and their source.
-
-    ``flop_rate``: FLOP per second in convolutions, by precision. ``activation_rate``: activations per second in all
-    else, by (precision, compiled).
-    """
+    """A device's rates, measured by this project or assumed, and their source."""
 
     name: str
-    flop_rate: Mapping[str, float]
-    activation_rate: Mapping[tuple[str, bool], float]
+    flop_rate: Mapping[str, float]  # FLOP per second in convolutions, by precision
+    activation_rate: Mapping[tuple[str, bool], float]  # activations per second in all else, by (precision, compiled)
     measured: bool
     source: str
 

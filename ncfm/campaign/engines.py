@@ -92,10 +92,7 @@ def active_text(campaign: Campaign) -> str:
 
 
 def _item(campaign: Campaign, cell: Cell) -> dict[str, str | int]:
-    """Return what dvc.yaml needs to know of a cell: its values and, where some cells have an input more, that input.
-
-    DVC has no input that is only sometimes there: a cell without it names one of its other inputs twice.
-    """
+    """Return what dvc.yaml needs of a cell: its values, and an input that only some have: others name one twice."""
     stage, found = STAGES[cell.stage], dict(cell.values)
     for argument in filter(lambda argument: argument.optional, stage.arguments):
         there = table.has(cell, argument.value)

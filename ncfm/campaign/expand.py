@@ -38,18 +38,14 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Cross:
-    """A cross of cells: IPCs by data set, methods and test networks, as an artefact or the whole campaign names them.
-
-    ``made`` are the methods whose sets are made: those tested, and what they curate. Without ``architectures`` each
-    data set has its extractors'. ``tests`` are by stage; ``protocols`` are those of `evaluate`, which has no section.
-    """
+    """A cross of cells, as an artefact or the whole campaign names them."""
 
     place: str  # file and key, for messages
-    ipcs: Mapping[str, tuple[int, ...]]
-    made: set[str]
-    architectures: tuple[str, ...]
-    protocols: tuple[str, ...]
-    tests: Mapping[str, SetTests]
+    ipcs: Mapping[str, tuple[int, ...]]  # by data set
+    made: set[str]  # the methods whose sets are made: those tested, and what they curate
+    architectures: tuple[str, ...]  # of the tests; where there are none, each data set has its extractors'
+    protocols: tuple[str, ...]  # of `evaluate`, which has no section
+    tests: Mapping[str, SetTests]  # by stage
 
     def variants(self, method: str, network: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield the stage of each test of a method's sets, and the names of its cell beyond the set's."""
@@ -99,15 +95,12 @@ def _cross(layers: Layers, entry: ArtefactEntry, place: str) -> Cross:
 
 
 class Expansion:
-    """The cells of a campaign, each once and checked, in the order of its file; faults are :class:`ParamsError`.
-
-    ``params`` has the params of each cell but the reports, ``members`` the cells of each cross.
-    """
+    """The cells of a campaign, each once and checked, in the order of its file; faults are :class:`ParamsError`."""
 
     def __init__(self, layers: Layers) -> None:
         self.layers, self.crosses = layers, crosses_of(layers)
-        self.params: dict[Cell, StageParams] = {}
-        self.members: dict[str, set[Cell]] = {name: set() for name in self.crosses}
+        self.params: dict[Cell, StageParams] = {}  # of each cell but the reports
+        self.members: dict[str, set[Cell]] = {name: set() for name in self.crosses}  # the cells of each cross
         self.skipped: dict[tuple[object, ...], Skipped] = {}
         for dataset in layers.campaign.datasets:
             self._add_dataset(dataset)

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
 from ncfm.core import params as models
 from ncfm.core.errors import ParamsError
@@ -69,12 +69,11 @@ class ProtocolEntry(_Form):
         return values.model_dump(exclude_unset=True) if values else {}
 
 
-class Section(ProtocolEntry):
-    """What a part of a params file changes for each stage: keys that it does not name stay unset."""
+_MADE: dict[str, Any] = {stage: (STAGES[stage].params | None, None) for stage in MAKERS}  # fields: type and default
 
-    distill: models.DistillParams | None = None
-    select: models.SelectParams | None = None
-    curate: models.CurateParams | None = None
+
+class Section(create_model("Made", __base__=ProtocolEntry, **_MADE)):  # type: ignore[misc]
+    """What a part of a params file changes for each stage: keys that it does not name stay unset."""
 
 
 class _DatasetSection(Section):

@@ -105,7 +105,11 @@ class Layers:
     def merged(
         self, model: type[StageModel], dataset: str = "", ipc: int = 0, method: str = "", protocol: str = ""
     ) -> tuple[StageModel, dict[str, str]]:
-        """Return one cell's params, and for each key the place where its value stands."""
+        """Return one cell's params, and for each key the place where its value stands.
+
+        Later values win: stage, data set, data set at this IPC, method, of the base and then of the campaign; at last
+        the protocol of the base and of the campaign.
+        """
         stage = model.stage
         values: dict[str, Any] = {"dataset": dataset} if "dataset" in model.model_fields else {}
         places = {key: f"{self.path}: {stage}.{key}" for key in model.model_fields}

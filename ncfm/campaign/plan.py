@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ncfm.campaign.campaign import Campaign
@@ -12,7 +12,7 @@ from ncfm.core.params import DistillParams, EvaluateParams, PretrainParams
 from ncfm.datasets.catalogue import DatasetFacts, facts_of
 from ncfm.stages import cells as kinds
 from ncfm.stages import costs
-from ncfm.stages.cells import DatasetCell
+from ncfm.stages.cells import Cell, DatasetCell
 from ncfm.stages.costs import DEFAULTS, Cost, NoFormulaError, Reads
 from ncfm.stages.table import STAGES
 
@@ -21,31 +21,32 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Line:
-    """The cells of one stage on one data set: how many, and of those with an estimate the hours by device, and bytes.
-
-    ``unknown`` cells have no estimate, for want of a formula for their network or stage.
-    """
+    """The cells of one stage on one data set: how many, and of those with an estimate the hours by device and bytes."""
 
     stage: str
     dataset: str
     cells: int
     hours: tuple[float, ...]
     disk: float
-    unknown: int
+    unknown: int  # cells without an estimate, for want of a formula for their network or stage
 
 
-def plan(campaign: Campaign, artefact: str | None = None) -> list[Line]:
-    """Return one line per stage and data set, in the order of the pipeline, of the campaign or of one artefact."""
-    groups: dict[tuple[str, str], list[DatasetCell]] = {}
-    for cell in campaign.part(artefact):
-        if isinstance(cell, DatasetCell):
-            groups.setdefault((cell.stage, cell.dataset), []).append(cell)
+def costs_of(campaign: Campaign, artefact: str | None = None) -> dict[Cell, Cost | None]:
+    """Return what each cell of the campaign, or of one artefact of it, costs; None where there is no formula for it."""
+    cells = campaign.part(artefact)
+    return {cell: cost_of(cell, campaign) for cell in cells if isinstance(cell, DatasetCell)}
+
+
+def plan(estimates: Mapping[Cell, Cost | None]) -> list[Line]:
+    """Return one line per stage and data set, in the order of the pipeline, of what some cells cost."""
+    groups: dict[tuple[str, str], list[Cost | None]] = {}
+    for cell, cost in estimates.items():
+        groups.setdefault((cell.stage, str(cell.names["dataset"])), []).append(cost)
     lines = []
-    for (stage, dataset), cells in groups.items():
-        known = [cost for cell in cells if (cost := cost_of(cell, campaign)) is not None]
+    for names, group in groups.items():
+        known = [cost for cost in group if cost]
         hours = tuple(seconds / 3600 for seconds in seconds_of(known))
-        disk = sum(cost.disk for cost in known)
-        lines.append(Line(stage, dataset, len(cells), hours, disk, len(cells) - len(known)))
+        lines.append(Line(*names, len(group), hours, sum(cost.disk for cost in known), len(group) - len(known)))
     return lines
 
 
@@ -94,13 +95,16 @@ def plan_text(campaign: Campaign, artefact: str | None = None) -> str:
     """Return the plan of a campaign, or of one of its artefacts, as text. Raises :class:`ParamsError` for another."""
     if artefact and artefact not in campaign.artefacts:
         raise ParamsError(one_of("artefact", artefact, campaign.artefacts, f"campaign {campaign.name}"))
-    lines = plan(campaign, artefact)
+    estimates = costs_of(campaign, artefact)
+    lines = plan(estimates)
     head = ["cells", *(f"{device.name} (h)" for device in DEVICES), "disk"]
     rows = [[line.stage, line.dataset, *_cells([line])] for line in lines]
     grid = [["stage", "data set", *head], *rows, ["all", "", *_cells(lines)]]
     text = [": ".join([campaign.name, *([artefact] if artefact else []), campaign.title]), "", *_aligned(grid)]
     if campaign.artefacts and not artefact:
-        grid = [["artefact", "", *head], *([name, "", *_cells(plan(campaign, name))] for name in campaign.artefacts)]
+        grid = [["artefact", "", *head]]
+        for name, part in campaign.artefacts.items():
+            grid.append([name, "", *_cells(plan({cell: estimates[cell] for cell in part if cell in estimates}))])
         text += ["", "Each artefact from nothing; what several need runs once and is counted in each:", *_aligned(grid)]
     text += ["", "Estimates, not measurements: the arithmetic in closed form at these rates (ncfm/campaign/costs.py):"]
     text += [f"  {device.name}: {device.source}" for device in DEVICES]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,26 +30,17 @@ Source = Callable[["DatasetFacts", Path], Loaded]
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """What is known of a data set before it is prepared; its images are (channels, resolution, resolution).
-
-    Attributes:
-        sizes: for ``train`` and ``test`` the allowed numbers of images of each class: one number where it is known.
-        mean, std: per-channel statistics that images are normalised with, for pixels in [0, 1].
-        sources: by the values of ``prepare.source`` besides ``auto``, in the order that ``auto`` tries them.
-        label_names: class names in label order; empty where only the source knows them.
-        content: SHA-256 of each split's images and labels, as tensors; empty where we could not obtain the data.
-        order: place in lists.
-    """
+    """What is known of a data set before it is prepared; its images are (channels, resolution, resolution)."""
 
     name: str
     resolution: int
-    sizes: Mapping[str, tuple[range, ...]]
-    mean: tuple[float, ...]
+    sizes: Mapping[str, tuple[range, ...]]  # of ``train`` and ``test``: for each class the allowed numbers of images
+    mean: tuple[float, ...]  # of each channel, for pixels in [0, 1]; images are normalised with it and ``std``
     std: tuple[float, ...]
-    sources: Mapping[str, Source]
-    label_names: tuple[str, ...] = ()
-    content: Mapping[str, str] = field(default_factory=dict)
-    order: int = 100
+    sources: Mapping[str, Source]  # by the values of ``prepare.source``, of which ``auto`` tries all in this order
+    label_names: tuple[str, ...] = ()  # in label order; empty where only the source knows them
+    content: Mapping[str, str] = field(default_factory=dict)  # SHA-256 of each split's tensors; empty: never obtained
+    order: int = 100  # place in lists
 
     @property
     def classes(self) -> int:
@@ -67,7 +59,11 @@ class DatasetFacts:
 
     def images(self, split: str) -> int:
         """Return the images of a split: the most it can hold, where copies of the data set differ."""
-        return sum(allowed[-1] for allowed in self.sizes[split])
+        return self._images[split]
+
+    @cached_property
+    def _images(self) -> dict[str, int]:
+        return {split: sum(allowed[-1] for allowed in classes) for split, classes in self.sizes.items()}
 
 
 CATALOGUE: Registry[DatasetFacts] = Registry("dataset", "ncfm.datasets.sets")

@@ -21,12 +21,13 @@ GRID_ROWS = 50  # images per class in the picture, at most
 Images = Tensor | Sequence[Tensor]
 
 
-def save_set(
-    path: Path, images: Images, split: Split, factor: int, names: Mapping[str, Any], soft_labels: Tensor | None = None
-) -> None:
+def write_set(
+    folder: Path, images: Images, split: Split, factor: int, names: Mapping[str, Any], soft_labels: Tensor | None = None
+) -> list[str | Path]:
     """Write a set that stands for the training split ``split``, with ``factor`` tiles per side of each stored image.
 
-    ``soft_labels`` are class probabilities (factor^2 * classes * k, classes), a row per decoded image.
+    ``soft_labels`` are class probabilities (factor^2 * classes * k, classes), a row per decoded image. Returns the
+    files: `distilled.safetensors` and a picture of the set, `grid.png`.
     """
     labels = torch.arange(split.classes).repeat_interleave(torch.tensor([len(one) for one in images]))
     tensors = {"images": torch.cat(list(images)), "labels": labels}
@@ -34,42 +35,30 @@ def save_set(
         tensors["soft_labels"] = soft_labels
     facts = {"names": dict(names), "dataset": split.dataset, "factor": factor, "classes": split.classes}
     statistics = {name: getattr(split.normalisation, name).flatten().tolist() for name in ("mean", "std")}
-    save_tensors(path, tensors, {**facts, "label_names": list(split.label_names), **statistics})
-
-
-def write_set(
-    folder: Path, images: Images, split: Split, factor: int, names: Mapping[str, Any], soft_labels: Tensor | None = None
-) -> list[str | Path]:
-    """Write a set, as :func:`save_set`, and a picture of it; return `distilled.safetensors` and `grid.png`."""
     stored, grid = folder / "distilled.safetensors", folder / "grid.png"
-    save_set(stored, images, split, factor, names, soft_labels)
+    save_tensors(stored, tensors, {**facts, "label_names": list(split.label_names), **statistics})
     rows = min(GRID_ROWS, *map(len, images))
     write_grid(torch.cat([one[:rows] for one in images]), split.classes, grid)
     return [stored, grid]
 
 
 class DistilledSet(Dataset[tuple[Tensor, int]]):
-    """Decoded, normalised training images with their labels.
-
-    ``stored`` are the stored images (N, C, H, W), float32 pixels in [0, 1], class by class; ``pixels`` the decoded ones
-    (factor^2 * N, C, H, W); ``images`` the same, normalised with the data set's statistics: what a network trains on.
-    ``labels`` are (factor^2 * N,), int64; ``soft_labels`` the class probabilities (factor^2 * N, classes) of a curated
-    set, else None; ``targets`` what a network trains on: the soft labels where there are any, else the hard ones.
-    """
+    """Decoded training images with their labels, M = factor^2 N: a network trains on ``images`` and ``targets``."""
 
     def __init__(self, stored: Tensor, labels: Tensor, facts: Mapping[str, Any], soft_labels: Tensor | None) -> None:
+        # (N, C, H, W), float32 pixels in [0, 1], class by class
         self.stored = stored.float().div_(255) if stored.dtype == torch.uint8 else stored
         self.factor, self.classes = int(facts["factor"]), int(facts["classes"])
         self.names: dict[str, Any] = facts["names"]
         self.label_names: list[str] = facts["label_names"]
         self.dataset: str = facts["dataset"]
-        self.pixels = decode(self.stored, self.factor)
-        self.labels = labels.repeat(self.factor**2)
-        self.soft_labels = soft_labels
+        self.pixels = decode(self.stored, self.factor)  # (M, C, H, W)
+        self.labels = labels.repeat(self.factor**2)  # (M,), int64
+        self.soft_labels = soft_labels  # class probabilities (M, classes) of a curated set, else None
         self.targets = self.labels if soft_labels is None else soft_labels
         statistics = torch.tensor([facts["mean"], facts["std"]], dtype=torch.float32, device=stored.device)
         self.normalisation = Normalisation(*statistics.view(2, 1, -1, 1, 1))
-        self.images = self.normalisation(self.pixels)
+        self.images = self.normalisation(self.pixels)  # with the data set's statistics
 
     def __len__(self) -> int:
         return len(self.labels)

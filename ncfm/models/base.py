@@ -57,8 +57,7 @@ def normalisation(norm: str, channels: int) -> list[nn.Module]:
 class HalvingPool(nn.Module):
     """2 x 2 average pooling with stride 2.
 
-    Written as two sums of neighbours: on CPUs that is 1.7 times faster, forward and backward, than torch's AvgPool2d in
-    a whole ConvNet step (benchmarks/README.md), and equal to it up to rounding.
+    As two sums of neighbours a ConvNet's step is 1.7 times faster on CPUs than with AvgPool2d (benchmarks/README.md).
     """
 
     def forward(self, images: Tensor) -> Tensor:

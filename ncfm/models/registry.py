@@ -19,16 +19,12 @@ NORMS = ("instance", "batch", "group", "layer", "none")
 
 @dataclass(frozen=True)
 class Shape:
-    """What a network is built for: images (channels, resolution, resolution), and one of the architecture's norms.
-
-    ``width`` is the channels per block of a ConvNet; of the others 128 is the published size, and all their channels
-    scale with it.
-    """
+    """What a network is built for: images (channels, resolution, resolution), and one of the architecture's norms."""
 
     channels: int
     resolution: int
     classes: int
-    width: int
+    width: int  # channels per block of a ConvNet; the others have their published size at 128, and scale with it
     norm: str
 
 
@@ -72,20 +68,15 @@ def counted(
 
 @dataclass(frozen=True)
 class Architecture:
-    """An architecture, as ``arch`` in params files names it.
-
-    It takes resolutions from ``smallest`` on that are multiples of ``multiple``, and the normalisations ``norms``, its
-    own first. ``network`` builds it; :func:`build` then initialises the weights. ``work`` is what one image costs, for
-    `ncfm plan`; None where that is not known. ``order`` is its place in lists.
-    """
+    """An architecture, as ``arch`` in params files names it."""
 
     name: str
-    network: Callable[[Shape], Network]
-    smallest: int
-    multiple: int
-    norms: tuple[str, ...] = NORMS
-    work: Callable[[Shape], NetworkWork] | None = None
-    order: int = 100
+    network: Callable[[Shape], Network]  # builds it; :func:`build` then initialises the weights
+    smallest: int  # resolution that it takes
+    multiple: int  # which divides all resolutions that it takes
+    norms: tuple[str, ...] = NORMS  # the normalisations that it takes, its own first
+    work: Callable[[Shape], NetworkWork] | None = None  # what one image costs, for `ncfm plan`; None: not known
+    order: int = 100  # place in lists
 
     def takes(self, resolution: int) -> bool:
         """Return whether it can take images of this resolution."""

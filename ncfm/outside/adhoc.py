@@ -1,9 +1,8 @@
 """Without a campaign: a folder of images from end to end, or one set under every protocol of `params/base.yaml`.
 
-It calls the stages' own functions, each with its record beside its output. Run again, it skips every stage whose record
-says that the same params and inputs gave the outputs that are there, and the stage that was cut off continues. The
-protocols have the budgets of `params/paper.yaml`, with its exceptions by data set and IPC: accuracies can be compared
-with reported ones.
+Run again, it skips every stage whose record says that the same params and inputs gave the outputs that are there, and
+the stage that was cut off continues. The protocols have the budgets of `params/paper.yaml`, so that accuracies can be
+compared with reported ones.
 """
 
 from __future__ import annotations
@@ -171,10 +170,7 @@ def protocols(dataset: str, ipc: int, limits: Limits) -> dict[str, EvaluateParam
 
 
 def evaluate_all(stored: Path, data: Path, names: Mapping[str, str | int], out: Path, limits: Limits) -> Iterator[str]:
-    """Evaluate a set of this data set, IPC, method and seed under every protocol and yield one line for each.
-
-    The results are ``<arch>.json`` (``released``) and ``<arch>.<protocol>.json`` in ``out``.
-    """
+    """Evaluate a set of these names under every protocol into ``out``, a JSON file each; yield one line for each."""
     for name, params in protocols(str(names["dataset"]), int(names["ipc"]), limits).items():
         cell = cells.Evaluate(**{**names, "arch": params.arch, "protocol": None if name == RELEASED else name})  # type: ignore
         path = out / f"{cell.file}.json"

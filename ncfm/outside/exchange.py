@@ -17,11 +17,10 @@ from torch import Tensor
 
 from ncfm.core.errors import DataError, ParamsError, StorageError
 from ncfm.core.params import Count, StageParams
-from ncfm.core.pictures import write_grid
 from ncfm.core.store import storage_errors, write_with
 from ncfm.datasets.catalogue import DatasetFacts, facts_of
 from ncfm.datasets.split import Normalisation, Split
-from ncfm.method.distilled import load, save_set
+from ncfm.method.distilled import load, write_set
 from ncfm.run.record import Record
 
 # The released program clamps before each iteration, not after the last step: pixels may stand a few steps outside.
@@ -57,13 +56,10 @@ def import_set(params: ImportParams, source: Path, names: Mapping[str, Any], out
     if outside := int(((images < 0) | (images > 1)).sum()):
         print(f"import: {outside} of {images.numel()} pixels lay outside [0, 1] and are clamped", file=sys.stderr)
     by_class = images.float().clamp(0, 1)[labels.argsort(stable=True)].unflatten(0, (facts.classes, -1))
-    stored, grid = out / "distilled.safetensors", out / "grid.png"
-    write_grid(by_class.flatten(0, 1), facts.classes, grid)
     none = torch.empty(0)  # of the split only the facts are read
     normalisation = Normalisation(*torch.tensor([facts.mean, facts.std]).view(2, 1, -1, 1, 1))
     split = Split(facts.name, none, none, facts.classes, label_names, normalisation)
-    save_set(stored, by_class, split, params.factor, names)
-    record.finish([stored, grid], {"images": len(labels)})
+    record.finish(write_set(out, by_class, split, params.factor, names), {"images": len(labels)})
 
 
 def read_released(source: Path) -> tuple[Tensor, Tensor]:
@@ -79,14 +75,12 @@ def read_released(source: Path) -> tuple[Tensor, Tensor]:
             f"{source}: is not a whole torch file of tensors alone (wanted: a list [images, labels]; files with other "
             "objects are not read, because that could run their code)"
         ) from error
-    if not (isinstance(content, (list, tuple)) and len(content) == 2 and all(map(_is_plain, content))):
+    pair = content if isinstance(content, list | tuple) else ()
+    # A tensor with a value for every entry: torch also stores sparse ones, and shapes alone.
+    plain = [isinstance(one, Tensor) and one.layout == torch.strided and one.device.type == "cpu" for one in pair]
+    if len(plain) != 2 or not all(plain):
         raise DataError(f"{source}: does not hold a list of two tensors [images, labels]")
-    return content[0].detach(), content[1].detach()
-
-
-def _is_plain(content: object) -> bool:
-    """Say whether it is a tensor with a value for every entry: torch also stores sparse ones, and shapes alone."""
-    return isinstance(content, Tensor) and content.layout == torch.strided and content.device.type == "cpu"
+    return pair[0].detach(), pair[1].detach()
 
 
 def _faults(images: Tensor, labels: Tensor, facts: DatasetFacts, ipc: int, names: Sequence[str]) -> Iterator[str]:
@@ -143,10 +137,9 @@ def _write_png(images: Tensor, labels: Tensor, label_names: Sequence[str], out: 
 
 
 def class_folders(label_names: Sequence[str]) -> list[str]:
-    """Return a folder name per class whose alphabetical order is the order of the labels.
+    """Return a folder name per class, whose alphabetical order is that of the labels: other programs number them so.
 
-    Programs that read such folders number the classes alphabetically; where the names alone would give other labels,
-    or the same folder twice, each is preceded by its label.
+    Where the names alone would give another order, or the same folder twice, each is preceded by its label.
     """
     names = [name.replace("/", "_") for name in label_names]
     if names == sorted(set(names)) and not any(name.startswith(".") for name in names):

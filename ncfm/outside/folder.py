@@ -30,15 +30,12 @@ SMALLEST_DEVIATION = 1e-3  # of a channel, where all pixels are the same
 
 @dataclass(frozen=True)
 class Listing:
-    """What a folder holds: its name, its classes, and for ``train`` and ``test`` the files of each class in order.
-
-    ``test_folder`` is the folder of the test images; None where they are every fifth image of each class.
-    """
+    """What a folder holds."""
 
     name: str
     label_names: tuple[str, ...]
-    files: dict[str, tuple[tuple[Path, ...], ...]]
-    test_folder: Path | None
+    files: dict[str, tuple[tuple[Path, ...], ...]]  # for ``train`` and ``test`` the files of each class, in order
+    test_folder: Path | None  # None where every fifth image of a class is a test image
 
     def all_files(self, *splits: str) -> list[Path]:
         """Return the files of the splits, class by class."""

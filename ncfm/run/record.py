@@ -37,8 +37,7 @@ from ncfm.run.tracking import Run
 class Record:
     """Collects the record of one stage, writes it to ``path``, beside the main ``output``, and sends it to its ``run``.
 
-    ``params`` are JSON-able; ``names`` are those of the cell; of ``inputs`` the params file is no part. ``content`` is
-    what is written: its ``key`` is a hash of what the run computes, so that MLflow continues a run of the same key.
+    ``params`` are JSON-able; ``names`` are those of the cell; of ``inputs`` the params file is no part.
     """
 
     def __init__(
@@ -64,6 +63,7 @@ class Record:
             **commit(),
         }
         identity = {key: self.content[key] for key in ("stage", "campaign", "names", "params", "inputs")}
+        # A hash of what the run computes: MLflow continues a run of the same key.
         self.content["key"] = hashlib.sha256(json_text(identity).encode()).hexdigest()
         self.run = Run(self.content, wanted=False)
 
@@ -119,7 +119,7 @@ class Record:
 def recorded(
     params: StageParams, output: Path, names: Mapping[str, Any], inputs: list[str | Path], threads: int | None = None
 ) -> Iterator[Record]:
-    """Set the process up for a stage, open its :class:`Record`, send it to MLflow if that is installed, and close it.
+    """Set the process up for a stage, and give its :class:`Record`, which goes to MLflow if that is installed.
 
     Raises :class:`StorageError` where the output cannot be written and :class:`DataError` where an input is missing.
     """

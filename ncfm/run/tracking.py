@@ -1,8 +1,7 @@
-"""MLflow: every execution of a stage is a run, sent while it lasts and completed from its record. The only importer of
-mlflow, and late, because that import takes longer than a short stage.
+"""MLflow, imported here only: every execution of a stage is a run, sent while it lasts and completed from its record.
 
-Tracking is best effort: whatever goes wrong here never fails a stage. Its record stays beside its output, and
-``ncfm track import`` sends it later through the same code, so a run that was half sent is completed, not doubled.
+It is imported late, because that takes longer than a short stage. Whatever goes wrong here never fails a stage: its
+record stays beside its output, and ``ncfm track import`` completes later, through the same code, what was half sent.
 """
 
 from __future__ import annotations

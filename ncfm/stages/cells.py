@@ -13,7 +13,10 @@ from ncfm.core.layout import RELEASED, title
 class Cell:
     """One stage on one choice of names; a name that is None is left out of keys and files."""
 
-    stage: ClassVar[str]
+    stage: ClassVar[str]  # the name of the class in small letters
+
+    def __init_subclass__(cls) -> None:
+        cls.stage = cls.__name__.lower()
 
     @cached_property
     def names(self) -> dict[str, str | int]:
@@ -42,14 +45,11 @@ class DatasetCell(Cell):
 class Prepare(DatasetCell):
     """A data set as tensors."""
 
-    stage = "prepare"
-
 
 @dataclass(frozen=True)
 class Pretrain(DatasetCell):
     """A pool of extractors of one architecture, which whoever reads the pool calls the extractor."""
 
-    stage = "pretrain"
     arch: str
 
     @cached_property
@@ -82,20 +82,15 @@ class MakingCell(SetCell):
 class Distill(MakingCell):
     """A distilled set."""
 
-    stage = "distill"
-
 
 class Select(MakingCell):
     """A coreset."""
-
-    stage = "select"
 
 
 @dataclass(frozen=True)
 class Curate(MakingCell):
     """A curated set; ``source`` is the method whose set of the same seed it starts from."""
 
-    stage = "curate"
     source: str | None = None
 
 
@@ -119,7 +114,6 @@ class TestingCell(SetCell):
 class Evaluate(TestingCell):
     """Fresh networks of one architecture trained on a set."""
 
-    stage = "evaluate"
     arch: str
     protocol: str | None = None
 
@@ -128,7 +122,6 @@ class Evaluate(TestingCell):
 class Continual(TestingCell):
     """A set learnt class by class in ``steps`` groups."""
 
-    stage = "continual"
     arch: str
     protocol: str | None = None
     steps: int = 1
@@ -138,19 +131,15 @@ class Continual(TestingCell):
 class Search(TestingCell):
     """A grid of architectures trained on a set."""
 
-    stage = "search"
     protocol: str | None = None
 
 
 class Report(Cell):
     """The report of a whole campaign."""
 
-    stage = "report"
-
 
 @dataclass(frozen=True)
 class Artefact(Cell):
     """One table or figure of a campaign."""
 
-    stage = "artefact"
     artefact: str

@@ -1,7 +1,7 @@
 """Class-incremental learning on distilled sets, as DM's paper tests it (GDumb, Prabhu et al. 2020).
 
-The classes arrive in groups. At each step a fresh network is trained on the sets of all classes seen so far, and
-nothing else, and tested on the test images of those classes.
+Classes arrive in groups. At each step a fresh network is trained on the sets of the classes seen so far alone, and
+tested on their test images.
 """
 
 from __future__ import annotations

@@ -59,15 +59,12 @@ def testing(network: NetworkWork, images: int) -> Work:
 
 @dataclass(frozen=True)
 class Reads:
-    """What a cell reads: ``ipc`` and ``factor`` of the set that it reads or makes, the params of its extractors' pool.
-
-    The defaults stand for what a cell does not read.
-    """
+    """What a cell reads; the defaults stand for what it does not read."""
 
     facts: DatasetFacts
-    ipc: int = 0
-    factor: int = 1
-    pool: models.PretrainParams = DEFAULTS
+    ipc: int = 0  # of the set that it reads or makes
+    factor: int = 1  # of the same set
+    pool: models.PretrainParams = DEFAULTS  # of its extractors
 
     @property
     def images(self) -> int:

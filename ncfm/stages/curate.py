@@ -1,5 +1,4 @@
-"""Curation: fine-tune the images of a finished set and label its training images by the pool (docs/method.md,
-section 6).
+"""Curation: fine-tune the images of a finished set, and label what it trains by the pool (docs/method.md, section 6).
 
 The paper names both without saying how. Labels: `soft` is the sound way, `released` is what the authors' program does,
 a variant by itself. Fine-tuning is this project's: the stored images descend the cross-entropy of trained networks.

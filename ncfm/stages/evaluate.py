@@ -1,6 +1,6 @@
 """Evaluate a distilled set: train fresh networks on it, test them on real images, keep last and best of every repeat.
 
-`best` takes the highest of several looks at the test set, as the released program reports; it selects on the test set.
+`best`, which the released program reports, is the highest of several looks at the test set: it selects on that set.
 `last` is the accuracy after the last epoch, and what this project's own claims rest on.
 """
 

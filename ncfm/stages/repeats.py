@@ -1,7 +1,6 @@
 """What the stages share: the loop over several networks, and the loop over iterations on one set of images.
 
-Both log to the stage's record, show progress, and keep what is finished in a checkpoint, so that the same command
-continues after a kill and writes the same bytes.
+Both log, show progress and checkpoint what is finished: the same command continues after a kill, to the same bytes.
 """
 
 from __future__ import annotations
@@ -52,10 +51,9 @@ def train_networks(
 ) -> tuple[list[Values], dict[str, Tensor]]:
     """Train ``count`` networks, side by side where that is faster; return their values by index, and all tensors.
 
-    ``train_one`` is called with a network's index, a function to call before every batch, and the progress, of which it
-    makes ``steps`` steps, each a ``unit``. It returns what is known of the trained network: JSON-able values, and
-    tensors with names that no other network has. ``rows_of`` gives its rows of history. The checkpoint, beside ``out``,
-    keeps each network when it is finished.
+    ``train_one`` gets a network's index, a function to call before every batch, and the progress, of which it makes
+    ``steps`` steps, each a ``unit``. It returns JSON-able values, of which ``rows_of`` makes the rows of history, and
+    tensors with names that no other network has. The checkpoint is beside ``out``.
     """
     checkpoint = record.checkpoint(out.with_name(f"{out.stem}.checkpoint.safetensors"))
     tensors, saved = checkpoint.load() or ({}, {})

@@ -1,7 +1,6 @@
 """Architecture search on distilled sets: every network of a grid is trained on one set and tested on real images.
 
-Whether the set puts the networks in the order that the whole training set does is for the report to say (the experiment
-of DC's paper, Zhao et al. 2021, section 4.2).
+The report says whether the set ranks them as all training images do (DC's paper, Zhao et al. 2021, section 4.2).
 """
 
 from __future__ import annotations

@@ -19,11 +19,14 @@ from ncfm.run.record import Record
 def select(params: SelectParams, data: Path, extractors: Path | None, out: Path, record: Record) -> None:
     """Select real images of each class and store them, whole or as tiles, with the storage of ``ipc`` images per class.
 
-    ``extractors`` is None for the rules that read no pool. Raises ParamsError where :func:`check_extractors` does, and
-    for an IPC below 1 or above what each class has; a set of all images has the size of the smallest class as its IPC.
+    ``extractors`` is None for the rules that read no pool. Raises ParamsError for an unknown rule, extractors that do
+    not go with it, and an IPC below 1 or above what each class has, which is the IPC of a set of all images.
     """
-    check_extractors(params, extractors)
-    rule, names = RULES[params.rule], record.content["names"]
+    rule, names = RULES.find(params.rule, "rule"), record.content["names"]
+    if rule.reads_extractors and extractors is None:
+        raise ParamsError(f"--extractors: is missing, but the rule {rule.name} reads an extractor pool")
+    if extractors is not None and not rule.reads_extractors:
+        raise ParamsError(f"--extractors: is {extractors}, but the rule {rule.name} reads no pool; leave it out")
     ipc, seed = names["ipc"], names["seed"]
     split = load_split(data, "train", chosen_device() if extractors else "cpu")
     wanted, smallest = ipc * params.factor**2, min(len(rows) for rows in split.by_class)
@@ -44,12 +47,3 @@ def select(params: SelectParams, data: Path, extractors: Path | None, out: Path,
     images = [split.images[rows] if rule.whole else tile(split.pixels(rows), params.factor) for rows in index]
     files = write_set(out, images, split, params.factor, names)
     record.finish(files, {"images": sum(len(rows) for rows in index)})
-
-
-def check_extractors(params: SelectParams, extractors: Path | None) -> None:
-    """Raise :class:`ParamsError` for an unknown rule, or one that reads a pool and has none, or the other way round."""
-    rule = RULES.find(params.rule, "rule")
-    if rule.reads_extractors and extractors is None:
-        raise ParamsError(f"--extractors: is missing, but the rule {rule.name} reads an extractor pool")
-    if extractors is not None and not rule.reads_extractors:
-        raise ParamsError(f"--extractors: is {extractors}, but the rule {rule.name} reads no pool; leave it out")

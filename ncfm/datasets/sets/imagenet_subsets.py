@@ -38,8 +38,7 @@ def shrink_and_crop(image: Image.Image) -> Image.Image:
 def _facts(name: str) -> DatasetFacts:
     """Return the facts of a subset: ten classes of ImageNet, each with 732 to 1300 training and 50 test images.
 
-    Imagenette and Imagewoof also exist as public archives, which hold all images of a class, 782 to 1350, divided anew:
-    about 70 % for training, the rest for testing.
+    The public archives of two hold all images of a class, 782 to 1350, divided anew: about 70 % are for training.
     """
     train, test = (range(500, 1301), range(50, 451)) if name in PUBLIC else (range(732, 1301), range(50, 51))
     return DatasetFacts(

@@ -1,8 +1,7 @@
 """The rule `forgetting` (Toneva et al. 2019): the images that a network most often learns and then forgets again.
 
-The training that is watched is that of the pool's networks (architecture, width, optimiser, schedule, augmentation),
-but without CutMix, which leaves no image its own label, and from fresh weights. It depends on the seed but not on the
-IPC. Like a network of the pool it is not checkpointed: a killed run starts again.
+The training that is watched is that of the pool's networks, but from fresh weights, and without CutMix, which leaves no
+image its own label. It depends on the seed but not on the IPC. It is not checkpointed: a killed run starts again.
 """
 
 from __future__ import annotations

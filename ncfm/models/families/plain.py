@@ -43,8 +43,7 @@ def plain(shape: Shape, layers: Layers, pool: nn.Module) -> Network:
 def convnet(depth: int, shape: Shape) -> Network:
     """Return D blocks of convolution, normalisation, ReLU and 2 x 2 average pooling (docs/method.md, section 1).
 
-    ConvNet-3 is for 32 x 32 images, ConvNet-4 for 64, ConvNet-5 for 128: with width 128 the features have
-    128 * 4 * 4 = 2048 entries in all three cases.
+    ConvNet-3 is for 32 x 32 images, ConvNet-4 for 64, ConvNet-5 for 128: at width 128 all have 2048 features.
     """
     from ncfm.models.base import HalvingPool
 

@@ -12,10 +12,9 @@ if TYPE_CHECKING:
 
 
 def resnet(shape: Shape, first: int, blocks: int, pooled: bool, halve_stem: bool) -> Network:
-    """Return a 3 x 3 stem and four groups of basic blocks, the last three halving the resolution; the last map's mean.
+    """Return a 3 x 3 stem and four groups of basic blocks, the last three halving the resolution by pooling or strides.
 
-    The stem and the first group have ``first`` published channels, each further group twice as many. Average pooling
-    halves the resolution where ``pooled``, else strides do.
+    The stem and the first group have ``first`` published channels, each further group twice as many.
     """
     from torch import nn
 

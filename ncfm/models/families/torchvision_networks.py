@@ -48,8 +48,7 @@ def densenet_121(shape: Shape) -> Network:
 def efficientnet_b0(shape: Shape) -> Network:
     """Return EfficientNet-B0 without dropout and stochastic depth.
 
-    The paper's network halves its images five times. Images below 64 pixels skip the stem's stride, and images below
-    32 also the next one, so that the last map is still 2 x 2.
+    Of its five halvings images below 64 pixels skip the stem's, and below 32 also the next: the last map is 2 x 2.
     """
     from torch import nn
 
