@@ -142,10 +142,10 @@ CAMPAIGN_FAULTS: list[tuple[str, str, Any, str]] = [
     ("trial", "methods.papr", {}, "methods: unknown method 'papr'; did you mean 'paper'? (allowed: … random-tiles"),
     ("trial", "methods.a", {"like": "papper"}, "methods.a.like: unknown method 'papper'; did you mean 'paper'?"),
     ("trial", "methods.a", {"like": "a"}, "methods.a.like: leads back to 'a', but must end at"),
-    ("trial", "protocols", ["dmm"], "protocols: unknown protocol 'dmm'; did you mean 'dm'? (allowed: dc, dm, "),
+    ("trial", "protocols", ["dmm"], "protocols: unknown protocol 'dmm'; did you mean 'dm'? (allowed: authors-2026-"),
     ("trial", "protocols", ["dm", "dm"], "protocols: is ['dm', 'dm'], but must name at least one, and each once"),
     ("trial", "protocols", "dm", "protocols: is 'dm', but must be a mapping"),
-    ("trial", "protocols.dm", {"distill": {}}, "protocols.dm: unknown key 'distill' (allowed: evaluate)"),
+    ("trial", "protocols.dm", {"distill": {}}, "protocols.dm: unknown key 'distill' (allowed: evaluate, sets)"),
     ("trial", "protocols.dm", {"evaluate": {"epochs": 0}}, f"protocols.dm.evaluate.epochs: is 0, {AT_LEAST_1}"),
     ("trial", "protocols", ["record"], "protocols: is ['record'], but names a protocol 'record'"),
     (

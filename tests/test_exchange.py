@@ -72,12 +72,13 @@ def test_an_imported_set_is_tested_under_every_protocol(digits, capsys):
     command = [*import_command("set.pt", "new"), "--data", str(digits), "--epochs", "4", "--networks", "1"]
     assert cli.main(command) == 0
     shown = capsys.readouterr().out.splitlines()
-    assert [line.partition(":")[0] for line in shown] == ["released", "dm", "dc", "plain"]
+    assert [line.partition(":")[0] for line in shown] == ["released", "dm", "dc", "plain", "released-2026"]
     released, *others = (read_json(line.rpartition(": ")[2]) for line in shown)
     assert "protocol" not in released["names"] and [found["names"]["protocol"] for found in others] == [
         "dm",
         "dc",
         "plain",
+        "released-2026",
     ]
     for line, found in zip(shown, (released, *others), strict=True):
         assert found["params"]["epochs"] == 4 and found["last"]["n"] == 1
@@ -87,7 +88,7 @@ def test_an_imported_set_is_tested_under_every_protocol(digits, capsys):
     own = run_evaluate(digits, Path("new/distilled.safetensors"), Path("own.json"), **released["params"])
     assert read_json(own)["networks"] == released["networks"]
     assert cli.main(command) == 0
-    assert capsys.readouterr().err.count("done before") == 4
+    assert capsys.readouterr().err.count("done before") == 5
     assert cli.main([*command[:-4], "--data", "nowhere"]) == cli.main([*command[:-6], "--epochs", "4"]) == 2
     no_data, no_test = capsys.readouterr().err.splitlines()
     assert "nowhere/train.safetensors: no such file" in no_data and "--epochs: is read only with --data" in no_test
@@ -97,10 +98,12 @@ def test_protocols_have_the_exceptions_of_data_set_and_ipc():
     def epochs(dataset: str, ipc: int, **limits: int) -> dict[str, int]:
         return {name: params.epochs for name, params in protocols(dataset, ipc, Limits(**limits)).items()}
 
-    usual = {"released": 2000, "dm": 1000, "dc": 300, "plain": 1000}
-    assert epochs("cifar10", 10) == epochs("mnist", 10) == epochs("tinyimagenet", 1) == usual
-    assert epochs("tinyimagenet", 10) == {**usual, "released": 300}
-    assert epochs("tinyimagenet", 50, epochs=500) == {"released": 40, "dm": 500, "dc": 300, "plain": 500}
+    usual = {"released": 2000, "dm": 1000, "dc": 300, "plain": 1000, "released-2026": 3000}
+    assert epochs("mnist", 10) == epochs("cifar10", 50) == usual
+    assert epochs("cifar10", 10) == {**usual, "authors-2026-cifar10-ipc10": 4000}
+    assert epochs("tinyimagenet", 10) == {**usual, "released": 300, "authors-2026-tinyimagenet-ipc10": 300}
+    cut = {"released": 40, "dm": 500, "dc": 300, "plain": 500, "released-2026": 500}
+    assert epochs("tinyimagenet", 50, epochs=500) == {**cut, "authors-2026-tinyimagenet-ipc50": 30}
     found = [protocols(name, 10, Limits())["released"] for name in ("digits", "cifar10", "tinyimagenet", "imagemeow")]
     assert [params.arch for params in found] == ["convnet-3", "convnet-3", "convnet-4", "convnet-5"]
     assert [params.networks for params in found] == [10, 10, 10, 3]

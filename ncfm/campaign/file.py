@@ -58,9 +58,7 @@ class SearchTests(SetTests):
     norms: Names
 
 
-class ProtocolEntry(_Form):
-    """A protocol of evaluation: where it differs from what the rest of the file and the defaults say."""
-
+class _Part(_Form):
     evaluate: models.EvaluateProtocol | None = None
 
     def values_for(self, stage: str) -> dict[str, Any]:
@@ -69,10 +67,16 @@ class ProtocolEntry(_Form):
         return values.model_dump(exclude_unset=True) if values else {}
 
 
+class ProtocolEntry(_Part):
+    """A protocol of evaluation: where it differs from what the rest of the file and the defaults say."""
+
+    sets: dict[str, Counts] = Field({}, description="data sets and IPCs that it was made for; none: for all")
+
+
 _MADE: dict[str, Any] = {stage: (STAGES[stage].params | None, None) for stage in MAKERS}  # fields: type and default
 
 
-class Section(create_model("Made", __base__=ProtocolEntry, **_MADE)):  # type: ignore[misc]
+class Section(create_model("Made", __base__=_Part, **_MADE)):  # type: ignore[misc]
     """What a part of a params file changes for each stage: keys that it does not name stay unset."""
 
 

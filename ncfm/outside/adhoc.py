@@ -156,11 +156,15 @@ class Limits(BaseModel, frozen=True):
 
 
 def protocols(dataset: str, ipc: int, limits: Limits) -> dict[str, EvaluateParams]:
-    """Return by name how each protocol trains on a set of this data set and IPC, ``released`` first."""
+    """Return by name how each protocol made for it trains on a set of this data set and IPC, ``released`` first."""
     layers = Layers(BASE, FULL)
     arch = NETWORKS[nearest_resolution(facts_of(dataset).resolution)]
     found: dict[str, EvaluateParams] = {}
-    for name in (RELEASED, *layers.files[str(BASE)].protocols):
+    entries = layers.files[str(BASE)].protocols
+    for name in (
+        RELEASED,
+        *(name for name, one in entries.items() if not one.sets or ipc in one.sets.get(dataset, ())),
+    ):
         params, _ = layers.merged(EvaluateParams, dataset, ipc, protocol=name)
         cut = {key: min(value, getattr(params, key)) for key, value in limits.model_dump(exclude_none=True).items()}
         params = params.model_copy(update={"arch": arch, **cut})
