@@ -300,7 +300,7 @@ def test_faults_in_a_campaign(fault, place, capsys):
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (b"methods: [", "params/trial.yaml: not valid YAML (line 1: "),
+        (b"methods: [", "params/trial.yaml: not valid YAML (line 2: "),
         (b"title: \xff\xfe", "params/trial.yaml: not valid YAML ('utf-8' codec"),
         (b"- a\n- b\n", "params/trial.yaml: is ['a', 'b'], but must be a mapping"),
         (b"", "params/trial.yaml: datasets: is missing"),

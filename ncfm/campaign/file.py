@@ -151,7 +151,7 @@ class CampaignFile(_DatasetSection):
         return {name: section for name in OWN_SECTIONS if (section := getattr(self, name))}
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # in C where it was built: faster
     """YAML's safe loader, which would keep the last of two equal keys without a word."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
