@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from PIL import Image
-from report_helpers import RESULTS, fill, make, run
+from report_helpers import DIGITS, RESULTS, fill, make, run
 
 from ncfm import cli
 from ncfm.core.store import read_json, sha256, write_json, write_text
@@ -22,6 +22,7 @@ architectures: [convnet-3]
 datasets: {cifar10: {ipcs: [10]}}
 methods: {paper: {seeds: [0, 1]}, paper-curated: {}, released: {}, herding: {}, random: {}, whole: {}}
 protocols: [released, dm]
+report: {comparisons: [[paper, random]]}
 continual: {steps: [2], methods: [random]}
 search: {methods: [random], depths: [3], widths: [8, 16], norms: [instance]}
 """
@@ -57,14 +58,14 @@ def test_page_and_tables_are_made_again_from_what_is_published(published):
     assert {name: (FOLDER / "tables" / name).read_bytes() for name in published} == published
     assert b"40.7500" in published["continual.csv"] and b"1.0000" in published["search.csv"]
     again = (FOLDER / "report.html").read_text()
-    assert again.count("<img alt=") == page.count("<img alt=") == 6
+    assert again.count("<img alt=") == page.count("<img alt=") == 7
     assert image_of(FOLDER / "report.html", "grid") in page  # the picture of sets is the published one
 
 
 def test_a_folder_without_tensors_or_page_has_no_picture_of_sets(published):
     (FOLDER / "report.html").unlink()
     assert report_again() == 0
-    assert (FOLDER / "report.html").read_text().count("<img alt=") == 5
+    assert (FOLDER / "report.html").read_text().count("<img alt=") == 6
 
 
 def test_few_files_are_published_and_records_say_what_ran(published):
@@ -78,6 +79,13 @@ def test_few_files_are_published_and_records_say_what_ran(published):
     params = read_json(FOLDER / "params.json")["params/distill/cifar10/ipc10/paper.json"]
     assert params == full["params"] == read_json(RESULTS / "params/distill/cifar10/ipc10/paper.json")
     assert record["params_sha256"] == sha256(RESULTS / "params/distill/cifar10/ipc10/paper.json")
+
+
+def test_empty_tables_are_not_published(tmp_path, monkeypatch):
+    fill(make(tmp_path, monkeypatch, DIGITS), {"paper": 60.0})
+    assert run() == 0 and main(["made-up"]) == 0
+    published = {path.stem for path in FOLDER.glob("tables/*")}
+    assert published == {"results", "verdicts", "ranking", "selection", "metrics"}
 
 
 def test_publishing_what_is_published_changes_nothing(published):
