@@ -1,7 +1,8 @@
-"""What the host does in one iteration of distillation: operations dispatched, values read back, copies to the device.
+"""What the host does in one iteration of distillation: operations dispatched, and values read back.
 
-`python benchmarks/host_work.py` (seconds) prints them at 10 and at 100 classes with the same total of images, in joint and
-in per-class steps. A GPU waits for the host where these grow with the classes.
+`python benchmarks/host_work.py` (seconds) prints them at 10 and at 100 classes with the same total of images, in joint
+and in per-class steps. A GPU waits for the host where these grow with the classes. At commit 694272b, joint: 4,907 and
+42,240 operations, 81 and 531 values; per class: 9,489 and 94,072 operations, 382 and 3,802 values.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-import torch
 from common import begin, distillation
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -45,7 +45,6 @@ def host_work(classes: int, ipc: int, update: str) -> Counted:
 
 def main() -> int:
     """Print a Markdown table."""
-    torch.manual_seed(0)
     print("| update | classes | real images per class | stored per class | operations | values read back |")
     print("| --- | --- | --- | --- | --- | --- |")
     for update in ("joint", "per-class"):
