@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 
 from ncfm.report.collect import Evaluation, ResultRow
 from ncfm.report.tables.results import document, readable
+from ncfm.report.verdicts.intervals import mean_of
 
-LOOKS = (
-    1,
-    2,
-    5,
-    20,
-    100,
-    200,
-)  # the released program looks about 20 times, the authors' settings of 2026 up to 200 times
+# The released program looks about 20 times, the authors' settings of 2026 up to 200 times.
+LOOKS = (1, 2, 5, 20, 100, 200)
 COLUMNS = (
     *("dataset", "ipc", "method", "label", "arch", "protocol", "n_seeds", "looks", "last", "gap"),
     *(f"best_of_{looks}" for looks in LOOKS),
@@ -43,7 +37,7 @@ def selection_table(rows: Sequence[ResultRow]) -> pd.DataFrame:
     for row in (one for one in rows if one.evaluations):
         looks = min(len(network) for one in row.evaluations for network in one.looks)
         names = [getattr(row, name) for name in COLUMNS[:6]]
-        last, best = (float(np.mean([np.mean(seed) for seed in row.accuracies(name)])) for name in ("last", "best"))
+        last, best = (mean_of(row.accuracies(name)) for name in ("last", "best"))
         gains = [_gain(row.evaluations, count) for count in LOOKS]
         lines.append([*names, len(row.evaluations), looks, last, best - last, *gains])
     table = pd.DataFrame(lines, columns=list(COLUMNS))
@@ -57,8 +51,8 @@ def _gain(evaluations: Sequence[Evaluation], count: int) -> float | None:
         best = [best_of(network, count) for network in one.looks]
         if None in best:
             return None
-        seeds.append(np.mean([found - last for found, last in zip(best, one.last, strict=True) if found is not None]))
-    return float(np.mean(seeds))
+        seeds.append([found - last for found, last in zip(best, one.last, strict=True) if found is not None])
+    return mean_of(seeds)
 
 
 def selection_texts(table: pd.DataFrame) -> pd.DataFrame:

@@ -80,8 +80,10 @@ def hold(
 
     ``values`` are by distillation seed, then by network; ``known`` are other fields of the answer.
     """
-    means, mean, quantity = seed_means(values), mean_of(values), reported.quantity
+    means, quantity = seed_means(values), reported.quantity
+    mean = float(means.mean())
     target = None if quantity is None or obstacles else target_of(reported, quantity, differences)
+    new_set = target is not None and target.new_set
     verdict = judge(means, target) if target else Verdict.DIFFERS
     if target and verdict is Verdict.INCONCLUSIVE:
         remarks = (seeds_text(means, target), *remarks)
@@ -93,8 +95,8 @@ def hold(
         n_seeds=len(values),
         n=sum(map(len, values)),
         difference=None if quantity is None else mean - quantity,
-        bounds=interval(means, target is not None and target.new_set),
-        new_set=target is not None and target.new_set,
+        bounds=interval(means, new_set),
+        new_set=new_set,
         obstacles=tuple(obstacles),
         differences=tuple(differences),
         remarks=tuple(remarks),
