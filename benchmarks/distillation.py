@@ -38,7 +38,8 @@ def main() -> None:
         run = distillation(SHAPES[options.shape], options.ipc, device, learning_rate=1e-9, **changes)
         if changes.get("precision") == precision_on(run.params, device) or "precision" not in changes:
             runs[name] = run
-            losses[name] = run.step()["loss"]
+            run.step()
+            losses[name] = run.read_back()[0][1]["loss"]
             assert run.images.grad is not None
             gradients[name] = run.images.grad.clone()
     work = flop(runs["pieces"].step)

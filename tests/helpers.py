@@ -21,6 +21,7 @@ from ncfm.core.params import (
 from ncfm.core.seeding import generator
 from ncfm.core.store import save_tensors
 from ncfm.method.coresets import RULES
+from ncfm.method.distillation import Distillation
 from ncfm.run.record import Record
 from ncfm.stages.continual import continual
 from ncfm.stages.curate import curate
@@ -145,6 +146,14 @@ def run_search(data: Path, stored: Path, out: Path, kill_at: int | None = None, 
     params = SearchParams(**{"batch": 8, "networks": 2, "epochs": 4, "learning_rate": 0.02, **grid, **changes})
     search(params, data, stored, out, record_of("search", out, params, kill_at))
     return out
+
+
+def row_of(run: Distillation) -> dict[str, float]:
+    """Take one step of a distillation and return its row of history."""
+    run.step()
+    ((iteration, row),) = run.read_back()
+    assert iteration == run.iteration
+    return row
 
 
 def rows_of(history: Path) -> list[dict[str, float]]:

@@ -9,7 +9,7 @@ import torch
 
 from ncfm.core.params import AUGMENTATIONS
 from ncfm.core.seeding import generator
-from ncfm.method.augmentation import Draw, apply, cutmix, draw
+from ncfm.method.augmentation import Draw, apply, cutmix, draw, draw_each
 
 SIZE = 8
 STRATEGIES = [
@@ -28,10 +28,11 @@ def images(count: int = 6, channels: int = 3, dtype: torch.dtype = torch.float32
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("draw", [draw, draw_each])
 class TestContract:
     """What holds for every part of a strategy, alone and together; six seeds reach each of crop, scale and rotate."""
 
-    def test_one_draw_is_the_same_for_both_sides(self, strategy, seed):
+    def test_one_draw_is_the_same_for_both_sides(self, strategy, seed, draw):
         drawn = draw(strategy, 1, SIZE, generator(seed))
         real, synthetic = images()[:4], images()[4:]
         together = apply(torch.cat([real, synthetic]), drawn)
@@ -39,18 +40,18 @@ class TestContract:
         shared = drawn.for_images(torch.zeros(6, dtype=torch.long))
         torch.testing.assert_close(apply(images(), shared), together)
 
-    def test_draws_per_image_equal_single_draws(self, strategy, seed):
+    def test_draws_per_image_equal_single_draws(self, strategy, seed, draw):
         drawn = draw(strategy, 6, SIZE, generator(seed))
         single = [apply(images()[i : i + 1], drawn.for_images(torch.tensor([i]))) for i in range(6)]
         torch.testing.assert_close(apply(images(), drawn), torch.cat(single))
 
-    def test_same_seed_same_draw_and_shape(self, strategy, seed):
+    def test_same_seed_same_draw_and_shape(self, strategy, seed, draw):
         first, again = (apply(images(), draw(strategy, 6, SIZE, generator(seed))) for _ in range(2))
         assert torch.equal(first, again)
         assert first.shape == images().shape
         assert torch.isfinite(first).all()
 
-    def test_differentiable(self, strategy, seed):
+    def test_differentiable(self, strategy, seed, draw):
         drawn = draw(strategy, 2, SIZE, generator(seed))
         small = images(2, 1, torch.float64).requires_grad_()
         assert torch.autograd.gradcheck(lambda x: apply(x, drawn), small, fast_mode=True)
@@ -67,27 +68,49 @@ def test_empty_strategy_is_the_identity():
     assert torch.equal(apply(images(), draw("", 6, SIZE, generator(0))), images())
 
 
-def test_one_of_all_parts_is_drawn_for_a_batch():
-    steps = {"color": "brightness", "crop": "shift", "cutout": "corner", "flip": "flip"}
-    seen = set()
-    for seed in range(60):
+def parts_of(drawn: Draw, row: int) -> set[str]:
+    """Return the parts of a strategy that a row of a draw has an effect by."""
+    one = {name: value[row] for name, value in drawn.drawn.items()}
+    found = {"color"} if one.get("contrast", torch.ones(1)) != 1 else set()
+    found |= {"crop"} if one.get("shift", torch.zeros(2)).any() else set()
+    found |= {"cutout"} if (one.get("corner", torch.full((2,), SIZE)) < SIZE).all() else set()
+    found |= {"flip"} if one.get("flip", torch.tensor(False)) else set()
+    matrix = one.get("matrix", torch.eye(2, 3))
+    if matrix[0, 1]:
+        return found | {"rotate"}
+    return found | ({"scale"} if matrix[0, 0] != 1 else set())
+
+
+@pytest.mark.parametrize("draw", [draw, draw_each])
+def test_one_of_all_parts_is_drawn(draw):
+    """For the batch by ``draw``, for each row by ``draw_each``."""
+    seen, mixed = [], 0
+    for seed in range(80):
         drawn = draw("|".join(AUGMENTATIONS), 3, SIZE, generator(seed))
-        parts = {part for part, step in steps.items() if getattr(drawn, step) is not None}
-        parts |= {drawn.geometry} - {"none"}
-        assert len(parts) == 1 and (drawn.matrix is None) == (not parts & {"scale", "rotate"})
-        seen |= parts
-    assert seen == set(AUGMENTATIONS)
+        parts = [parts_of(drawn, row) for row in range(3)]
+        assert max(map(len, parts)) <= 1  # none, where a crop moves by nothing and a flip does not turn
+        mixed += len({part for one in parts for part in one}) > 1
+        seen += [part for one in parts for part in one]
+    assert set(seen) == set(AUGMENTATIONS)
+    assert (mixed > 0) == (draw is draw_each)
 
 
 def test_one_of_crop_scale_rotate_is_drawn():
     drawn = [draw("color_crop_flip_scale_rotate", 3, SIZE, generator(seed)) for seed in range(40)]
-    assert {one.geometry for one in drawn} == {"crop", "scale", "rotate"}
+    assert {(one.shift is None, one.matrix is None) for one in drawn} == {(False, True), (True, False)}
     for one in drawn:
-        assert (one.shift is None) == (one.geometry != "crop")
-        assert (one.matrix is None) == (one.geometry == "crop")
         assert one.brightness is not None
         assert one.flip is not None
         assert one.corner is None
+
+
+def test_each_row_draws_its_own_of_crop_scale_and_rotate():
+    drawn = draw_each("color_crop_flip_scale_rotate", 3000, SIZE, generator(0))
+    geometries = [parts_of(drawn, row) & {"crop", "scale", "rotate"} for row in range(3000)]
+    assert max(map(len, geometries)) == 1
+    for part, share in (("scale", 1 / 3), ("rotate", 1 / 3), ("crop", 8 / 27)):  # one crop in nine moves nothing
+        assert sum(part in one for one in geometries) / 3000 == pytest.approx(share, abs=0.04)
+    assert drawn.contrast.unique().numel() > 2900  # every row has its colours
 
 
 def test_ranges_of_the_drawn_parameters():
@@ -120,9 +143,9 @@ def test_crop_moves_by_whole_pixels_and_fills_with_zero():
     expected = torch.zeros_like(images())
     expected[:, :, : SIZE - 1, 2:] = images()[:, :, 1:, : SIZE - 2]
     shift = torch.tensor([[1, -2]])
-    assert torch.equal(apply(images(), Draw("crop", shift=shift)), expected)
-    assert torch.equal(apply(images(), Draw("crop", shift=shift.expand(6, -1))), expected)
-    mixed = apply(images(2), Draw("crop", shift=torch.tensor([[1, -2], [0, 0]])))
+    assert torch.equal(apply(images(), Draw(shift=shift)), expected)
+    assert torch.equal(apply(images(), Draw(shift=shift.expand(6, -1))), expected)
+    mixed = apply(images(2), Draw(shift=torch.tensor([[1, -2], [0, 0]])))
     assert torch.equal(mixed, torch.stack([expected[0], images()[1]]))
 
 
@@ -130,7 +153,7 @@ def test_crop_moves_by_whole_pixels_and_fills_with_zero():
 def test_cutout_zeroes_a_box_of_half_the_side(corner, rows, columns):
     expected = images().clone()
     expected[:, :, rows[0] : rows[1], columns[0] : columns[1]] = 0
-    assert torch.equal(apply(images(), Draw("none", corner=torch.tensor([corner]))), expected)
+    assert torch.equal(apply(images(), Draw(corner=torch.tensor([corner]))), expected)
 
 
 def test_colour_steps():
@@ -138,35 +161,35 @@ def test_colour_steps():
         return torch.full((1, 1, 1, 1), value)
 
     x = images()
-    torch.testing.assert_close(apply(x, Draw("none", brightness=one(0.3))), x + 0.3)
-    grey = apply(x, Draw("none", saturation=one(0.0)))
+    torch.testing.assert_close(apply(x, Draw(brightness=one(0.3))), x + 0.3)
+    grey = apply(x, Draw(saturation=one(0.0)))
     torch.testing.assert_close(grey, x.mean(1, keepdim=True).expand_as(x))
-    torch.testing.assert_close(apply(x, Draw("none", saturation=one(1.0))), x)
-    flat = apply(x, Draw("none", contrast=one(0.0)))
+    torch.testing.assert_close(apply(x, Draw(saturation=one(1.0))), x)
+    flat = apply(x, Draw(contrast=one(0.0)))
     torch.testing.assert_close(flat, x.mean((1, 2, 3), keepdim=True).expand_as(x))
-    strong = apply(x, Draw("none", contrast=one(1.5)))
+    strong = apply(x, Draw(contrast=one(1.5)))
     torch.testing.assert_close(strong.std((1, 2, 3)), 1.5 * x.std((1, 2, 3)))
     # Saturation comes before contrast: at zero contrast nothing of it is left, and brightness stays.
-    both = apply(x, Draw("none", brightness=one(0.3), saturation=one(2.0), contrast=one(0.0)))
+    both = apply(x, Draw(brightness=one(0.3), saturation=one(2.0), contrast=one(0.0)))
     torch.testing.assert_close(both, flat + 0.3)
 
 
 def test_grey_images_have_no_saturation():
     grey = images(channels=1)
-    assert torch.equal(apply(grey, Draw("none", saturation=torch.full((1, 1, 1, 1), 1.7))), grey)
+    assert torch.equal(apply(grey, Draw(saturation=torch.full((1, 1, 1, 1), 1.7))), grey)
     as_colour = grey.expand(-1, 3, -1, -1)
-    torch.testing.assert_close(apply(as_colour, Draw("none", saturation=torch.full((1, 1, 1, 1), 1.7))), as_colour)
+    torch.testing.assert_close(apply(as_colour, Draw(saturation=torch.full((1, 1, 1, 1), 1.7))), as_colour)
 
 
 def test_flip_is_horizontal_and_per_image():
-    flipped = apply(images(2), Draw("none", flip=torch.tensor([True, False])))
+    flipped = apply(images(2), Draw(flip=torch.tensor([True, False])))
     assert torch.equal(flipped, torch.stack([images()[0].flip(-1), images()[1]]))
 
 
 def test_geometry_without_effect_is_the_identity():
     matrix = torch.eye(2, 3)[None]
-    torch.testing.assert_close(apply(images(), Draw("rotate", matrix=matrix)), images())
-    turned = apply(images(), Draw("rotate", matrix=torch.tensor([[[0.0, -1.0, 0.0], [1.0, 0.0, 0.0]]])))
+    torch.testing.assert_close(apply(images(), Draw(matrix=matrix)), images())
+    turned = apply(images(), Draw(matrix=torch.tensor([[[0.0, -1.0, 0.0], [1.0, 0.0, 0.0]]])))
     torch.testing.assert_close(turned, images().rot90(1, (2, 3)), atol=1e-5, rtol=1e-5)
 
 

@@ -46,16 +46,16 @@ def test_dm_step_is_sgd_on_the_squared_distance_of_mean_features_of_a_fresh_netw
     network = run.pool.fresh(generator(*names, 0, "extractor"))
     draws = generator(*names, 0)
     run.pool.choose(draws)  # the draws before the batches'
-    batches = run.draw_batches(range(3), draws)
+    drawn = run.real.draw(run.split.resolution, draws)
     loss = torch.zeros(())
-    for label, batch in batches.items():
-        real = run.split.normalisation(run.split.pixels(batch.real_rows))
-        synthetic = run.split.normalisation(images[label])
-        means = [network.features(augmentation.apply(x, batch.drawn)).mean(0) for x in (real, synthetic)]
+    for label, rows in enumerate(drawn.real_rows.view(3, 6)):
+        own = drawn.siamese.for_images(torch.tensor([label]))
+        sides = run.split.normalisation(run.split.pixels(rows)), run.split.normalisation(images[label])
+        means = [network.features(augmentation.apply(side, own)).mean(0) for side in sides]
         loss = loss + (means[0] - means[1]).square().sum()
     (gradient,) = torch.autograd.grad(loss, images)
     assert all(one.norm() > 0 for one in gradient)
-    row = run.step()
+    row = helpers.row_of(run)
     assert row["loss"] == pytest.approx(loss.item() / 3, rel=1e-5)
     assert row["calibration"] == 0
     torch.testing.assert_close(run.images.detach(), images.detach() - DM["learning_rate"] * gradient)
@@ -79,10 +79,10 @@ def test_a_random_extractor_leaves_the_real_batches_as_they_were(start):
 
     def batches(**changes):
         run, seen = start(**changes), []
-        draw = run.draw_batches
-        run.draw_batches = lambda labels, draws: seen.append(draw(labels, draws)) or seen[-1]
+        draw = run.real.draw
+        run.real.draw = lambda resolution, draws: seen.append(draw(resolution, draws)) or seen[-1]
         run.step()
-        return [batch.real_rows.tolist() for batch in seen[0].values()]
+        return seen[0].real_rows.tolist()
 
     assert batches() == batches(extractor="pool")
 

@@ -44,7 +44,7 @@ def gradients(data, pool):
     def once(**changes):
         params = DistillParams(**{**helpers.TINY_DISTILL, "learning_rate": 1e-9, **changes})
         run = Distillation(params, load_split(data, "train"), Pool(pool, CPU), 2, 0)
-        row = run.step()
+        row = helpers.row_of(run)
         return torch.tensor([row["loss"], row["calibration"]]), run.images.grad, *(p.grad for p in run.psi.parameters())
 
     return once
@@ -99,8 +99,8 @@ def test_recomputation_keeps_one_piece_of_activations(data, pool):
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            drawn, stored = run.draw_augmentations(range(3), generator()), dict(enumerate(run.images.unbind()))
-            run.losses.pass_through(drawn, stored, run.losses.features[run.pool.blended])
+            drawn = run.real.draw(8, generator()).siamese
+            run.pass_through(run.features[run.pool.blended], run.images, range(3), drawn)
         return sum(kept.values())
 
     images = 3 * (16 - 2) * 4  # decoded ones more, at IPC 16 than at IPC 2

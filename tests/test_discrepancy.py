@@ -105,7 +105,7 @@ def entry(request) -> Discrepancy:
 def distance_of(entry: Discrepancy, **changes):
     """Return the entry as a function of the two sides, as a distillation calls it."""
     frequencies, params = FREQUENCIES if entry.uses_frequencies else None, DistillParams(**changes)
-    return lambda real, synthetic: entry.measure(real, synthetic, frequencies, params)
+    return lambda real, synthetic, weights=None: entry.measure(real, synthetic, weights, frequencies, params)
 
 
 def test_symmetric_and_blind_to_order_and_to_other_classes(entry):
@@ -116,6 +116,16 @@ def test_symmetric_and_blind_to_order_and_to_other_classes(entry):
     torch.testing.assert_close(distance(REAL.flip(1), SYNTHETIC.roll(1, 1)), values)
     each = [distance(REAL[c : c + 1], SYNTHETIC[c : c + 1]) for c in range(3)]
     torch.testing.assert_close(torch.cat(each), values)
+
+
+def test_weights_leave_out_what_fills_a_row_up(entry):
+    """Classes of 2, 4 and 7 real images in one table give what each gives alone."""
+    distance, counts = distance_of(entry), (2, 4, 7)
+    table, weights = 9 * torch.ones_like(REAL[:, :7]), torch.zeros(3, 7).double()
+    for label, count in enumerate(counts):
+        table[label, :count], weights[label, :count] = REAL[label, :count], 1 / count
+    alone = [distance(REAL[c : c + 1, :count], SYNTHETIC[c : c + 1]) for c, count in enumerate(counts)]
+    torch.testing.assert_close(distance(table, SYNTHETIC, weights), torch.cat(alone))
 
 
 def test_its_gradient_leads_down(entry):

@@ -123,22 +123,22 @@ def test_distillation_lowers_what_it_measures(discrepancy, start):
 # --- one iteration
 
 
-def matching_again(run, labels=range(3)):
+def draws_again(run):
+    return run.real.draw(run.split.resolution, generator("draws"))
+
+
+def matching_again(run, classes=range(3)):
     """Return the matching loss of fixed draws and weights."""
     extractor = run.pool.blend(0, 0.3)
     frequencies = run.frequencies(extractor, generator("device draws"))
-    return run.losses.matching(run.draw_batches(labels, generator("draws")), by_class(run), extractor, frequencies)
+    stored = run.images[classes.start : classes.stop]
+    return run.matching(stored, classes, draws_again(run), extractor, frequencies)
 
 
-def by_class(run):
-    return dict(enumerate(run.images.unbind()))
-
-
-def match_again(run, labels=range(3), calibrating=()):
+def match_again(run, classes=range(3), calibrates=False):
     """Take the step of the same draws and weights."""
-    drawn = run.draw_augmentations(calibrating, generator("calibration"))
-    batches, extractor = run.draw_batches(labels, generator("draws")), run.pool.blend(0, 0.3)
-    return run.match(batches, drawn, extractor, run.pool.trained, generator("device draws"))
+    extractor = run.pool.blend(0, 0.3)
+    return run.match(classes, draws_again(run), extractor, generator("device draws"), calibrates).tolist()
 
 
 def test_psi_ascends_and_leaves_the_images_alone(start):
@@ -162,19 +162,18 @@ def test_images_descend_and_leave_psi_alone(start):
 @pytest.mark.parametrize("update", ["joint", "per-class"])
 def test_the_two_gradients_equal_those_computed_apart(update, start):
     run = start(frequencies="mixture", calibration=0.7)
-    labels = range(3) if update == "joint" else [1]
+    labels = range(3) if update == "joint" else range(1, 2)
     psi = list(run.psi.parameters())
 
     def calibration():
-        drawn = run.draw_augmentations(labels, generator("calibration"))
-        return run.losses.calibration(drawn, by_class(run), run.pool.trained)
+        return run.calibration(run.images[labels.start : labels.stop], labels, draws_again(run))
 
     of_psi = torch.autograd.grad(matching_again(run, labels), psi)
     of_matching = torch.autograd.grad(matching_again(run, labels), run.images)[0]
     of_calibration = torch.autograd.grad(calibration(), run.images)[0]
     assert of_calibration.abs().max() > 0
     before = (matching_again(run, labels).item(), calibration().item())
-    found = match_again(run, labels, labels)
+    found = match_again(run, labels, calibrates=True)
     assert found == pytest.approx(before)
     torch.testing.assert_close(run.images.grad, of_matching + 0.7 * of_calibration)
     for parameter, gradient in zip(psi, of_psi, strict=True):  # calibration has no part in it
@@ -203,11 +202,12 @@ def test_the_real_images_themselves_are_at_zero(discrepancy, update, start):
     run = start(discrepancy=discrepancy, update=update, factor=1, ipc=12, initialisation="random", batch_real=1024)
     for seed in range(3):
         draws = generator(seed)
-        for labels in [range(3)] if update == "joint" else [[0], [1], [2]]:
+        for labels in [range(3)] if update == "joint" else [range(0, 1), range(1, 2), range(2, 3)]:
             extractor, _ = run.pool.choose(draws)
-            batches = run.draw_batches(labels, draws)
+            drawn = run.real.draw(run.split.resolution, draws)
             frequencies = run.frequencies(extractor, generator(seed, "device"))
-            assert run.losses.matching(batches, by_class(run), extractor, frequencies).item() < 2e-3
+            stored = run.images[labels.start : labels.stop]
+            assert run.matching(stored, labels, drawn, extractor, frequencies).item() < 2e-3
     assert matching_again(start(discrepancy=discrepancy, seed=1)).item() > 1e-3  # others are not
 
 
@@ -218,13 +218,11 @@ def test_calibration_asks_the_trained_member(update, start):
     for member in range(2):
         trained = run.pool.blend(member, 0.0)
         losses = [
-            torch.nn.functional.cross_entropy(
-                trained(run.losses.augmented(run.images[c], Draw("none"))), torch.full((8,), c)
-            )
+            torch.nn.functional.cross_entropy(trained(run.augmented(run.images[c], Draw())), torch.full((8,), c))
             for c in range(3)
         ]
         expected.append(sum(losses).item() / 3)
-    found = run.step()["calibration"]
+    found = helpers.row_of(run)["calibration"]
     assert min(abs(found - value) for value in expected) < 1e-6
     assert abs(expected[0] - expected[1]) > 1e-4
 
@@ -237,15 +235,17 @@ def test_images_are_clamped_then_decoded_then_normalised(start):
     run.step()
     assert run.images[0].detach().unique().tolist() == pytest.approx([1.0], abs=1e-6)
     assert run.images[1].detach().abs().max() < 1e-6
-    found = run.losses.augmented(run.images[2], Draw("none"))
+    found = run.augmented(run.images[2], Draw())
     torch.testing.assert_close(found, run.split.normalisation(decode(run.images[2], 2)), atol=0, rtol=0)
 
 
 def test_infinite_loss_stops_before_the_images_move(start, data, pool, tmp_path):
     run = start(loss_scale=1e300)
     images, weights = run.images.detach().clone(), [p.detach().clone() for p in run.psi.parameters()]
-    with pytest.raises(DivergenceError, match=r"the loss is inf in iteration 1; lower learning_rate \(0.05\)"):
+    for _ in range(3):
         run.step()
+    with pytest.raises(DivergenceError, match=r"the loss is inf in iteration 1; lower learning_rate \(0.05\)"):
+        run.read_back()
     assert torch.equal(run.images, images)
     assert all(torch.equal(old, new) for old, new in zip(weights, run.psi.parameters(), strict=True))
     with pytest.raises(NcfmError):
@@ -255,13 +255,13 @@ def test_infinite_loss_stops_before_the_images_move(start, data, pool, tmp_path)
 
 def test_zero_calibration_is_no_calibration(start):
     run = start(calibration=0.0)
-    assert run.step()["calibration"] == 0
-    assert start(calibration=1.0).step()["calibration"] > 0
+    assert helpers.row_of(run)["calibration"] == 0
+    assert helpers.row_of(start(calibration=1.0))["calibration"] > 0
 
 
 def test_features_are_compared_at_length_one_unless_the_params_say_otherwise(start):
     features = torch.randn(7, 5, generator=generator("features"))
-    normalised, plain = start().losses, start(normalise_features=False).losses
+    normalised, plain = start(), start(normalise_features=False)
     torch.testing.assert_close(normalised.compared(features).norm(dim=-1), torch.ones(7))
     assert torch.isfinite(normalised.compared(torch.zeros(2, 5))).all()
     assert torch.equal(plain.compared(features), features)
@@ -269,10 +269,10 @@ def test_features_are_compared_at_length_one_unless_the_params_say_otherwise(sta
 
 def test_schedules_of_the_image_rate(start):
     run = start(schedule="cosine", iterations=4, learning_rate=0.08)
-    rates = [run.step()["learning_rate"] for _ in range(4)]
+    rates = [helpers.row_of(run)["learning_rate"] for _ in range(4)]
     assert rates == pytest.approx([0.04 * (1 + math.cos(math.pi * i / 4)) for i in range(4)])
     run = start(schedule="constant", iterations=3)
-    assert [run.step()["learning_rate"] for _ in range(3)] == [0.05] * 3
+    assert [helpers.row_of(run)["learning_rate"] for _ in range(3)] == pytest.approx([0.05] * 3)
 
 
 def rates_by_the_plateau_rule(values, rate, patience, factor):
@@ -289,7 +289,7 @@ def rates_by_the_plateau_rule(values, rate, patience, factor):
 def test_the_plateau_rule_watches_matching_and_weighted_calibration_together(start):
     for seed in range(20):  # until one tells the rule from its neighbours, which see one loss or another weight
         run = start(seed=seed, loss_scale=3.0, schedule="plateau", plateau_factor=0.7, calibration=0.3, iterations=12)
-        rows = [run.step() for _ in range(12)]
+        rows = [helpers.row_of(run) for _ in range(12)]
         expected, *others = (
             rates_by_the_plateau_rule([a * row["loss"] + b * row["calibration"] for row in rows], 0.05, 1, 0.7)
             for a, b in ((1, 0.3), (1, 0), (0, 1), (1, 1))
@@ -322,15 +322,23 @@ def test_adamw_decays_the_images_apart_from_the_gradient(start):
 
 
 def test_real_batches(start):
-    first, drawn = start(real_batches="first"), start(real_batches="random")
-    rows = first.split.by_class[1]
-    assert first.real_rows(1, generator(0)).tolist() == rows[:6].tolist()
-    one, other = drawn.real_rows(1, generator(0)), drawn.real_rows(1, generator(1))
-    assert set(one.tolist()) != set(other.tolist())
+    first, drawn = start(real_batches="first").real, start(real_batches="random").real
+    by_class = start().split.by_class
+    assert first.rows(generator(0)).tolist() == [row for rows in by_class for row in rows[:6].tolist()]
+    one, other = (drawn.rows(generator(seed)).view(3, 6).tolist() for seed in range(2))
+    assert one != other
     for batch in (one, other):
-        assert len(set(batch.tolist())) == 6
-        assert set(batch.tolist()) <= set(rows.tolist())
-    assert len(start(batch_real=1024).real_rows(1, generator(0))) == 12
+        for rows, members in zip(batch, by_class, strict=True):
+            assert len(set(rows)) == 6
+            assert set(rows) <= set(members.tolist())
+    assert start(batch_real=1024).real.rows(generator(0)).tolist() == torch.cat(by_class).tolist()
+
+
+def test_every_real_image_comes_equally_often(start):
+    real = start().real
+    counts = sum(real.rows(generator(seed)).bincount(minlength=36) for seed in range(400))
+    assert counts.min() > 200 - 5 * 10  # of 400 batches of 6 of 12 images, whose deviation is 10
+    assert counts.max() < 200 + 5 * 10
 
 
 # --- seeds

@@ -119,6 +119,7 @@ class DistillParams(ComputeParams):
     plateau_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
     augmentation: Strategy = Field("color_crop_cutout", description="one draw for all images of a class")
     checkpoint_every: Count = Field(500, description="iterations between checkpoints")
+    log_every: CountOrNone = Field(0, description="iterations between two readings of the losses; 0: 10, on a CPU 1")
     images_at_once: CountOrNone = Field(0, description="that pass a network at a time; 0: what suits the device")
     recompute: bool = Field(False, description="activations in the backward pass: images_at_once bounds the memory")
 

@@ -137,16 +137,16 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
 
 def load_tensors(path: str | Path, device: str | torch.device = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a safetensors file: its tensors and its metadata. Raises :class:`DataError` where missing or torn."""
-    with _opened(path, str(device)) as (stream, metadata):
-        return {name: stream.get_tensor(name) for name in stream.keys()}, metadata  # noqa: SIM118 (not a dict)
+    with _opened(path) as (stream, metadata):
+        return {name: stream.get_tensor(name).to(device) for name in stream.keys()}, metadata  # noqa: SIM118 (not a dict)
 
 
 @contextmanager
-def _opened(path: str | Path, device: str = "cpu") -> Iterator[tuple[Any, dict[str, Any]]]:
+def _opened(path: str | Path) -> Iterator[tuple[Any, dict[str, Any]]]:
     with _reading(path, "not a whole safetensors file ({0}); delete it and run its stage again"):
         if not Path(path).is_file():
             raise FileNotFoundError(path)
-        with safe_open(path, framework="pt", device=device) as stream:
+        with safe_open(path, framework="pt") as stream:
             yield stream, json.loads((stream.metadata() or {}).get("ncfm", "{}"))
 
 

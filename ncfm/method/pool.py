@@ -12,6 +12,7 @@ from ncfm.core.store import load_tensors
 from ncfm.datasets.split import Split
 from ncfm.models.base import Network
 from ncfm.models.registry import build
+from ncfm.run.compute import moved
 
 
 def load_pool(path: Path, data: Path, split: Split, device: torch.device | None = None) -> Pool:
@@ -34,8 +35,8 @@ class Pool:
             raise DataError(f"{path}: is not an extractor pool; run `ncfm pretrain` again")
         self.facts, self.members, self._device = facts, int(facts["pool"]), device
         # Two networks of one shape: the blended extractor, and the trained member that calibration asks.
-        self.blended = self.fresh(generator("overwritten")).eval().requires_grad_(False)
-        self.trained = self.fresh(generator("overwritten")).eval().requires_grad_(False)
+        self.blended = self.fresh(generator("overwritten")).to(device).eval().requires_grad_(False)
+        self.trained = self.fresh(generator("overwritten")).to(device).eval().requires_grad_(False)
         names = self.blended.state_dict().keys()
         self._weights = [
             {end: {name: tensors[f"{member}.{end}.{name}"] for name in names} for end in ("initial", "trained")}
@@ -43,16 +44,17 @@ class Pool:
         ]
 
     def fresh(self, weights: torch.Generator) -> Network:
-        """Return a new network of the members' architecture, width and normalisation, with random weights."""
+        """Return a new network of the members' kind, width and normalisation, with random weights, on the CPU."""
         shape = {name: self.facts[name] for name in ("channels", "resolution", "classes", "width", "norm")}
-        return build(self.facts["arch"], **shape, generator=weights).to(self._device)
+        return build(self.facts["arch"], **shape, generator=weights)
 
     def randomise(self, weights: torch.Generator) -> Network:
         """Give the blended extractor fresh random weights, as DM does at each iteration (docs/method.md, section 8)."""
         if self.facts["norm"] == "batch":
             needs = "the pool's batch-norm needs trained statistics"
             raise ParamsError(f"extractor: is 'random', but {needs} (allowed: pool)")
-        self.blended.load_state_dict(self.fresh(weights).state_dict())
+        fresh = self.fresh(weights).state_dict()
+        self.blended.load_state_dict(dict(zip(fresh, moved(list(fresh.values()), self._device), strict=True)))
         return self.blended
 
     def choose(self, draws: torch.Generator) -> tuple[Network, Network]:

@@ -84,7 +84,7 @@ def forwards(params: NetworkParams, device: torch.device, made: Callable[[], Net
 
 def _batch_loss(forward: Forward, images: Tensor, labels: Tensor, params: NetworkParams, draws: Generator) -> Tensor:
     drawn = augmentation.draw(params.augmentation, len(images), images.shape[-1], draws)
-    images = augmentation.apply(images, drawn)
+    images = augmentation.apply(images, drawn.to(images.device))
     if float(torch.rand((), generator=draws)) >= params.cutmix_probability:
         return cross_entropy(forward(images), labels)
     images, order, share = augmentation.cutmix(images, draws)
@@ -93,14 +93,14 @@ def _batch_loss(forward: Forward, images: Tensor, labels: Tensor, params: Networ
 
 
 def build_optimiser(
-    parameters: list[torch.nn.Parameter], params: NetworkParams | DistillParams, fused: bool | None = True
+    parameters: list[torch.nn.Parameter], params: NetworkParams | DistillParams
 ) -> torch.optim.Optimizer:
-    """Build the optimiser that params name; ``fused`` kernels, one for all parameters, save a quarter of a step."""
+    """Build the optimiser that params name; its fused kernels, one for all parameters, save a quarter of a step."""
     rate, decay = params.learning_rate, params.weight_decay
     if params.optimizer == "sgd":
-        return torch.optim.SGD(parameters, rate, momentum=params.momentum, weight_decay=decay, fused=fused)
+        return torch.optim.SGD(parameters, rate, momentum=params.momentum, weight_decay=decay, fused=True)
     adam = torch.optim.AdamW if params.optimizer == "adamw" else torch.optim.Adam
-    return adam(parameters, rate, weight_decay=decay, fused=fused)
+    return adam(parameters, rate, weight_decay=decay, fused=True)
 
 
 def learning_rate(params: NetworkParams, epoch: int) -> float:

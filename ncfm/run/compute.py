@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -74,6 +74,21 @@ def set_up(threads: int | None = None, bounded: bool = False) -> None:
 def shard() -> tuple[int, int]:
     """Return this process's rank and the number of processes: (0, 1) unless ``torchrun`` started several."""
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def moved(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:
+    """Return CPU tensors on the device, those of one data type in one transfer that the host does not wait for."""
+    if device.type == "cpu":
+        return list(tensors)
+    found: dict[int, Tensor] = {}
+    for kind in dict.fromkeys(tensor.dtype for tensor in tensors):
+        places = [place for place, tensor in enumerate(tensors) if tensor.dtype == kind]
+        packed = torch.cat([tensors[place].flatten() for place in places])
+        if device.type == "cuda":
+            packed = packed.pin_memory()
+        parts = packed.to(device, non_blocking=True).split([tensors[place].numel() for place in places])
+        found |= {place: part.view(tensors[place].shape) for place, part in zip(places, parts, strict=True)}
+    return [found[place] for place in range(len(tensors))]
 
 
 @contextmanager

@@ -6,6 +6,7 @@ a variant by itself. Fine-tuning is this project's: the stored images descend th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -99,34 +100,37 @@ class _FineTuning:
     """
 
     def __init__(self, params: CurateParams, start: DistilledSet, pool: Pool, names: Sequence[object]) -> None:
-        self.params, self.start, self.pool, self.names, self.iteration = params, start, pool, names, 0
+        self.params, self.start, self.pool, self.names = params, start, pool, names
+        self.iteration, self.log_every, self.loss = 0, 1, math.nan
         self.images = nn.Parameter(start.stored.clone())
         self.optimiser = torch.optim.Adam([self.images], params.learning_rate)
         self.at_once = max(1, _at_once(pool, self.images) // start.factor**2)
         self.forward = accelerated(pool.blended, params, self.images.device)
 
-    def step(self) -> dict[str, float]:
+    def step(self) -> None:
         draws = generator(*self.names, self.iteration + 1)
         self.pool.blend(int(torch.randint(self.pool.members, (), generator=draws)), TRAINED)
-        loss = self.backward(draws)
+        self.loss = self.backward(draws)
         self.optimiser.step()
         with torch.no_grad():
             self.images.clamp_(0, 1)
         self.iteration += 1
-        return {"loss": loss}
+
+    def read_back(self) -> list[tuple[int, dict[str, float]]]:
+        return [(self.iteration, {"loss": self.loss})]
 
     def backward(self, draws: torch.Generator) -> float:
         """Set the images' gradient of the mean cross-entropy, some images at a time; return that mean."""
         images, start = self.images, self.start
         images.grad = None
-        drawn = augmentation.draw(self.params.augmentation, len(start), images.shape[-1], draws)
+        drawn = augmentation.draw(self.params.augmentation, len(start), images.shape[-1], draws).to(images.device)
         total = 0.0
         for piece in pieces(len(images), self.at_once):
             decoded = start.normalisation(decode(images[piece], start.factor))
-            stored = torch.arange(len(images))[piece]
+            stored = torch.arange(len(images), device=images.device)[piece]
             rows = torch.cat([stored + tile * len(images) for tile in range(start.factor**2)])  # tile by tile
             logits = self.forward(augmentation.apply(decoded, drawn.for_images(rows)))
-            loss = cross_entropy(logits, start.labels[rows.to(images.device)], reduction="sum") / len(start)
+            loss = cross_entropy(logits, start.labels[rows], reduction="sum") / len(start)
             if not loss.isfinite():
                 rate = self.params.learning_rate
                 raise DivergenceError(f"curation: the loss is {loss.item()}; lower learning_rate ({rate})")

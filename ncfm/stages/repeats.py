@@ -28,9 +28,13 @@ class Iterated(Protocol):
     """What :func:`iterate` can run."""
 
     iteration: int  # number of finished iterations
+    log_every: int  # iterations between two read-backs
 
-    def step(self) -> dict[str, float]:
-        """Run one iteration and return its row of history, in which there is a ``loss``."""
+    def step(self) -> None:
+        """Run one iteration."""
+
+    def read_back(self) -> list[tuple[int, dict[str, float]]]:
+        """Return the rows of history since the last call: each an iteration and its values, among them a ``loss``."""
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return everything that the next iteration depends on, as tensors and JSON-able values."""
@@ -93,9 +97,14 @@ def iterate(
     stream = None if leads else io.StringIO()
     with Progress(iterations, record.stage, start=run.iteration, stream=stream) as progress:
         while run.iteration < iterations:
-            row = run.step()
-            record.log(run.iteration, row)
-            progress.step(loss=row["loss"])
-            if leads and run.iteration % every == 0 and run.iteration < iterations:
+            run.step()
+            ends = run.iteration == iterations
+            saves = run.iteration % every == 0 and not ends
+            if run.iteration % run.log_every and not saves and not ends:
+                continue
+            for iteration, row in run.read_back():
+                record.log(iteration, row)
+                progress.step(loss=row["loss"])
+            if leads and saves:
                 tensors, values = run.state()
                 checkpoint.save(tensors, {**values, "history": record.history()})

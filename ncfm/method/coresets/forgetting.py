@@ -50,7 +50,7 @@ def watched_training(request: Request) -> Tensor:
     assert pool is not None
     params = NetworkParams.model_validate({"epochs": request.params.epochs, "cutmix_probability": 0})
     names = (split.dataset, "forgetting", request.seed)
-    network = pool.fresh(generator(*names, "weights"))
+    network = pool.fresh(generator(*names, "weights")).to(split.labels.device)
     correct_N = torch.zeros_like(split.labels, dtype=torch.bool)
     batches: list[Tensor] = []
     epochs: list[Tensor] = []

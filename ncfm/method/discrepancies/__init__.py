@@ -15,9 +15,10 @@ from ncfm.core.registry import Registry
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Features of real images (C, B, D) and of synthetic ones (C, M, D), frequencies (F, D) or None, the stage's params;
-# returns one value per class, (C,). B and M may differ.
-Measure = Callable[["Tensor", "Tensor", Any, DistillParams], "Tensor"]
+# Features of real images (C, B, D) and of synthetic ones (C, M, D), weights (C, B) of the real ones or None,
+# frequencies (F, D) or None, the stage's params; returns one value per class, (C,). B and M may differ. Where classes
+# have unequally many real images the shorter rows are filled up, and the fillings' weight is 0: see `real_mean`.
+Measure = Callable[["Tensor", "Tensor", Any, Any, DistillParams], "Tensor"]
 # The stage's params, classes, real and synthetic images per class, D; returns FLOP per iteration.
 Cost = Callable[[DistillParams, int, int, int, int], float]
 
@@ -32,6 +33,11 @@ class Discrepancy:
     uses_frequencies: bool = False  # compares at frequencies, which distillation then draws
     reads: tuple[str, ...] = ()  # the fields of DistillParams that make no difference to the other discrepancies
     order: int = 100  # place in lists
+
+
+def real_mean(values_CBX: Tensor, weights_CB: Tensor | None) -> Tensor:
+    """Return the mean over each class's real images, (C, X), with weights that sum to 1, or the plain one."""
+    return values_CBX.mean(-2) if weights_CB is None else (weights_CB[:, None] @ values_CBX).squeeze(-2)
 
 
 DISCREPANCIES: Registry[Discrepancy] = Registry("discrepancy", __name__)

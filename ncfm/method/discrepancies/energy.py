@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ncfm.core.params import DistillParams
-from ncfm.method.discrepancies import Discrepancy
+from ncfm.method.discrepancies import Discrepancy, real_mean
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def energy(real_CBD: Tensor, synthetic_CMD: Tensor, *_: object) -> Tensor:
+def energy(real_CBD: Tensor, synthetic_CMD: Tensor, weights_CB: Tensor | None = None, *_: object) -> Tensor:
     """Return 2 E|x - y| - E|x - x'| - E|y - y'| over all pairs of features, those of an image with itself included.
 
     It is zero only for equal distributions: the same as comparing characteristic functions at all frequencies t, with
@@ -20,12 +20,16 @@ def energy(real_CBD: Tensor, synthetic_CMD: Tensor, *_: object) -> Tensor:
     """
     import torch
 
-    def mean_distance(one: Tensor, other: Tensor) -> Tensor:
+    def distances(one: Tensor, other: Tensor) -> Tensor:
         # By differences: the faster way through products loses the small distances to rounding.
-        return torch.cdist(one, other, compute_mode="donot_use_mm_for_euclid_dist").mean((-2, -1))
+        return torch.cdist(one, other, compute_mode="donot_use_mm_for_euclid_dist")
 
-    within = mean_distance(real_CBD, real_CBD) + mean_distance(synthetic_CMD, synthetic_CMD)
-    return 2 * mean_distance(real_CBD, synthetic_CMD) - within
+    def mean_from_real(other: Tensor) -> Tensor:  # the distance of each of the other images from the real ones, (C, X)
+        return real_mean(distances(real_CBD, other), weights_CB)
+
+    within_real = real_mean(mean_from_real(real_CBD)[..., None], weights_CB).squeeze(-1)
+    within_synthetic = distances(synthetic_CMD, synthetic_CMD).mean((-2, -1))
+    return 2 * mean_from_real(synthetic_CMD).mean(-1) - within_real - within_synthetic
 
 
 def flop(params: DistillParams, classes: int, real: int, synthetic: int, dimension: int) -> float:

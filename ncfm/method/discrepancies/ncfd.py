@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ncfm.core.params import DistillParams
-from ncfm.method.discrepancies import Discrepancy
+from ncfm.method.discrepancies import Discrepancy, real_mean
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,13 +18,15 @@ TINY = 1e-24  # keeps the square roots of exact zeros differentiable; in float32
 PER_COMPONENT = 16  # frequencies per component of the mixture (docs/method.md, section 2)
 
 
-def characteristic_function(features_CBD: Tensor, frequencies_FD: Tensor) -> ComplexParts:
+def characteristic_function(
+    features_CBD: Tensor, frequencies_FD: Tensor, weights_CB: Tensor | None = None
+) -> ComplexParts:
     """Return the empirical characteristic function (paper eq. 4): mean over images of exp(j <t, f(x)>).
 
     Real and imaginary part are each (C, F), in [-1, 1].
     """
     angles_CBF = features_CBD @ frequencies_FD.T
-    return angles_CBF.cos().mean(-2), angles_CBF.sin().mean(-2)
+    return real_mean(angles_CBF.cos(), weights_CB), real_mean(angles_CBF.sin(), weights_CB)
 
 
 def amplitude_and_phase(real_CF: ComplexParts, synthetic_CF: ComplexParts) -> tuple[Tensor, Tensor]:
@@ -39,7 +41,12 @@ def amplitude_and_phase(real_CF: ComplexParts, synthetic_CF: ComplexParts) -> tu
 
 
 def ncfd(
-    real_CBD: Tensor, synthetic_CMD: Tensor, frequencies_FD: Tensor, alpha: float = 0.5, recompute: bool = False
+    real_CBD: Tensor,
+    synthetic_CMD: Tensor,
+    frequencies_FD: Tensor,
+    alpha: float = 0.5,
+    recompute: bool = False,
+    weights_CB: Tensor | None = None,
 ) -> Tensor:
     """Return the neural characteristic function discrepancy (paper eq. 5 to 8): mean over frequencies of sqrt(Chf(t)).
 
@@ -52,7 +59,8 @@ def ncfd(
     transform = characteristic_function
     if recompute:
         transform = partial(checkpoint, characteristic_function, use_reentrant=False, preserve_rng_state=False)
-    real_CF, synthetic_CF = (transform(side, frequencies_FD) for side in (real_CBD, synthetic_CMD))
+    real_CF = transform(real_CBD, frequencies_FD, weights_CB)
+    synthetic_CF = transform(synthetic_CMD, frequencies_FD)
     amplitude_CF, phase_CF = amplitude_and_phase(real_CF, synthetic_CF)
     chf_CF = alpha * amplitude_CF + (1 - alpha) * phase_CF.clamp_min(CLAMP)
     return chf_CF.clamp_min(TINY).sqrt().mean(-1)
@@ -75,8 +83,10 @@ def flop(params: DistillParams, classes: int, real: int, synthetic: int, dimensi
     return total
 
 
-def _measure(real_CBD: Tensor, synthetic_CMD: Tensor, frequencies_FD: Tensor, params: DistillParams) -> Tensor:
-    return ncfd(real_CBD, synthetic_CMD, frequencies_FD, params.alpha, params.recompute)
+def _measure(
+    real_CBD: Tensor, synthetic_CMD: Tensor, weights_CB: Tensor | None, frequencies_FD: Tensor, params: DistillParams
+) -> Tensor:
+    return ncfd(real_CBD, synthetic_CMD, frequencies_FD, params.alpha, params.recompute, weights_CB)
 
 
 READS = ("alpha", "frequencies", "num_frequencies", "sampler_learning_rate")
