@@ -1,8 +1,8 @@
 """Golden numbers: what fixed tiny runs compute. `python tests/golden.py` writes tests/golden.json anew.
 
 Speed must not change results. A change that is meant to change them writes the file anew and says so: the numbers of
-pretraining are those of the plain engine of commit 94c6823, before anything was made fast, and those of distillation are
-of the batched step (November 2026), whose draws are others.
+pretraining are those of the plain engine of commit 94c6823, before anything was made fast; those of distillation are of
+the batched step (November 2026), whose draws are others.
 """
 
 from __future__ import annotations

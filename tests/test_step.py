@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch.nn.functional import cross_entropy, normalize
 from ncfm.core.errors import DivergenceError
 from ncfm.core.params import DistillParams
 from ncfm.core.seeding import generator
-from ncfm.core.store import load_tensors, read_json
+from ncfm.core.store import load_tensors, read_json, read_metadata
 from ncfm.datasets.split import load_split
 from ncfm.method import augmentation
 from ncfm.method.discrepancies import DISCREPANCIES
@@ -112,6 +113,15 @@ def test_the_step_is_that_of_each_class_alone(changes, start):
         assert (one - other).norm() <= 1e-2 * other.norm()
 
 
+def test_small_classes_give_all_their_images_and_large_ones_some(start):
+    run = start(unequal=True)
+    for seed in range(20):
+        parts = run.real.rows(generator(seed)).split([6, 6, 4])
+        for rows, members in zip(parts, run.split.by_class, strict=True):
+            assert len(set(rows.tolist())) == len(rows)
+            assert set(rows.tolist()) <= set(members.tolist())
+
+
 def test_a_class_alone_moves_no_other(start):
     run = start(update="per-class")
     extractor, drawn = run.pool.choose(generator("pool"))[0], run.real.draw(8, generator("draws"))
@@ -143,6 +153,8 @@ def test_a_kill_between_two_readings_loses_nothing(data, pool, tmp_path):
     whole = helpers.run_distill(data, pool, tmp_path / "whole", **changes)
     with pytest.raises(helpers.Killed):
         helpers.run_distill(data, pool, tmp_path / "killed", kill_at=5, **changes)
+    saved = read_metadata(tmp_path / "killed/checkpoint.safetensors")
+    assert json.loads(saved["text"])["iteration"] == 4
     killed = helpers.run_distill(data, pool, tmp_path / "killed", **changes)
     assert torch.equal(load_tensors(whole)[0]["images"], load_tensors(killed)[0]["images"])
     assert (whole.parent / "history.csv").read_text() == (killed.parent / "history.csv").read_text()
