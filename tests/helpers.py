@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ncfm.core.params import (
+    AnytimeParams,
     ContinualParams,
     CurateParams,
     DistillParams,
@@ -23,6 +24,7 @@ from ncfm.core.store import save_tensors
 from ncfm.method.coresets import RULES
 from ncfm.method.distillation import Distillation
 from ncfm.run.record import Record
+from ncfm.stages.anytime import anytime
 from ncfm.stages.continual import continual
 from ncfm.stages.curate import curate
 from ncfm.stages.distill import distill
@@ -137,6 +139,13 @@ def run_continual(data: Path, stored: Path, out: Path, kill_at: int | None = Non
     """Learn continually in three steps with two networks of four epochs unless changed; return the JSON file."""
     params = ContinualParams(**{**NETWORK, "networks": 2, "epochs": 4, "steps": 3, **changes})
     continual(params, data, stored, out, record_of("continual", out, params, kill_at, arch=params.arch))
+    return out
+
+
+def run_anytime(data: Path, stored: Path, out: Path, kill_at: int | None = None, **changes: Any) -> Path:
+    """Evaluate snapshots with two networks of four epochs unless changed; return the JSON file."""
+    params = AnytimeParams(**{**NETWORK, "networks": 2, "epochs": 4, **changes})
+    anytime(params, data, stored, out, record_of("anytime", out, params, kill_at, arch=params.arch))
     return out
 
 

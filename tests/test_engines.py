@@ -34,13 +34,14 @@ methods: {random: {}, herding: {seeds: [0, 1]}, forgetting-tiles: {}, whole: {}}
 """
 STAGES = {"prepare": 1, "pretrain": 1, "distill": 1, "select": 1, "evaluate": 2, "report": 1}
 
-# What the tiny campaign leaves out: other protocols of evaluation, curation, continual learning, search.
+# What the tiny campaign leaves out: other protocols of evaluation, curation, continual learning, anytime curves, search.
 TRIAL = """
 architectures: [convnet-3, convnet-4]
 datasets: {digits: {ipcs: [1, 2]}}
 methods: {paper: {seeds: [0, 1]}, random: {}, paper-curated: {}, whole: {}}
 protocols: [released, dm]
 continual: {steps: [2, 5], methods: [paper, random], protocol: dm}
+anytime: {methods: [paper, random], protocol: dm}
 search: {depths: [3, 4], widths: [8], norms: [none], methods: [paper], protocol: dm}
 """
 
@@ -52,12 +53,14 @@ datasets: {digits: {ipcs: [1, 2]}}
 methods: {paper: {seeds: [0, 1]}, random: {}, paper-curated: {}, whole: {}}
 protocols: [released, dm]
 continual: {steps: [2, 5], methods: [paper, random], protocol: dm}
+anytime: {methods: [paper, random]}
 search: {depths: [3], widths: [8], norms: [none], methods: [paper, random]}
 artefacts:
   table1: {datasets: {digits: [1]}, methods: [random, paper, whole]}
   table4: {datasets: {digits: [1, 2]}, methods: [paper-curated], architectures: [convnet-3, convnet-4]}
   protocols: {datasets: {digits: [1]}, methods: [random], protocols: [released, dm]}
   learning: {datasets: {digits: [1]}, methods: [paper, random], continual: true}
+  curves: {datasets: {digits: [1]}, methods: [paper, random], anytime: true}
   networks: {datasets: {digits: [1]}, methods: [random, whole], search: true}
 """
 

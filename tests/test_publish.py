@@ -24,6 +24,7 @@ methods: {paper: {seeds: [0, 1]}, paper-curated: {}, released: {}, herding: {}, 
 protocols: [released, dm]
 report: {comparisons: [[paper, random]]}
 continual: {steps: [2], methods: [random]}
+anytime: {methods: [random]}
 search: {methods: [random], depths: [3], widths: [8, 16], norms: [instance]}
 """
 FOLDER = PUBLISHED / "made-up"
@@ -36,8 +37,9 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, byte
     fill(chosen, {"paper": 68.8, "paper-curated": 70.0, "herding": 40.0, "random": 30.0})
     networks = [{"accuracies": [80.0, 41.5]}, {"accuracies": [82.0, 40.0]}]
     candidates = [{"arch": "convnet-3", "width": w, "norm": "instance", "accuracies": [w]} for w in (8, 16)]
-    for cell in chosen.cells_of("continual", "search"):
-        content = {"names": cell.names, "classes": [5, 10]}
+    for cell in chosen.cells_of("continual", "anytime", "search"):
+        points = [{"iteration": 0, "accuracies": [30.5]}]
+        content = {"names": cell.names, "classes": [5, 10], "snapshots": points}
         content["networks"] = networks if cell.stage == "continual" else candidates
         write_json(Path(table.output("made-up", cell)), content)
     write_text("README.md", "![paper](results/published/made-up/figures/paper.png)\n")
@@ -58,7 +60,7 @@ def test_page_and_tables_are_made_again_from_what_is_published(published):
     assert {name: (FOLDER / "tables" / name).read_bytes() for name in published} == published
     assert b"40.7500" in published["continual.csv"] and b"1.0000" in published["search.csv"]
     again = (FOLDER / "report.html").read_text()
-    assert again.count("<img alt=") == page.count("<img alt=") == 7
+    assert again.count("<img alt=") == page.count("<img alt=") == 8
     assert image_of(FOLDER / "report.html", "grid") in page  # the picture of sets is the published one
 
 

@@ -221,6 +221,9 @@ def check_set(values: DistillParams | SelectParams, facts: DatasetFacts, ipc: in
             f"{start}, which at IPC {ipc} takes {tiles} real images per class, but the smallest class of {facts.name} "
             f"has {most} (allowed: IPC times factor squared up to {most})"
         )
+    if isinstance(values, DistillParams) and values.snapshots and values.snapshots[-1] > values.iterations:
+        reached = f"allowed: 1 to {values.iterations}, its iterations"
+        raise ParamsError(f"{places['snapshots']}: names {values.snapshots[-1]}, which is never reached ({reached})")
     if isinstance(values, DistillParams) and values.initialisation == "load" and not values.load:
         raise ParamsError(f"{places['load']}: is missing, but initialisation: load needs the file to start from")
 

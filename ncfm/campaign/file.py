@@ -110,6 +110,7 @@ class ArtefactEntry(_Form):
     architectures: Names = ()  # where none are named, each data set's own, the network of its extractors
     protocols: Names = ()
     continual: bool = False  # whether its cells are the campaign's continual learning on these methods
+    anytime: bool = False  # whether its cells are the campaign's evaluations of snapshots of these methods
     search: bool = False  # whether its cells are the campaign's architecture search with these methods
 
 
@@ -143,6 +144,7 @@ class CampaignFile(_DatasetSection):
     datasets: dict[str, DatasetEntry] = {}
     methods: dict[Name, MethodEntry] = {}
     continual: ContinualTests | None = None
+    anytime: SetTests | None = None
     search: SearchTests | None = None
 
     @property

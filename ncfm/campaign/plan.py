@@ -58,8 +58,8 @@ def cost_of(cell: DatasetCell, campaign: Campaign) -> Cost | None:
     extractors = kinds.Pretrain(cell.dataset, str(cell.values.get("extractor")))
     pool = params.get(extractors, DEFAULTS)
     assert isinstance(pool, PretrainParams)
-    factor = getattr(params[made], "factor", 1)
-    reads = Reads(facts_of(cell.dataset), int(cell.names.get("ipc", 0)), factor, pool)
+    factor, snapshots = getattr(params[made], "factor", 1), len(getattr(params[made], "snapshots", ()))
+    reads = Reads(facts_of(cell.dataset), int(cell.names.get("ipc", 0)), factor, pool, snapshots)
     try:
         return cost(params[cell], reads) if cost else None
     except NoFormulaError:

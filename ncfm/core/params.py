@@ -32,7 +32,14 @@ def _known_parts(strategy: str) -> str:
     return strategy
 
 
+def _increasing(values: tuple[int, ...]) -> tuple[int, ...]:
+    if list(values) != sorted(set(values)):
+        raise ValueError("must increase")
+    return values
+
+
 Strategy = Annotated[str, AfterValidator(_known_parts)]
+Increasing = Annotated[tuple[Count, ...], AfterValidator(_increasing)]
 
 
 class StageParams(BaseModel):
@@ -119,6 +126,7 @@ class DistillParams(ComputeParams):
     plateau_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
     augmentation: Strategy = Field("color_crop_cutout", description="one draw for all images of a class")
     checkpoint_every: Count = Field(500, description="iterations between checkpoints")
+    snapshots: Increasing = Field((), description="iterations after which the set is kept too (docs/evaluation.md)")
     log_every: CountOrNone = Field(0, description="iterations between two readings of the losses; 0: 10, on a CPU 1")
     images_at_once: CountOrNone = Field(0, description="that pass a network at a time; 0: what suits the device")
     recompute: bool = Field(False, description="activations in the backward pass: images_at_once bounds the memory")
@@ -177,6 +185,12 @@ class ContinualParams(EvaluateParams):
 
     stage = "continual"
     steps: Count = Field(5, description="groups of classes; must divide their number")
+
+
+class AnytimeParams(EvaluateParams):
+    """The stage `anytime`: an evaluation of every snapshot of a set, after the last epoch."""
+
+    stage = "anytime"
 
 
 class SearchParams(EvaluateProtocol):

@@ -60,9 +60,7 @@ class Distillation:
             raise ParamsError(f"update: is {params.update!r}, but several processes need joint steps (allowed: joint)")
         self.real = RealBatches(params, split)
         self.at_once = images_at_once(params, pool.facts["width"], split.resolution, self.device)
-        self.features = {
-            network: accelerated(network.features, params, self.device) for network in (pool.blended, pool.trained)
-        }
+        self.features = {net: accelerated(net.features, params, self.device) for net in (pool.blended, pool.trained)}
         self.logits = accelerated(pool.trained.forward, params, self.device)
         start = initial_images(params, split, ipc, generator(*self.names, "initialisation"))
         self.images = nn.Parameter(start.to(self.device))
@@ -74,12 +72,14 @@ class Distillation:
         # so its psi never moves; here it is simply given no optimiser.
         if self.psi is not None and params.frequencies == "mixture":
             self.ascending = list(self.psi.parameters())
-            rate = params.sampler_learning_rate
-            self.psi_optimiser = torch.optim.Adam(self.ascending, rate, maximize=True, fused=True)
+            self.psi_optimiser = torch.optim.Adam(
+                self.ascending, params.sampler_learning_rate, maximize=True, fused=True
+            )
         self.optimiser = build_optimiser([self.images], params)
         self.schedule = Schedule(params, self.device)
         self.failed = torch.zeros((), device=self.device)  # 1 from the first infinite loss or gradient on
-        self.unread: list[Tensor] = []  # of each iteration since the last read-back what `row` returns
+        self.unread: list[Tensor] = []  # of each iteration since the last read-back: losses, rate, whether it failed
+        self.snapshots: dict[int, Tensor] = {}  # the images as they were after some iterations
         self.link()
 
     def link(self) -> None:
@@ -110,9 +110,10 @@ class Distillation:
             for label in classes if calibrates else ():
                 losses += self.calibrate(classes[label : label + 1], drawn)
         self.iteration += 1
-        losses = losses / len(classes)
-        self.unread.append(torch.stack([*losses, self.schedule.rate, self.failed]))
-        self.schedule.after(losses[0] + self.params.calibration * losses[1])
+        self.unread.append(torch.stack([*losses / len(classes), self.schedule.rate, self.failed]))
+        self.schedule.after((losses[0] + self.params.calibration * losses[1]) / len(classes))
+        if self.iteration in self.params.snapshots:
+            self.snapshots[self.iteration] = self.images.detach().clamp(0, 1)
 
     def match(
         self, classes: range, drawn: Draws, extractor: Network, device_draws: Generator, calibrates: bool
@@ -266,16 +267,16 @@ class Distillation:
             if failed:
                 total = loss + self.params.calibration * calibration
                 what = "a gradient is not finite" if math.isfinite(total) else f"the loss is {total}"
-                advice = f"lower learning_rate ({self.params.learning_rate})"
-                kept = "the last checkpoint is kept"
-                raise DivergenceError(f"distillation: {what} in iteration {iteration}; {advice}; {kept}")
+                advice = f"lower learning_rate ({self.params.learning_rate}); the last checkpoint is kept"
+                raise DivergenceError(f"distillation: {what} in iteration {iteration}; {advice}")
             rows.append((iteration, {"loss": loss, "calibration": calibration, "learning_rate": rate}))
         return rows
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return everything that the next iteration depends on, as tensors and plain values."""
-        tensors = {"images": self.images.detach(), **optimiser_tensors(self.optimiser, "optimiser")}
-        tensors |= {"rate": self.schedule.rate, "plateau": self.schedule.plateau}
+        tensors = {"images": self.images.detach(), "rate": self.schedule.rate, "plateau": self.schedule.plateau}
+        tensors |= {f"snapshot.{iteration}": images for iteration, images in self.snapshots.items()}
+        tensors |= optimiser_tensors(self.optimiser, "optimiser")
         if self.psi is not None:
             tensors |= {f"psi.layers.{name}": value for name, value in self.psi.state_dict().items()}
         if self.psi_optimiser is not None:
@@ -294,4 +295,6 @@ class Distillation:
         if self.psi_optimiser is not None:
             restore_optimiser(self.psi_optimiser, "psi_optimiser", tensors)
         self.iteration = values["iteration"]
+        kept = [iteration for iteration in self.params.snapshots if iteration <= self.iteration]
+        self.snapshots = {iteration: tensors[f"snapshot.{iteration}"] for iteration in kept}
         self.link()

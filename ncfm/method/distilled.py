@@ -22,21 +22,31 @@ Images = Tensor | Sequence[Tensor]
 
 
 def write_set(
-    folder: Path, images: Images, split: Split, factor: int, names: Mapping[str, Any], soft_labels: Tensor | None = None
+    folder: Path,
+    images: Images,
+    split: Split,
+    factor: int,
+    names: Mapping[str, Any],
+    soft_labels: Tensor | None = None,
+    snapshots: Mapping[int, Images] | None = None,
 ) -> list[str | Path]:
     """Write a set that stands for the training split ``split``, with ``factor`` tiles per side of each stored image.
 
-    ``soft_labels`` are class probabilities (factor^2 * classes * k, classes), a row per decoded image. Returns the
-    files: `distilled.safetensors` and a picture of the set, `grid.png`.
+    ``soft_labels`` are class probabilities (factor^2 * classes * k, classes), a row per decoded image. ``snapshots``
+    are the same images after earlier iterations of their making. Returns the files: `distilled.safetensors` and a
+    picture of the set, `grid.png`.
     """
     labels = torch.arange(split.classes).repeat_interleave(torch.tensor([len(one) for one in images]))
     tensors = {"images": torch.cat(list(images)), "labels": labels}
     if soft_labels is not None:
         tensors["soft_labels"] = soft_labels
+    if snapshots:
+        tensors["snapshots"] = torch.stack([torch.cat(list(one)) for one in snapshots.values()])
     facts = {"names": dict(names), "dataset": split.dataset, "factor": factor, "classes": split.classes}
     statistics = {name: getattr(split.normalisation, name).flatten().tolist() for name in ("mean", "std")}
     stored, grid = folder / "distilled.safetensors", folder / "grid.png"
-    save_tensors(stored, tensors, {**facts, "label_names": list(split.label_names), **statistics})
+    kept = {"snapshots": list(snapshots)} if snapshots else {}
+    save_tensors(stored, tensors, {**facts, "label_names": list(split.label_names), **statistics, **kept})
     rows = min(GRID_ROWS, *map(len, images))
     write_grid(torch.cat([one[:rows] for one in images]), split.classes, grid)
     return [stored, grid]
@@ -59,6 +69,7 @@ class DistilledSet(Dataset[tuple[Tensor, int]]):
         statistics = torch.tensor([facts["mean"], facts["std"]], dtype=torch.float32, device=stored.device)
         self.normalisation = Normalisation(*statistics.view(2, 1, -1, 1, 1))
         self.images = self.normalisation(self.pixels)  # with the data set's statistics
+        self.snapshots: dict[int, DistilledSet] = {}  # the set after earlier iterations, where they were kept
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -78,6 +89,8 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> DistilledSet:
     wanted = (len(found), found.classes)
     if found.soft_labels is not None and found.soft_labels.shape != wanted:
         raise DataError(f"{path}: holds soft labels {tuple(found.soft_labels.shape)}, but {wanted} are wanted")
+    for iteration, images in zip(facts.get("snapshots", ()), tensors.get("snapshots", ()), strict=True):
+        found.snapshots[iteration] = DistilledSet(images, tensors["labels"], facts, None)
     return found
 
 

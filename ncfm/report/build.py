@@ -11,6 +11,7 @@ from ncfm.core.params import ReportParams, parse
 from ncfm.core.store import json_text, write_text
 from ncfm.report.collect import collect, result_files
 from ncfm.report.figures.accuracy import write_accuracies
+from ncfm.report.figures.anytime import write_anytime
 from ncfm.report.figures.comparisons import write_comparisons
 from ncfm.report.figures.continual import write_courses
 from ncfm.report.figures.history import write_histories
@@ -19,7 +20,7 @@ from ncfm.report.figures.search import write_searches
 from ncfm.report.figures.sets import write_sets
 from ncfm.report.files import ResultsFolder, read_contents
 from ncfm.report.page import image, image_of, page
-from ncfm.report.tables import comparisons, continual, paper, ranking, results, search, selection
+from ncfm.report.tables import anytime, comparisons, continual, paper, ranking, results, search, selection
 from ncfm.report.verdicts.reported import read_reported
 from ncfm.report.verdicts.table import COLUMNS, touches, verdict_table
 from ncfm.report.verdicts.text import verdicts_markdown
@@ -56,6 +57,7 @@ class Shown:
         self.verdicts = verdict_table(self.collected.rows, read_reported())
         self.courses = continual.collect_courses(contents, files)
         self.searches = search.collect_searches(contents, files)
+        self.anytime = anytime.anytime_table(anytime.collect_snapshots(contents, files), self.collected.sets)
         self.results = results.results_table(self.collected)
         pairs = [(first, second) for first, second in contents.get("comparisons", ())]
         self.comparisons = comparisons.comparisons_table(self.collected.rows, pairs)
@@ -69,7 +71,7 @@ def report(params: ReportParams, shown: Shown) -> dict[str, float]:
     touched, metrics = touches(verdicts, collected.rows), results.metrics(shown.results)
     frames = {"results": shown.results, "verdicts": verdicts[list(COLUMNS)], "ranking": scores}
     frames |= {"continual": shown.learnt, "search": shown.searched, "comparisons": shown.comparisons}
-    frames["selection"] = selection.selection_table(collected.rows)
+    frames |= {"selection": selection.selection_table(collected.rows), "anytime": shown.anytime}
     texts = {
         **{f"{name}.csv": results.csv_text(frame) for name, frame in frames.items()},
         "results.md": results.results_markdown(shown.results, title),
@@ -83,6 +85,7 @@ def report(params: ReportParams, shown: Shown) -> dict[str, float]:
         "selection.md": selection.selection_markdown(frames["selection"], title),
         "ranking.md": ranking.ranking_markdown(scores, title),
         "continual.md": continual.continual_markdown(shown.learnt, title),
+        "anytime.md": anytime.anytime_markdown(shown.anytime, title),
         "search.md": search.search_markdown(shown.searched, title),
         "metrics.json": json_text(metrics),
     }
@@ -94,6 +97,7 @@ def report(params: ReportParams, shown: Shown) -> dict[str, float]:
         "history": write_histories(collected, figures / "history"),
         "comparisons": write_comparisons(shown.comparisons, figures / "comparisons"),
         "continual": write_courses(shown.courses, figures / "continual"),
+        "anytime": write_anytime(shown.anytime, figures / "anytime"),
         "search": write_searches(shown.searches, figures / "search"),
         "grid": write_sets(collected, params.grid_columns, figures / "grid.png"),
     }
@@ -108,12 +112,12 @@ def artefact_report(name: str, shown: Shown) -> dict[str, float]:
     """Write one table or figure of the campaign: its CSV, Markdown and LaTeX, and its picture.
 
     Where the paper has it, the CSV and the picture hold the paper's cells, reported beside ours with the verdict, else
-    our own cells (accuracies, continual learning, or a search); the Markdown and the LaTeX hold all of them.
+    our own cells (accuracies, continual learning, anytime curves, or a search); Markdown and LaTeX hold all of them.
     """
     title, verdicts = f"{name}, {shown.collected.title}", shown.verdicts
     known, learnt, searched = shown.results, shown.learnt, shown.searched
     artefact = paper.paper_name(name, verdicts)
-    csv = results.csv_text(next((one for one in (known, learnt) if len(one)), searched))
+    csv = results.csv_text(next((one for one in (known, learnt, shown.anytime) if len(one)), searched))
     texts = []  # Markdown and LaTeX
     if artefact:
         csv, only = paper.artefacts_csv(verdicts, [artefact]), [artefact]
@@ -122,6 +126,8 @@ def artefact_report(name: str, shown: Shown) -> dict[str, float]:
         texts.append((results.results_markdown(known, title), results.results_latex(known, title)))
     if len(learnt):
         texts.append((continual.continual_markdown(learnt, title), continual.continual_latex(learnt, title)))
+    if len(shown.anytime):
+        texts.append((anytime.anytime_markdown(shown.anytime, title), anytime.anytime_latex(shown.anytime, title)))
     if len(searched):
         latex = results.latex_table(searched, f"Architecture search: {title}.")
         texts.append((search.search_markdown(searched, title), latex))
@@ -130,6 +136,8 @@ def artefact_report(name: str, shown: Shown) -> dict[str, float]:
         write_paper(verdicts, shown.collected, [artefact], picture)
     elif len(learnt):
         write_courses(shown.courses, picture)
+    elif len(shown.anytime):
+        write_anytime(shown.anytime, picture)
     elif len(searched):
         write_searches(shown.searches, picture)
     else:

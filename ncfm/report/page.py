@@ -33,6 +33,7 @@ FIGURES = (
     ("history", "Losses", "Loss over the iterations of every distillation.", "curves"),
     ("comparisons", "Paired differences", "The first method minus the second, seed by seed.", "comparisons"),
     ("continual", "Continual learning", "Accuracy on the classes seen so far, at each step.", "curves"),
+    ("anytime", "Anytime curves", "Accuracy of the set as it was after some time of its distillation.", "curves"),
     ("search", "Architecture search", "Networks trained on each set and on the whole training set.", "curves"),
 )
 SECTIONS = {

@@ -26,7 +26,19 @@ from ncfm.report.verdicts.reported import read_reported
 
 PUBLISHED = Path("results/published")
 DOCUMENTS = ("README.md", "docs/*.md", "results/published/README.md")  # figures that these show are kept
-FACTS = ("stage", "names", "command", "hardware", "versions", "commit", "dirty", "seconds", "peak_gb", "outputs")
+FACTS = (
+    "stage",
+    "names",
+    "command",
+    "hardware",
+    "versions",
+    "commit",
+    "dirty",
+    "seconds",
+    "marks",
+    "peak_gb",
+    "outputs",
+)
 
 
 def publish(source: Path, target: Path) -> None:

@@ -128,6 +128,19 @@ class Continual(TestingCell):
 
 
 @dataclass(frozen=True)
+class Anytime(TestingCell):
+    """The snapshots of a set, each evaluated."""
+
+    arch: str
+    protocol: str | None = None
+
+    @property
+    def file(self) -> str:
+        """See :class:`TestingCell`; an evaluation's files would have the same names."""
+        return f"{super().file}.{self.stage}"
+
+
+@dataclass(frozen=True)
 class Search(TestingCell):
     """A grid of architectures trained on a set."""
 

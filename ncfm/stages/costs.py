@@ -65,6 +65,7 @@ class Reads:
     ipc: int = 0  # of the set that it reads or makes
     factor: int = 1  # of the same set
     pool: models.PretrainParams = DEFAULTS  # of its extractors
+    snapshots: int = 0  # of the same set
 
     @property
     def images(self) -> int:
@@ -120,9 +121,10 @@ def distill(params: models.DistillParams, reads: Reads) -> Cost:
     head = 2 * classes * synthetic_images * network.head if params.calibration else 0
     discrepancy = DISCREPANCIES[params.discrepancy]
     flop = discrepancy.flop(params, classes, real_images, synthetic_images, network.features)
-    steps = 2 * classes  # each class is drawn, augmented and compared on its own, in joint steps too
+    steps = 2 * (classes if params.update == "per-class" else 1)  # one on matching and one on calibration, or on both
     work = Work(flop + passes * network.body + head, passes * network.activations, steps) * params.iterations
-    return Cost(reads.set_bytes + params.iterations * ROW_BYTES, work, params)
+    sets = reads.set_bytes * (1 + len(params.snapshots))
+    return Cost(sets + params.iterations * ROW_BYTES, work, params)
 
 
 def select(params: models.SelectParams, reads: Reads) -> Cost:
@@ -151,6 +153,12 @@ def continual(params: models.ContinualParams, reads: Reads) -> Cost:
     """Return the cost of continual learning: at step k that of an evaluation on k shares of the classes."""
     cost = evaluate(params, reads)
     return replace(cost, work=cost.work * ((params.steps + 1) / 2))
+
+
+def anytime(params: models.AnytimeParams, reads: Reads) -> Cost:
+    """Return the cost of evaluating a set and each of its snapshots, with one look at the test set each."""
+    cost = evaluate(params.model_copy(update={"looks": 1}), reads)
+    return Cost(cost.disk * (1 + reads.snapshots), cost.work * (1 + reads.snapshots), params)
 
 
 def search(params: models.SearchParams, reads: Reads) -> Cost:

@@ -25,9 +25,10 @@ def distill(params: DistillParams, data: Path, extractors: Path, out: Path, reco
     run = Distillation(params, split, load_pool(extractors, data, split), names["ipc"], names["seed"])
     leads = run.rank == 0  # one process shows the progress and writes
     with process_group(device):
-        iterate(run, params.iterations, params.checkpoint_every, out, record, device, leads)
+        iterate(run, params.iterations, params.checkpoint_every, out, record, device, leads, params.snapshots)
     if not leads:
         return
     record.save_history(out / "history.csv")
-    files = write_set(out, run.images.detach().clamp(0, 1), split, params.factor, names)
+    images = run.images.detach().clamp(0, 1)
+    files = write_set(out, images, split, params.factor, names, snapshots=run.snapshots)
     record.finish([*files, out / "history.csv"], record.history()[-1][1])

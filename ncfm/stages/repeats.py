@@ -6,7 +6,8 @@ Both log, show progress and checkpoint what is finished: the same command contin
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -84,27 +85,49 @@ def write_tests(out: Path, content: Mapping[str, Any], metrics: Mapping[str, flo
 
 
 def iterate(
-    run: Iterated, iterations: int, every: int, out: Path, record: Record, device: torch.device, leads: bool = True
+    run: Iterated,
+    iterations: int,
+    every: int,
+    out: Path,
+    record: Record,
+    device: torch.device,
+    leads: bool = True,
+    marks: Collection[int] = (),
 ) -> None:
     """Run what is left of the ``iterations``, with a checkpoint in the folder ``out`` after ``every`` so many of them.
 
     Its tensors are read onto ``device``. Of several processes only the one that ``leads`` shows progress and writes.
+    The record gets as `marks` what the iterations up to each of ``marks``, and up to the last, took: seconds, and those
+    of the processor (of all its cores together), earlier processes of a run that was killed included.
     """
     checkpoint = record.checkpoint(out / "checkpoint.safetensors")
+    before, marked = {"seconds": 0.0, "processor_seconds": 0.0}, list[dict[str, float]]()
     if saved := checkpoint.load(device):
         run.restore(*saved)
         record.log_all(saved[1]["history"])
+        before, marked = saved[1]["spent"], saved[1]["marks"]
+    began = time.perf_counter(), time.process_time()
+
+    def spent() -> dict[str, float]:
+        now = time.perf_counter() - began[0], time.process_time() - began[1]
+        return {name: round(value + more, 3) for (name, value), more in zip(before.items(), now, strict=True)}
+
     stream = None if leads else io.StringIO()
     with Progress(iterations, record.stage, start=run.iteration, stream=stream) as progress:
         while run.iteration < iterations:
             run.step()
-            ends = run.iteration == iterations
+            ends, marks_here = run.iteration == iterations, run.iteration in marks
             saves = run.iteration % every == 0 and not ends
-            if run.iteration % run.log_every and not saves and not ends:
+            if run.iteration % run.log_every and not (saves or ends or marks_here):
                 continue
             for iteration, row in run.read_back():
                 record.log(iteration, row)
                 progress.step(loss=row["loss"])
+            if marks_here or (ends and marks):
+                marked.append({"iteration": run.iteration, **spent()})
             if leads and saves:
                 tensors, values = run.state()
-                checkpoint.save(tensors, {**values, "history": record.history()})
+                more = {"history": record.history(), "spent": spent(), "marks": marked}
+                checkpoint.save(tensors, {**values, **more})
+    if marked:
+        record.content["marks"] = marked

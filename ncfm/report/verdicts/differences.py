@@ -19,6 +19,8 @@ UNTIMED = ("iterations", "learning_rate", "schedule", "load")  # params of which
 # What only some discrepancies read they declare themselves.
 CONDITIONS: dict[str, tuple[str, object] | None] = {
     "checkpoint_every": None,
+    "log_every": None,
+    "snapshots": None,
     "images_at_once": None,
     "recompute": None,
     "compile": None,
