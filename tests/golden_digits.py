@@ -1,6 +1,6 @@
 """Hold the finals of the campaign `digits` against tests/golden_digits.json: `python tests/golden_digits.py`.
 
-The list was made by commit 6aff12a, before the redesign of the packages, with one thread per network, on the processor
+The list was made by the commit and command that it names, with one thread per network, on the processor
 that it names; another processor may round otherwise. Run the campaign first: `snakemake --config campaign=digits`.
 With `--write` it makes the list anew: for a change that is meant to change results, and says so.
 """

@@ -34,7 +34,7 @@ methods: {random: {}, herding: {seeds: [0, 1]}, forgetting-tiles: {}, whole: {}}
 """
 STAGES = {"prepare": 1, "pretrain": 1, "distill": 1, "select": 1, "evaluate": 2, "report": 1}
 
-# What the tiny campaign leaves out: other protocols of evaluation, curation, continual learning, anytime curves, search.
+# What the tiny campaign leaves out: other protocols, curation, continual learning, anytime curves, search.
 TRIAL = """
 architectures: [convnet-3, convnet-4]
 datasets: {digits: {ipcs: [1, 2]}}

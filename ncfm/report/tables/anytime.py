@@ -75,7 +75,7 @@ def _texts(table: pd.DataFrame) -> pd.DataFrame:
     shown = table.assign(interval=[f"{low:.1f} to {high:.1f}" if low == low else "one set" for low, high in ranges])  # noqa: PLR0124 (NaN)
     names = ("dataset", "ipc", "label", "arch", "protocol", "iteration", "minutes", "accuracy", "interval", "n_seeds")
     heads = {"arch": "test network", "interval": "95%", "n_seeds": "sets"}
-    return readable(shown, (*names, "missing"), {"minutes": 2, "accuracy": 1, "iteration": 0}, **heads)
+    return readable(shown, (*names, "missing"), {"minutes": 3, "accuracy": 1, "iteration": 0}, **heads)
 
 
 def anytime_markdown(table: pd.DataFrame, title: str) -> str:
