@@ -67,7 +67,7 @@ def test_page_and_tables_are_made_again_from_what_is_published(published):
 def test_a_folder_without_tensors_or_page_has_no_picture_of_sets(published):
     (FOLDER / "report.html").unlink()
     assert report_again() == 0
-    assert (FOLDER / "report.html").read_text().count("<img alt=") == 6
+    assert (FOLDER / "report.html").read_text().count("<img alt=") == 7
 
 
 def test_few_files_are_published_and_records_say_what_ran(published):
