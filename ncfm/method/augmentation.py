@@ -55,7 +55,7 @@ def draw(strategy: str, count: int, resolution: int, generator: torch.Generator)
     """
     choices = strategy.split("|")
     parts = (choices[_below(len(choices), generator)] if len(choices) > 1 else strategy).split("_")
-    geometries = [part for part in GEOMETRIES if part in parts]
+    geometries = _geometries(parts)
     geometry = geometries[_below(len(geometries), generator)] if geometries else ""
     return _draw(parts, geometry, count, resolution, generator)
 
@@ -65,7 +65,7 @@ def draw_each(strategy: str, count: int, resolution: int, generator: torch.Gener
     options = [
         (parts, geometry)
         for parts in (choice.split("_") for choice in strategy.split("|"))
-        for geometry in [part for part in GEOMETRIES if part in parts] or [""]
+        for geometry in _geometries(parts) or [""]
     ]
     drawn = [_draw(*option, count, resolution, generator).drawn for option in options]
     if len(drawn) == 1:
@@ -87,6 +87,10 @@ def draw_each(strategy: str, count: int, resolution: int, generator: torch.Gener
         if any(name in option for option in drawn)
     }
     return Draw(**merged)
+
+
+def _geometries(parts: list[str]) -> list[str]:
+    return [part for part in GEOMETRIES if part in parts]
 
 
 def _draw(parts: list[str], geometry: str, count: int, resolution: int, generator: torch.Generator) -> Draw:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -62,14 +63,22 @@ class DistilledSet(Dataset[tuple[Tensor, int]]):
         self.names: dict[str, Any] = facts["names"]
         self.label_names: list[str] = facts["label_names"]
         self.dataset: str = facts["dataset"]
-        self.pixels = decode(self.stored, self.factor)  # (M, C, H, W)
         self.labels = labels.repeat(self.factor**2)  # (M,), int64
         self.soft_labels = soft_labels  # class probabilities (M, classes) of a curated set, else None
         self.targets = self.labels if soft_labels is None else soft_labels
         statistics = torch.tensor([facts["mean"], facts["std"]], dtype=torch.float32, device=stored.device)
         self.normalisation = Normalisation(*statistics.view(2, 1, -1, 1, 1))
-        self.images = self.normalisation(self.pixels)  # with the data set's statistics
         self.snapshots: dict[int, DistilledSet] = {}  # the set after earlier iterations, where they were kept
+
+    @cached_property
+    def pixels(self) -> Tensor:
+        """The decoded images, (M, C, H, W), pixels in [0, 1]."""
+        return decode(self.stored, self.factor)
+
+    @cached_property
+    def images(self) -> Tensor:
+        """The decoded images, normalised with the data set's statistics."""
+        return self.normalisation(self.pixels)
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-from ncfm.report.figures.panels import LEGEND, drawing, line_styles, panel_grid
+from ncfm.report.figures.panels import drawing, line_styles, panel_grid, shared_legend
 
 OVER = {"minutes": "minutes of the processor (GPU: of the clock)", "iteration": "iterations"}
 
@@ -23,7 +23,7 @@ def write_anytime(table: pd.DataFrame, stem: Path) -> bool:
     panels = list(known.groupby(["dataset", "ipc", "arch", "protocol"], sort=False))
     styles = line_styles(known["method"])
     with drawing(stem) as figure:
-        axes = panel_grid(figure, 2 * len(panels), "no anytime curves in this campaign", 3.4, 0.4, sharey=False)
+        axes = panel_grid(figure, 2 * len(panels), "no anytime curves in this campaign", 3.4, 0.4)
         for place, ((dataset, ipc, arch, protocol), group) in enumerate(panels):
             for axis, over in zip(axes[2 * place : 2 * place + 2], OVER, strict=True):
                 for method, lines in group.groupby("method", sort=False):
@@ -32,9 +32,7 @@ def write_anytime(table: pd.DataFrame, stem: Path) -> bool:
                 axis.set_xscale("log")
                 axis.set_title(f"{dataset}, IPC {ipc}, {arch}, {protocol}", loc="left", fontsize=11)
                 axis.set(xlabel=OVER[over], ylabel="accuracy (%)")
-        drawn = [axis.get_legend_handles_labels() for axis in axes]
-        legend = {label: line for pair in drawn for line, label in zip(*pair, strict=True)}
-        figure.legend(list(legend.values()), list(legend), ncols=4, **LEGEND)
+        shared_legend(figure, axes)
     return bool(len(known))
 
 

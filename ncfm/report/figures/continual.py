@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ncfm.report.collect import Tested, grouped
-from ncfm.report.figures.panels import LEGEND, drawing, line_styles, panel_grid
+from ncfm.report.figures.panels import drawing, line_styles, panel_grid, shared_legend
 
 
 def write_courses(courses: Sequence[Tested], stem: Path) -> bool:
@@ -28,7 +28,5 @@ def write_courses(courses: Sequence[Tested], stem: Path) -> bool:
             axis.set_title(f"{dataset}, IPC {ipc}, {arch}, {steps} steps", loc="left", fontsize=11)
             axis.set(xlabel="classes seen", ylabel="accuracy on them (%)")
             axis.tick_params(labelleft=True)
-        drawn = [axis.get_legend_handles_labels() for axis in axes]
-        lines = {label: line for pair in drawn for line, label in zip(*pair, strict=True)}
-        figure.legend(list(lines.values()), list(lines), ncols=4, **LEGEND)
+        shared_legend(figure, axes)
     return bool(courses)

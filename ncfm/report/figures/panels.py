@@ -52,6 +52,13 @@ def line_styles(methods: Iterable[str]) -> dict[str, tuple[Any, str]]:
     return dict(zip(dict.fromkeys(methods), cycle(product(("-", "--", ":", "-."), COLOURS)), strict=False))
 
 
+def shared_legend(figure: Figure, axes: Iterable[Axes]) -> None:
+    """Put one legend below all panels, with each label once."""
+    drawn = [axis.get_legend_handles_labels() for axis in axes]
+    lines = {label: line for pair in drawn for line, label in zip(*pair, strict=True)}
+    figure.legend(list(lines.values()), list(lines), ncols=4, **LEGEND)
+
+
 @contextmanager
 def drawing(stem: Path, grid: str = "y") -> Iterator[Figure]:
     """Give an empty figure, and write it as ``stem``.png and .svg; ``grid`` is the axis that has grid lines."""
