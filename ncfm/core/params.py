@@ -94,6 +94,7 @@ class PretrainParams(NetworkParams):
     stage = "pretrain"
     arch: str = Field("convnet-3", description="name of an entry of ncfm/models/families/")
     pool: Count = Field(20, description="number of networks, each kept at its start and at its end")
+    kept: Literal["float32", "float16"] = Field("float32", description="what trained weights are rounded to")
 
 
 class DistillParams(ComputeParams):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from ncfm.core.params import PretrainParams
@@ -42,6 +43,7 @@ def pretrain(params: PretrainParams, data: Path, out: Path, record: Record) -> N
         def after_epoch(epoch: int, loss: float) -> None:
             history.append({"network": member, "epoch": epoch, "loss": loss})
             if epoch == params.epochs:
+                _round(network, params.kept)
                 history[-1]["test_accuracy"] = accuracy(network, test)
             progress.step(network=member, loss=loss)
 
@@ -59,6 +61,14 @@ def pretrain(params: PretrainParams, data: Path, out: Path, record: Record) -> N
     save_tensors(out, dict(sorted(tensors.items())), facts)
     accuracies = [history[-1]["test_accuracy"] for history in histories]
     record.finish([out, history_file], {"test_accuracy": sum(accuracies) / len(accuracies)})
+
+
+def _round(network: Network, kept: str) -> None:
+    """Round the weights of a network in place to what a number of the kind ``kept`` can hold."""
+    kind = getattr(torch, kept)
+    for value in network.state_dict().values():
+        if value.is_floating_point():
+            value.copy_(value.to(kind))
 
 
 def _weights(network: Network, prefix: str) -> dict[str, Tensor]:
