@@ -8,7 +8,7 @@ FIT := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3 python; do \
 	$$name -c '$(FIT)' 2>/dev/null && echo $$name && break; done)
 
-.PHONY: help setup demo test bench lint format publish ui unlock clean clean-results clean-all
+.PHONY: help setup demo test bench lint format publish ship ui unlock clean clean-results clean-all
 
 help:  ## list the targets
 	@grep -E '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -58,6 +58,9 @@ dvc.yaml: $(READY) ncfm/stages/table.py ncfm/stages/cells.py ncfm/campaign/engin
 publish: $(READY)  ## write a campaign's page, tables and small results to results/published/ (CAMPAIGN=NAME)
 	@$(BIN)/python -m ncfm.report.publish $(CAMPAIGN)
 
+ship: $(READY)  ## copy pools of extractors and distilled sets to results/shipped/ (FILES="...")
+	@$(BIN)/python -m ncfm.report.ship $(FILES)
+
 ui: $(READY)  ## open MLflow on the runs
 	@MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --backend-store-uri \
 	"$$($(BIN)/python -c 'from ncfm.run.tracking import store_uri; print(store_uri())')"
@@ -69,8 +72,8 @@ clean:  ## remove the caches of the tools
 	@rm -rf .mypy_cache .ruff_cache .pytest_cache dvc_plots
 	@find ncfm tests workflow -name __pycache__ -prune -exec rm -rf {} +
 
-clean-results:  ## remove all results except the published ones; DVC's cache still brings them back
-	@find results -mindepth 1 -maxdepth 1 ! -name published -exec rm -rf {} +
+clean-results:  ## remove all results except the published and shipped ones; DVC's cache still brings them back
+	@find results -mindepth 1 -maxdepth 1 ! -name published ! -name shipped -exec rm -rf {} +
 
 clean-all: clean clean-results  ## remove results, DVC's cache, Snakemake's notes and the virtual environment
 	@rm -rf .dvc/cache .dvc/tmp .snakemake .venv dvc.lock params/dvc.lock

@@ -91,6 +91,8 @@ def test_amplitude_and_phase_add_up_to_the_distance():
     torch.testing.assert_close(amplitude + phase, difference.abs().square())
     half = ncfd(REAL, SYNTHETIC, FREQUENCIES, 0.5)
     torch.testing.assert_close(half, difference.abs().mean(-1) / 2**0.5)
+    without_root = ncfd(REAL, SYNTHETIC, FREQUENCIES, 0.5, root=False)
+    torch.testing.assert_close(without_root, difference.abs().square().mean(-1) / 2)
     torch.testing.assert_close(ncfd(REAL, SYNTHETIC, FREQUENCIES, 1.0), amplitude.sqrt().mean(-1))
     torch.testing.assert_close(ncfd(REAL, SYNTHETIC, FREQUENCIES, 0.0), phase.sqrt().mean(-1))
     for alpha in (0.0, 0.2, 0.9, 1.0):

@@ -149,7 +149,14 @@ def test_each_field_is_classed(stage, field, ours, full, budget):
         ("evaluate: {networks: 3, looks: 5}", "below", "reached at a smaller budget"),
         ("evaluate: {looks: 200}", "below", "protocol differs"),
         ("distill: {iterations: 100}\nevaluate: {width: 64}", "protocol differs", "protocol differs"),
-        ("distill: {iterations: 100, learning_rate: 0.01}", "protocol differs", "protocol differs"),
+        # A larger rate in fewer iterations takes the images no further than the full 20000 x 0.001, or it does.
+        (
+            "distill: {iterations: 1000, learning_rate: 0.02}",
+            "not reached at this budget",
+            "reached at a smaller budget",
+        ),
+        ("distill: {iterations: 1001, learning_rate: 0.02}", "protocol differs", "protocol differs"),
+        ("distill: {learning_rate: 0.002}", "protocol differs", "protocol differs"),
         ("distill: {iterations: 30000}", "protocol differs", "protocol differs"),
     ],
 )

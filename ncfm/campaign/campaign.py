@@ -22,7 +22,7 @@ from ncfm.stages import cells, table
 from ncfm.stages.cells import Cell, SetCell
 from ncfm.stages.table import MAKERS, STAGES, TESTERS
 
-RESERVED = ("base", "campaign", "dvc")  # names in params/ that are not campaigns
+RESERVED = ("base", "campaign", "dvc", "published", "shipped")  # names in params/ or results/ that are no campaigns
 PARAMS = Path("params")
 
 

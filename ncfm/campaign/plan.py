@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ncfm.campaign.campaign import Campaign
 from ncfm.campaign.costs import DEVICES
 from ncfm.core.errors import ParamsError, one_of
 from ncfm.core.params import DistillParams, EvaluateParams, PretrainParams
 from ncfm.datasets.catalogue import DatasetFacts, facts_of
+from ncfm.method.shipped import find_extractors
 from ncfm.stages import cells as kinds
 from ncfm.stages import costs
 from ncfm.stages.cells import Cell, DatasetCell
@@ -61,9 +62,12 @@ def cost_of(cell: DatasetCell, campaign: Campaign) -> Cost | None:
     factor, snapshots = getattr(params[made], "factor", 1), len(getattr(params[made], "snapshots", ()))
     reads = Reads(facts_of(cell.dataset), int(cell.names.get("ipc", 0)), factor, pool, snapshots)
     try:
-        return cost(params[cell], reads) if cost else None
+        found = cost(params[cell], reads) if cost else None
     except NoFormulaError:
         return None
+    if found and isinstance(cell, kinds.Pretrain) and (ready := find_extractors(pool, cell.dataset)):
+        return replace(found, work=found.work * (1 - len(ready.members) / pool.pool))
+    return found
 
 
 def seconds_of(known: Sequence[Cost]) -> tuple[float, ...]:

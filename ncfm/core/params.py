@@ -114,6 +114,7 @@ class DistillParams(ComputeParams):
     normalise_features: bool = Field(True, description="scale each image's features to length 1 (DM does not)")
     loss_scale: Positive = Field(300.0, description="factor of the discrepancy (released program)")
     alpha: Share = Field(0.5, description="weight of amplitude; phase has 1 - alpha (paper eq. 5)")
+    root: bool = Field(True, description="square root of equation 5 at each frequency; false: without it")
     frequencies: Literal["gaussian", "mixture", "released"] = "mixture"
     num_frequencies: Count = Field(1024, description="paper: 1024; released configs: 4096")
     sampler_learning_rate: Positive = Field(1e-4, description="Adam rate of the sampling network's ascent")
@@ -129,6 +130,7 @@ class DistillParams(ComputeParams):
     checkpoint_every: Count = Field(500, description="iterations between checkpoints")
     snapshots: Increasing = Field((), description="iterations after which the set is kept too (docs/evaluation.md)")
     log_every: CountOrNone = Field(0, description="iterations between two readings of the losses; 0: 10, on a CPU 1")
+    kept: Literal["float32", "uint8"] = Field("float32", description="what the finished images are rounded to")
     images_at_once: CountOrNone = Field(0, description="that pass a network at a time; 0: what suits the device")
     recompute: bool = Field(False, description="activations in the backward pass: images_at_once bounds the memory")
 

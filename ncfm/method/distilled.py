@@ -16,6 +16,7 @@ from ncfm.core.pictures import write_grid
 from ncfm.core.store import load_tensors, save_tensors
 from ncfm.datasets.split import Normalisation, Split, load_split
 from ncfm.method.multiformation import decode
+from ncfm.method.shipped import find_set
 
 GRID_ROWS = 50  # images per class in the picture, at most
 # Stored images, (k, C, H, W) for each class: float32 pixels in [0, 1], or uint8 as in the data set.
@@ -53,6 +54,11 @@ def write_set(
     return [stored, grid]
 
 
+def in_bytes(pixels: Tensor) -> Tensor:
+    """Return pixels in [0, 1] as the nearest of 256 values, uint8: a quarter of the storage."""
+    return pixels.mul(255).round().to(torch.uint8)
+
+
 class DistilledSet(Dataset[tuple[Tensor, int]]):
     """Decoded training images with their labels, M = factor^2 N: a network trains on ``images`` and ``targets``."""
 
@@ -88,7 +94,12 @@ class DistilledSet(Dataset[tuple[Tensor, int]]):
 
 
 def load(path: str | Path, device: str | torch.device = "cpu") -> DistilledSet:
-    """Read a `distilled.safetensors`. Raises :class:`DataError` where it is missing, torn, or no distilled set."""
+    """Read a `distilled.safetensors`, or a set that ships with the repository, by its name: ``cifar10-ipc10-fast``.
+
+    Raises :class:`DataError` where it is missing, torn, or no distilled set.
+    """
+    if isinstance(path, str) and "/" not in path and not path.endswith(".safetensors"):
+        path = find_set(path)
     tensors, facts = load_tensors(path, device)
     known = {"names", "dataset", "factor", "classes", "label_names", "mean", "std"}
     missing = {"images", "labels"} - tensors.keys() | known - facts.keys()

@@ -20,7 +20,7 @@ from ncfm.core.params import Count, StageParams
 from ncfm.core.store import storage_errors, write_with
 from ncfm.datasets.catalogue import DatasetFacts, facts_of
 from ncfm.datasets.split import Normalisation, Split
-from ncfm.method.distilled import load, write_set
+from ncfm.method.distilled import in_bytes, load, write_set
 from ncfm.run.record import Record
 
 # The released program clamps before each iteration, not after the last step: pixels may stand a few steps outside.
@@ -127,7 +127,7 @@ def _write_png(images: Tensor, labels: Tensor, label_names: Sequence[str], out: 
     with storage_errors(out):
         if out.is_dir() and any(out.iterdir()):
             raise StorageError(f"{out}: is not empty; name a new folder, so that other images do not mix in")
-    pixels = (images.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    pixels = in_bytes(images.clamp(0, 1)).permute(0, 2, 3, 1).numpy()
     for label, name in enumerate(class_folders(label_names)):
         rows = (labels == label).nonzero().flatten().tolist()
         digits = len(str(len(rows) - 1))

@@ -36,6 +36,7 @@ FACTS = (
     "dirty",
     "seconds",
     "marks",
+    "shipped",
     "peak_gb",
     "outputs",
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 from ncfm.core.params import DistillParams
 from ncfm.datasets.split import load_split
 from ncfm.method.distillation import Distillation
-from ncfm.method.distilled import write_set
+from ncfm.method.distilled import in_bytes, write_set
 from ncfm.method.pool import load_pool
 from ncfm.run.compute import chosen_device, process_group
 from ncfm.run.record import Record
@@ -29,6 +29,8 @@ def distill(params: DistillParams, data: Path, extractors: Path, out: Path, reco
     if not leads:
         return
     record.save_history(out / "history.csv")
-    images = run.images.detach().clamp(0, 1)
-    files = write_set(out, images, split, params.factor, names, snapshots=run.snapshots)
+    images, snapshots = run.images.detach().clamp(0, 1), run.snapshots
+    if params.kept == "uint8":
+        images, snapshots = in_bytes(images), {iteration: in_bytes(one) for iteration, one in snapshots.items()}
+    files = write_set(out, images, split, params.factor, names, snapshots=snapshots)
     record.finish([*files, out / "history.csv"], record.history()[-1][1])

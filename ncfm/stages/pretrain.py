@@ -12,6 +12,7 @@ from ncfm.core.progress import Progress
 from ncfm.core.seeding import generator
 from ncfm.core.store import save_tensors
 from ncfm.datasets.split import load_split
+from ncfm.method.shipped import find_extractors
 from ncfm.method.training import accuracy, forwards, new_network, train
 from ncfm.models.base import Network
 from ncfm.run.compute import Check, chosen_device
@@ -25,7 +26,8 @@ def pretrain(params: PretrainParams, data: Path, out: Path, record: Record) -> N
     """Train the pool on the full training set (docs/method.md, section 3) and write it.
 
     Nothing is selected: every network is kept as it is after its last epoch, and its test accuracy is only noted.
-    The history, a row per epoch, is written beside ``out`` as `.history.csv`.
+    Networks that ship with the repository are taken from there, those of the same params and images. The history, a row
+    per epoch, is written beside ``out`` as `.history.csv`.
     """
     device = chosen_device()
     split, test = load_split(data, "train", device), load_split(data, "test", device)
@@ -34,9 +36,13 @@ def pretrain(params: PretrainParams, data: Path, out: Path, record: Record) -> N
     def normalised(index: Tensor) -> Tensor:
         return split.normalisation(split.pixels(index))
 
+    def first(member: int) -> Network:
+        weights = generator(split.dataset, "pretrain", params.arch, member, "weights")
+        return new_network(params.arch, params, split, weights)
+
     def train_one(member: int, check: Check, progress: Progress) -> tuple[History, Tensors]:
         names = (split.dataset, "pretrain", params.arch, member)
-        network = new_network(params.arch, params, split, generator(*names, "weights"))
+        network = first(member)
         initial = _weights(network, f"{member}.initial")
         history: History = []
 
@@ -53,7 +59,16 @@ def pretrain(params: PretrainParams, data: Path, out: Path, record: Record) -> N
     def rows_of(member: int, history: History) -> Rows:
         return [(member * params.epochs + int(row["epoch"]), row) for row in history]
 
-    histories, tensors = train_networks(params.pool, params.epochs, train_one, rows_of, out, record, device)
+    ready: dict[int, tuple[History, Tensors]] = {}
+    if found := find_extractors(params, split.dataset):
+        for member, weights in found.trained(data / "train.safetensors").items():
+            trained = {f"{member}.trained.{name}": value for name, value in weights.items()}
+            ready[member] = found.history(member), _weights(first(member), f"{member}.initial") | trained
+    if found and ready:
+        record.content["shipped"] = {"file": found.file.name, "members": list(ready), "made": found.note["made"]}
+    histories, tensors = train_networks(
+        params.pool, params.epochs, train_one, rows_of, out, record, device, ready=ready
+    )
     facts = {name: getattr(split, name) for name in ("dataset", "channels", "resolution", "classes")}
     facts |= {name: getattr(params, name) for name in ("arch", "width", "norm", "pool")}
     history_file = out.with_name(f"{out.stem}.history.csv")

@@ -53,16 +53,21 @@ def train_networks(
     record: Record,
     device: torch.device,
     unit: str = "epoch",
+    ready: Mapping[int, tuple[Values, Tensors]] | None = None,
 ) -> tuple[list[Values], dict[str, Tensor]]:
     """Train ``count`` networks, side by side where that is faster; return their values by index, and all tensors.
 
     ``train_one`` gets a network's index, a function to call before every batch, and the progress, of which it makes
     ``steps`` steps, each a ``unit``. It returns JSON-able values, of which ``rows_of`` makes the rows of history, and
-    tensors with names that no other network has. The checkpoint is beside ``out``.
+    tensors with names that no other network has. Networks that are ``ready`` need no training. The checkpoint is beside
+    ``out``.
     """
     checkpoint = record.checkpoint(out.with_name(f"{out.stem}.checkpoint.safetensors"))
     tensors, saved = checkpoint.load() or ({}, {})
     finished: dict[int, Values] = dict(saved.get("finished", []))
+    for index, (values, made) in (ready or {}).items():
+        finished[index] = values
+        tensors.update(made)
     for index, values in finished.items():
         record.log_all(rows_of(index, values))
     with Progress(count * steps, record.stage, start=len(finished) * steps, unit=unit) as progress:

@@ -47,12 +47,13 @@ def ncfd(
     alpha: float = 0.5,
     recompute: bool = False,
     weights_CB: Tensor | None = None,
+    root: bool = True,
 ) -> Tensor:
     """Return the neural characteristic function discrepancy (paper eq. 5 to 8): mean over frequencies of sqrt(Chf(t)).
 
     Features have length 1; ``alpha`` in [0, 1] is the weight of amplitude, and phase has 1 - alpha. ``recompute``
     computes the angles <t, f(x)> again in the backward pass instead of keeping them. The result (C,) is zero for equal
-    sets up to rounding, at most sqrt(4 max(alpha, 1 - alpha)).
+    sets up to rounding, at most sqrt(4 max(alpha, 1 - alpha)). Without ``root`` it is the mean of Chf(t) itself.
     """
     from torch.utils.checkpoint import checkpoint
 
@@ -63,7 +64,7 @@ def ncfd(
     synthetic_CF = transform(synthetic_CMD, frequencies_FD)
     amplitude_CF, phase_CF = amplitude_and_phase(real_CF, synthetic_CF)
     chf_CF = alpha * amplitude_CF + (1 - alpha) * phase_CF.clamp_min(CLAMP)
-    return chf_CF.clamp_min(TINY).sqrt().mean(-1)
+    return (chf_CF.clamp_min(TINY).sqrt() if root else chf_CF).mean(-1)
 
 
 def flop(params: DistillParams, classes: int, real: int, synthetic: int, dimension: int) -> float:
@@ -86,8 +87,8 @@ def flop(params: DistillParams, classes: int, real: int, synthetic: int, dimensi
 def _measure(
     real_CBD: Tensor, synthetic_CMD: Tensor, weights_CB: Tensor | None, frequencies_FD: Tensor, params: DistillParams
 ) -> Tensor:
-    return ncfd(real_CBD, synthetic_CMD, frequencies_FD, params.alpha, params.recompute, weights_CB)
+    return ncfd(real_CBD, synthetic_CMD, frequencies_FD, params.alpha, params.recompute, weights_CB, params.root)
 
 
-READS = ("alpha", "frequencies", "num_frequencies", "sampler_learning_rate")
+READS = ("alpha", "root", "frequencies", "num_frequencies", "sampler_learning_rate")
 ENTRIES = (Discrepancy("ncfd", _measure, flop, uses_frequencies=True, reads=READS, order=1),)

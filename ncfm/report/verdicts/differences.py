@@ -35,13 +35,13 @@ CONDITIONS: dict[str, tuple[str, object] | None] = {
 
 
 # Fields that measure a budget, by stage: less of one is cheaper, more of it dearer. A difference in any other field is
-# of another kind. bfloat16 is the cheaper precision everywhere.
+# of another kind. A shorter number is the cheaper precision everywhere.
 BUDGETS = {
     "extractors": ("pool", "epochs", "width"),
     "distillation": ("iterations", "batch_real", "num_frequencies"),
     "evaluation": ("looks",),
 }
-PRECISIONS = ("bfloat16", "float32")  # the cheaper one first
+PRECISIONS = ("uint8", "float16", "bfloat16", "float32")  # of computing and of what is kept, the cheaper one first
 
 
 class Budget(Enum):
@@ -65,12 +65,15 @@ class Difference:
     ours: object
     full: object
     variant: str = ""
+    paced: bool = False  # whether it is a larger rate that goes with fewer iterations (:func:`_paced`)
 
     @property
     def budget(self) -> Budget:
         """Whether ours is cheaper or dearer in this field, or another thing."""
         ours, full = self.ours, self.full
-        if self.field == "precision":
+        if self.paced:
+            return Budget.CHEAPER
+        if self.field in ("precision", "kept"):
             ours, full = PRECISIONS.index(str(ours)), PRECISIONS.index(str(full))
         elif self.field not in BUDGETS.get(self.stage, ()):
             return Budget.OTHER
@@ -121,12 +124,24 @@ def differing(
     A field that older results do not have did not exist then, and its default changes nothing. ``fields`` are those
     to compare, by default all, ``but`` those to leave out.
     """
+    values = full.model_dump(mode="json")
     return tuple(
-        Difference(stage, name, ours[name], value)
-        for name, value in full.model_dump(mode="json").items()
+        Difference(stage, name, ours[name], value, paced=name == "learning_rate" and _paced(ours, values))
+        for name, value in values.items()
         if (fields is None or name in fields) and name not in but
         if ours.get(name, value) != value and _matters(name, ours)
     )
+
+
+def _paced(ours: Mapping[str, Any], full: Mapping[str, Any]) -> bool:
+    """Say whether fewer iterations have a larger rate that takes the images no further: rate times iterations, at most.
+
+    Such a rate is part of the smaller budget: at the full one a few iterations would hardly move an image.
+    """
+    if not {"iterations", "learning_rate"} <= full.keys() or ours.get("optimizer") != full["optimizer"]:
+        return False
+    further = ours["learning_rate"] * ours["iterations"] > full["learning_rate"] * full["iterations"]
+    return ours["iterations"] < full["iterations"] and ours["learning_rate"] > full["learning_rate"] and not further
 
 
 def _matters(name: str, ours: Mapping[str, Any]) -> bool:
