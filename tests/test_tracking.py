@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -10,8 +11,11 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from mlflow import MlflowClient
 
 from ncfm.core.errors import NcfmError
@@ -71,6 +75,7 @@ def finish(record: Record) -> None:
     for path in outputs:
         write_text(path, "content")
     record.save_history(folder / "history.csv")
+    outputs += [folder / "history.csv"] if "history" in record.content else []
     record.finish(outputs, {"loss": 0.2, "rate": 0.5, "accuracy": 0.5})
 
 
@@ -110,9 +115,9 @@ def test_a_record_arrives_whole_live_or_imported(live: bool, folder: Path, capsy
     tracking.import_records(Path("results"))
     assert everything() == before
     lines = capsys.readouterr()
-    assert lines.out.splitlines()[0] == f"records sent: {int(not live)}, already there: {int(live)}, unreadable: 0"
-    assert lines.out.splitlines()[1] == "records sent: 0, already there: 1, unreadable: 0"
-    assert lines.err == ""
+    assert lines.out.splitlines()[0] == f"records sent: {int(not live)}, already there: {int(live)}, failed: 0"
+    assert lines.out.splitlines()[1] == "records sent: 0, already there: 1, failed: 0"
+    assert [line.split()[:3] for line in lines.err.splitlines()] == 2 * [["track", "import:", "1/1"]]
 
     (run,) = stage_runs()
     (parent,) = [run for run in all_runs() if "ncfm.group" in run.data.tags]
@@ -218,7 +223,7 @@ def write_one_run(folder: str, number: int) -> None:
     run = tracking.Run(record)
     for step in range(20):
         run.log(step, {"loss": 1 / (step + 1), "rate": 0.5})
-    run.finish(record)
+    run.finish(record, Path("nowhere.record.json"))
 
 
 def test_eight_processes_on_a_fresh_store_lose_nothing(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -275,17 +280,113 @@ def test_a_store_out_of_reach_costs_one_line_and_no_result(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("ncfm: the MLflow store http://127.0.0.1:9 cannot be reached (")
     assert "secret" not in line
-    with pytest.raises(NcfmError, match="cannot be reached"):
+    with pytest.raises(NcfmError, match="cannot be reached") as found:
         tracking.import_records(Path("results"))
+    assert "secret" not in str(found.value)
 
 
 @pytest.mark.usefixtures("store")
-def test_import_names_unreadable_records(capsys: pytest.CaptureFixture[str]) -> None:
-    write_text("results/toy/a.record.json", "{")
-    write_text("results/toy/b.record.json", "{}")
-    tracking.import_records(Path("results"))
-    (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith("records sent: 0, already there: 0, unreadable: results/toy/a.record.json")
-    assert "results/toy/b.record.json: not a record of ncfm" in line
+def test_one_bad_record_does_not_stop_the_others(capsys: pytest.CaptureFixture[str]) -> None:
+    finish(stage(False))
+    write_text("results/a/a.record.json", "{")
+    write_text("results/a/b.record.json", "{}")
+    other = read_json(next(Path("results").rglob("distill.record.json")))
+    write_json("results/a/c.record.json", other | {"key": "c", "started": "never"})
+    with pytest.raises(
+        NcfmError, match=r"^3 of 4 records could not be sent: results/a/a.record.json: not a rea"
+    ) as found:
+        tracking.import_records(Path("results"))
+    assert "results/a/b.record.json: not a record of ncfm" in str(found.value)
+    assert "results/a/c.record.json: Invalid isoformat string: 'never'" in str(found.value)
+    assert capsys.readouterr().out == "records sent: 1, already there: 0, failed: 3\n"
     with pytest.raises(NcfmError, match="no such folder"):
         tracking.import_records(Path("elsewhere"))
+
+
+def artifacts() -> dict[str, str]:
+    """The run's artifacts but for the record, and their contents."""
+    (run,) = stage_runs()
+    folder = Path(unquote(run.info.artifact_uri.removeprefix("file://")))
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != "record.json")
+    return {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in files}
+
+
+@pytest.mark.usefixtures("store")
+def test_what_is_attached_lies_beside_the_record() -> None:
+    """The folder that the record names has another run's files by now."""
+    finish(stage(False))
+    whole = {
+        path.name: path.read_text(encoding="utf-8")
+        for path in Path("results/toy/sets").rglob("*.[pc]*")
+        if path.is_file()
+    }
+    shutil.move("results/toy/sets", "moved")
+    other = stage(False, steps=2)
+    finish(other)
+    for path in (file for file in other.path.parent.rglob("*") if file.is_file()):
+        path.write_text("another run's", encoding="utf-8")
+    tracking.import_records(Path("moved"))
+    assert {Path(name).name: text for name, text in artifacts().items()} == whole
+    assert history(stage_runs()[0]) == LOSSES
+
+
+@pytest.mark.usefixtures("store")
+def test_a_file_that_is_not_the_recorded_one_is_left_out() -> None:
+    record = stage(False)
+    finish(record)
+    write_text(record.path.with_name("history.csv"), "step,loss\n0,7\n")
+    write_text(record.path.with_name("grid.png"), "another picture")
+    tracking.import_records(Path("results"))
+    assert artifacts() == {"tables/all.csv": "content"}
+    assert "loss" not in {name for name in stage_runs()[0].data.metrics if history(stage_runs()[0], name) == [(0, 7.0)]}
+
+
+@pytest.mark.usefixtures("store")
+def test_what_is_published_is_imported_only_when_asked_for() -> None:
+    finish(stage(False))
+    shutil.move("results/toy", "results/published/toy")
+    tracking.import_records(Path("results"))
+    assert not stage_runs()
+    tracking.import_records(Path("results/published"))
+    assert len(stage_runs()) == 1
+
+
+@pytest.mark.usefixtures("store")
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.text(
+        st.characters(codec="utf-8", exclude_characters="\0", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=40
+    )
+)
+@example("Anna's photos")
+@example('"it\'s" `quoted`; DROP TABLE runs --')
+@example("100% = a/b\\c")
+def test_any_name_finds_its_run_again(name: str) -> None:
+    record = {**TEMPLATE, "names": {**NAMES, "dataset": name}, "key": derived(name)}
+    for _ in range(2):
+        with tracking._quiet():
+            tracking._Sender(tracking._Store(), record).complete(record, Path("nowhere"))
+    experiment = client().get_experiment_by_name("toy").experiment_id
+    runs = client().search_runs([experiment], max_results=1000)
+    found = [run for run in runs if run.data.tags["dataset"] == name]
+    assert sorted("ncfm.key" in run.data.tags for run in found) == [False, True]  # the cell's parent, and the run
+
+
+TEMPLATE: dict[str, Any] = {
+    **{"stage": "distill", "campaign": "toy", "params": {}, "inputs": {}, "metrics": {}, "seconds": 1.0},
+    "started": "2026-01-01T00:00:00+00:00",
+}
+
+
+def derived(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+def test_a_question_mark_in_the_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = folder / "what? 100%#1"
+    odd.mkdir()
+    monkeypatch.chdir(odd)
+    finish(stage())
+    assert (odd / tracking.FOLDER / "mlflow.db").is_file()
+    assert [path.name for path in folder.iterdir()] == [odd.name]
+    assert history(stage_runs()[0]) == LOSSES and "grid.png" in artifacts()

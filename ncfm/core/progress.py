@@ -46,6 +46,6 @@ class Progress:
             elif (now := time.monotonic()) - self._last >= SECONDS_BETWEEN_LINES or self.done >= self.total:
                 self._last = now
                 rate = (self.done - self.start) / max(now - self._began, 1e-9)
-                text = " ".join(f"{name} {value}" for name, value in shown.items())
-                line = f"{self.label}: {self.done}/{self.total} {text} {rate:.3g} {self.unit}/s, "
+                text = "".join(f"{name} {value} " for name, value in shown.items())
+                line = f"{self.label}: {self.done}/{self.total} {text}{rate:.3g} {self.unit}/s, "
                 print(f"{line}{(self.total - self.done) / rate:.0f} s left", file=self.stream, flush=True)

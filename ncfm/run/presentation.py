@@ -9,12 +9,12 @@ import math
 import os
 import posixpath
 import re
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from ncfm.core.errors import DataError
-from ncfm.core.store import read_json
+from ncfm.core.store import read_json, sha256
 
 MOST_BYTES = 5_000_000  # of one artifact
 MOST_INPUTS = 20  # input files that get a tag each; the record names all
@@ -48,10 +48,25 @@ def moment(record: Content, seconds: float = 0.0) -> int:
     return int(datetime.datetime.fromisoformat(record["started"]).timestamp() * 1000) + int(seconds * 1000)
 
 
-def history_of(record: Content) -> list[Row]:
+def files_of(record: Content, path: Path) -> dict[str, Path]:
+    """Return the files that the stage of the record at ``path`` wrote, by the names it gave them, as far as unchanged.
+
+    They lie beside the record, also where it was moved or copied since; a file there that is not the one that the
+    record names, by its SHA-256, belongs to another run and is left out.
+    """
+    home = PurePosixPath(record["output"]).parent if "output" in record else None
+    found = {}
+    for name, digest in record.get("outputs", {}).items():
+        file = path.parent / os.path.relpath(name, home) if home is not None else Path(name)
+        if file.is_file() and sha256(file) == digest:
+            found[name] = file
+    return found
+
+
+def history_of(record: Content, files: Mapping[str, Path]) -> list[Row]:
     """Return the rows of the record's history: from its file, else from the record itself."""
-    path = Path(record.get("history", ""))
-    rows = csv.DictReader(path.read_text(encoding="utf-8").splitlines()) if path.is_file() else record.get("rows", [])
+    file = files.get(record.get("history", ""))
+    rows = csv.DictReader(file.read_text(encoding="utf-8").splitlines()) if file else record.get("rows", [])
     ended = moment(record, record["seconds"])
     return [
         Row(int(row["step"]), {key: float(value) for key, value in row.items() if key != "step" and value != ""}, ended)
@@ -72,12 +87,11 @@ def final_metrics(record: Content, history: list[Row]) -> dict[str, float]:
     return found
 
 
-def artifacts_of(record: Content) -> list[tuple[Path, str | None]]:
+def artifacts_of(files: Iterable[Path]) -> list[tuple[Path, str | None]]:
     """Return the small files worth a look, each with its folder in the run: tables/, figures/ or none."""
-    names = [*record.get("outputs", ()), record.get("history")]
-    paths = list(dict.fromkeys(Path(name) for name in names if name))  # a history may be an output, too
+    paths = list(files)
     root = Path(os.path.commonpath([path.parent for path in paths] or [Path()]))
-    small = [path for path in paths if path.suffix in ARTIFACTS and path.is_file() and path.stat().st_size < MOST_BYTES]
+    small = [path for path in paths if path.suffix in ARTIFACTS and path.stat().st_size < MOST_BYTES]
     return [(path, None if path.parent == root else os.path.relpath(path.parent, root)) for path in small]
 
 

@@ -53,6 +53,7 @@ class Record:
             "format": 1,
             "stage": stage,
             "campaign": parts[parts.index("results") + 1] if "results" in parts[:-1] else "adhoc",
+            "output": str(output),
             "names": dict(names),
             "params": dict(params),
             "inputs": {str(path): sha256(path) for path in inputs},
@@ -110,7 +111,7 @@ class Record:
         self.content["peak_gb"] = peak_memory()
         self.content["seconds"] = round(time.perf_counter() - self._clock, 3)
         write_json(self.path, self.content)
-        self.run.finish(self.content)
+        self.run.finish(self.content, self.path)
         if self._checkpoint is not None:
             self._checkpoint.path.unlink(missing_ok=True)
 

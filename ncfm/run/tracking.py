@@ -25,43 +25,62 @@ from filelock import FileLock
 
 from ncfm.core import layout
 from ncfm.core.errors import DataError, NcfmError
+from ncfm.core.progress import Progress
 from ncfm.core.store import replacing
 from ncfm.run import presentation as runs
 from ncfm.run.presentation import Content, Row
 
 FOLDER = Path("results", "mlflow")
+APART = {"published", "shipped"}  # folders of results whose records are of other machines
 PATIENCE = 5.0  # seconds before a stage opens the store: a shorter stage sends everything at its end, in one go
+PASSWORD = r"//[^/@\s]*@"  # in an address, and the user before it
 INTERVAL = 2.0  # seconds between two sendings
 
 
 def store_uri() -> str:
     """Return ``MLFLOW_TRACKING_URI``, else the SQLite store ``results/mlflow/mlflow.db`` of the current folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(FOLDER / 'mlflow.db').resolve()}"
+    database = FOLDER / "mlflow.db"
+    # In an address a question mark ends the path, so that a folder with one in its name cannot be written out.
+    place = database if "?" in str(database.resolve()) else database.resolve()
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{place}"
 
 
 def import_records(folder: Path) -> None:
-    """Send each record below ``folder`` whose run is not complete, and print a summary. Raises :class:`NcfmError`."""
+    """Send each record below ``folder`` whose run is not complete, and print a summary.
+
+    What is published of campaigns is left out: it is of other machines. A record that cannot be sent does not stop the
+    others. Raises :class:`NcfmError` for no folder, no MLflow, a store out of reach, and at the end for such records.
+    """
     if importlib.util.find_spec("mlflow") is None:
         raise NcfmError("mlflow is not installed here; `pip install mlflow`, then import again")
     if not folder.is_dir():
         raise NcfmError(f"{folder}: no such folder; name the one that holds the results")
-    sent, there, unreadable = 0, 0, []
-    store = None
-    for path in sorted(folder.rglob("*.record.json")):
-        try:
-            record = runs.read_record(path)
-            with _quiet():
-                store = store or _Store()
-                if store.is_finished(record):
-                    there += 1
-                else:
-                    _Sender(store, record).complete(record)
-                    sent += 1
-        except DataError as error:
-            unreadable.append(str(error))
-        except Exception as error:
-            raise NcfmError(f"{_unreachable(error)} (records sent before that: {sent}; failed at {path})") from error
-    print(f"records sent: {sent}, already there: {there}, unreadable: {'; '.join(unreadable) or 0}")
+    paths = [path for path in sorted(folder.rglob("*.record.json")) if not APART & set(path.relative_to(folder).parts)]
+    try:
+        with _quiet():
+            store = _Store()
+            store.client.search_experiments(max_results=1)  # a store out of reach is no record's fault
+    except Exception as error:
+        raise NcfmError(_unreachable(error)) from error
+    sent, there, failed = 0, 0, []
+    with Progress(len(paths), "track import", unit="record") as progress:
+        for path in paths:
+            try:
+                record = runs.read_record(path)
+                with _quiet():
+                    if store.is_finished(record):
+                        there += 1
+                    else:
+                        _Sender(store, record).complete(record, path)
+                        sent += 1
+            except DataError as error:
+                failed.append(str(error))
+            except Exception as error:
+                failed.append(f"{path}: {_first_line(error)}")
+            progress.step()
+    print(f"records sent: {sent}, already there: {there}, failed: {len(failed)}")
+    if failed:
+        raise NcfmError(f"{len(failed)} of {len(paths)} records could not be sent: {'; '.join(failed)}")
 
 
 class Run:
@@ -83,9 +102,9 @@ class Run:
         if time.monotonic() >= self._due:
             self._try(lambda sender: None)
 
-    def finish(self, record: dict[str, Any]) -> None:
-        """Send the rest and the finished record."""
-        self._try(lambda sender: sender.complete(record))
+    def finish(self, record: dict[str, Any], path: Path) -> None:
+        """Send the rest and the finished record, which lies at ``path``."""
+        self._try(lambda sender: sender.complete(record, path))
 
     def fail(self, status: str) -> None:
         """Close as FAILED or KILLED, silently: what made the stage fail is about to be reported, on one line."""
@@ -112,8 +131,8 @@ class _Store:
 
     def __init__(self) -> None:
         uri = store_uri()
-        database = Path(uri.removeprefix("sqlite:///")).resolve() if uri.startswith("sqlite:///") else None
-        home = database.parent if database else FOLDER.resolve()
+        database = Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+        home = (database.parent if database else FOLDER).resolve()
         home.mkdir(parents=True, exist_ok=True)
         self.artifacts = home / "artifacts" if database else None
         self.lock = FileLock(home / "store.lock", timeout=60)  # seconds
@@ -190,9 +209,10 @@ class _Sender:
         if not group:
             return None
         title = layout.title(group)
-        run = store.find(experiment, "ncfm.group", title)
+        key = title.replace("'", "\N{RIGHT SINGLE QUOTATION MARK}")  # a filter's text ends at the plain one
+        run = store.find(experiment, "ncfm.group", key)
         if run is None:
-            run = self.client.create_run(experiment, runs.moment(record), {"ncfm.group": title, **group}, title)
+            run = self.client.create_run(experiment, runs.moment(record), {"ncfm.group": key, **group}, title)
             self.client.set_terminated(run.info.run_id, "FINISHED", runs.moment(record))
         return str(run.info.run_id)
 
@@ -209,19 +229,20 @@ class _Sender:
         self.client.log_batch(self.run_id, metrics)
         self.sent |= {(metric.key, metric.step) for metric in metrics}
 
-    def complete(self, record: Content) -> None:
-        """Send what is not there yet of a finished stage, and end the run."""
+    def complete(self, record: Content, path: Path) -> None:
+        """Send what is not there yet of a finished stage, whose record lies at ``path``, and end the run."""
         from mlflow.entities import Metric
 
-        history, ended = runs.history_of(record), runs.moment(record, record["seconds"])
+        files = runs.files_of(record, path)
+        history, ended = runs.history_of(record, files), runs.moment(record, record["seconds"])
         self.send(history)
         final = runs.final_metrics(record, history)
         last = max((step for _, step in self.sent), default=0)
         changed = [Metric(name, value, ended, last) for name, value in final.items() if self.metrics.get(name) != value]
         self.client.log_batch(self.run_id, changed)
         self.client.log_dict(self.run_id, dict(record), "record.json")
-        for path, place in runs.artifacts_of(record):
-            self.client.log_artifact(self.run_id, str(path), place)
+        for file, place in runs.artifacts_of(files.values()):
+            self.client.log_artifact(self.run_id, str(file), place)
         self.client.set_terminated(self.run_id, "FINISHED", ended)
 
 
@@ -236,7 +257,11 @@ def _quiet() -> Iterator[None]:
         gc.enable()
 
 
+def _first_line(error: Exception) -> str:
+    text = (str(error).partition("\n")[0] or type(error).__name__)[:200]
+    return re.sub(PASSWORD, "//", text)
+
+
 def _unreachable(error: Exception) -> str:
-    reason = str(error).partition("\n")[0] or type(error).__name__
-    text = f"the MLflow store {store_uri()} cannot be reached ({reason[:200]})"
-    return re.sub(r"//[^/@\s]*@", "//", text)  # without a password
+    store = re.sub(PASSWORD, "//", store_uri())
+    return f"the MLflow store {store} cannot be reached ({_first_line(error)})"
