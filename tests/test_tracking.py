@@ -62,7 +62,7 @@ def stage(run: bool = True, steps: int = 4, names: dict[str, Any] = NAMES, name:
     out = Path("results/toy/sets", "-".join(map(str, names.values())) or "report", f"{name}.safetensors")
     record = Record(name, out, PARAMS, names, ["results/toy/data/train.safetensors"])
     if run:
-        record.run = tracking.Run(record.content)
+        record.run = tracking.Run(record.content, record.path)
     for step in range(steps):
         record.log(step, {"loss": 1 / (step + 1), "rate": 0.5})
     return record
@@ -123,7 +123,8 @@ def test_a_record_arrives_whole_live_or_imported(live: bool, folder: Path, capsy
     (parent,) = [run for run in all_runs() if "ncfm.group" in run.data.tags]
     assert (run.info.run_name, run.info.status) == ("distill digits ipc1 paper seed0", "FINISHED")
     assert parent.info.run_name == "digits ipc1 paper"
-    assert run.data.params == {"iterations": "4", "psi.steps": "2", "long": "x" * 6000}
+    names = {name: str(value) for name, value in NAMES.items()}
+    assert run.data.params == {"iterations": "4", "psi.steps": "2", "long": "x" * 6000, **names}
     assert history(run) == LOSSES
     final = {name: value for name, value in run.data.metrics.items() if name not in ("loss", "rate")}
     own = {"seconds": record.content["seconds"], "peak_process_gb": record.content["peak_gb"]["process"]}
@@ -164,6 +165,34 @@ def test_runs_of_one_cell_share_a_parent() -> None:
         "report": None,
     }
     assert len(titles) == 7
+
+
+@pytest.mark.usefixtures("store")
+def test_a_test_of_a_set_has_the_params_of_what_it_stands_on() -> None:
+    """Also when the results were moved before they are imported, and not those of a set that has taken its place."""
+
+    def ran(name: str, names: dict[str, Any], params: dict[str, Any], inputs: list[str | Path]) -> Path:
+        out = Path("results/toy", name, f"{name}.safetensors")
+        record = Record(name, out, params, names, inputs)
+        write_text(out, f"what {name} made of {params}")
+        record.finish([out], {})
+        return out
+
+    data = ran("prepare", {"dataset": "digits"}, {"root": "data"}, [])
+    pool = ran("pretrain", {"dataset": "digits", "arch": "convnet-3"}, {"epochs": 20}, [data])
+    stored = ran("distill", NAMES, {"iterations": 100}, [data, pool])
+    tested: dict[str, Any] = {**NAMES, "arch": "convnet-3"}
+    ran("evaluate", tested, {"networks": 2, "epochs": 5}, [stored])
+    ran("distill", NAMES, {"iterations": 7}, [data, pool])
+    ran("continual", tested | {"protocol": "dm"}, {"networks": 2}, [stored])
+    shutil.move("results/toy", "moved")
+    tracking.import_records(Path("moved"))
+    found = {run.data.tags["stage"]: run.data.params for run in stage_runs()}
+    names = {name: str(value) for name, value in tested.items()}
+    assert found["evaluate"] == {**names, "networks": "2", "epochs": "5", "protocol": "released"}
+    wanted = {**names, "networks": "2", "protocol": "dm", "distill.iterations": "7", "pretrain.epochs": "20"}
+    assert found["continual"] == wanted
+    assert found["distill"]["pretrain.epochs"] == "20"
 
 
 CHILD = """
@@ -220,10 +249,10 @@ def write_one_run(folder: str, number: int) -> None:
     record["key"] = f"key{number}"
     record["names"]["seed"] = number
     tracking.PATIENCE = tracking.INTERVAL = 0.0
-    run = tracking.Run(record)
+    run = tracking.Run(record, Path("nowhere.record.json"))
     for step in range(20):
         run.log(step, {"loss": 1 / (step + 1), "rate": 0.5})
-    run.finish(record, Path("nowhere.record.json"))
+    run.finish(record)
 
 
 def test_eight_processes_on_a_fresh_store_lose_nothing(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -365,7 +394,7 @@ def test_any_name_finds_its_run_again(name: str) -> None:
     record = {**TEMPLATE, "names": {**NAMES, "dataset": name}, "key": derived(name)}
     for _ in range(2):
         with tracking._quiet():
-            tracking._Sender(tracking._Store(), record).complete(record, Path("nowhere"))
+            tracking._Sender(tracking._Store(), record, Path("nowhere")).complete(record, Path("nowhere"))
     experiment = client().get_experiment_by_name("toy").experiment_id
     runs = client().search_runs([experiment], max_results=1000)
     found = [run for run in runs if run.data.tags["dataset"] == name]

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from ncfm.core import layout
 from ncfm.core.errors import DataError
 from ncfm.core.store import read_json, sha256
 
@@ -107,6 +108,31 @@ def tags_of(record: Content) -> dict[str, str]:
     tags |= {"input": inputs_of(record), "ncfm.key": record["key"], "mlflow.source.git.commit": record.get("commit")}
     tags |= {"mlflow.source.name": record.get("command", "ncfm"), "mlflow.source.type": "LOCAL"}
     return texts({name: value for name, value in tags.items() if value is not None}, TAG_LENGTH)
+
+
+def params_of(record: Content, path: Path) -> dict[str, Any]:
+    """Return what a run of the record at ``path`` has as params: the stage's own, the names that tell cells apart, and
+    the params of the stages that made what it read, each under its stage (``distill.iterations``).
+    """
+    found = {**record["params"], **record["names"]}
+    if "networks" in record["params"]:  # the stage tests a set by some protocol
+        found.setdefault("protocol", layout.RELEASED)
+    return {**_params_of_makers(record, path), **found}
+
+
+def _params_of_makers(record: Content, path: Path) -> dict[str, Any]:
+    home = PurePosixPath(record.get("output", "")).parent
+    found: dict[str, Any] = {}
+    for name, digest in record["inputs"].items():
+        maker = path.parent / os.path.relpath(layout.record_file(PurePosixPath(name)), home)
+        try:
+            made = read_record(maker)
+        except DataError:
+            continue
+        # The set or pool that was read, and no later one in its place; what `prepare` does is no param of a study.
+        if made.get("outputs", {}).get(name) == digest and made["stage"] != "prepare":
+            found |= {made["stage"]: made["params"], **_params_of_makers(made, maker)}
+    return found
 
 
 def texts(values: Mapping[str, Any], length: int, prefix: str = "") -> dict[str, str]:

@@ -66,7 +66,7 @@ class Record:
         identity = {key: self.content[key] for key in ("stage", "campaign", "names", "params", "inputs")}
         # A hash of what the run computes: MLflow continues a run of the same key.
         self.content["key"] = hashlib.sha256(json_text(identity).encode()).hexdigest()
-        self.run = Run(self.content, wanted=False)
+        self.run = Run(self.content, self.path, wanted=False)
 
     def checkpoint(self, path: Path) -> Checkpoint:
         """Return the checkpoint of this run at ``path``, which :meth:`finish` will remove."""
@@ -111,7 +111,7 @@ class Record:
         self.content["peak_gb"] = peak_memory()
         self.content["seconds"] = round(time.perf_counter() - self._clock, 3)
         write_json(self.path, self.content)
-        self.run.finish(self.content, self.path)
+        self.run.finish(self.content)
         if self._checkpoint is not None:
             self._checkpoint.path.unlink(missing_ok=True)
 
@@ -128,7 +128,7 @@ def recorded(
     set_up(threads, bounded=getattr(params, "recompute", False))
     record = Record(params.stage, output, params.model_dump(mode="json"), names, inputs)
     if shard()[0] == 0:  # of several processes one is the run
-        record.run = Run(record.content)
+        record.run = Run(record.content, record.path)
     try:
         yield record
     except BaseException as error:

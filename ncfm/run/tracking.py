@@ -71,7 +71,7 @@ def import_records(folder: Path) -> None:
                     if store.is_finished(record):
                         there += 1
                     else:
-                        _Sender(store, record).complete(record, path)
+                        _Sender(store, record, path).complete(record, path)
                         sent += 1
             except DataError as error:
                 failed.append(str(error))
@@ -84,10 +84,13 @@ def import_records(folder: Path) -> None:
 
 
 class Run:
-    """The run of a stage that computes, where it is ``wanted`` and not off: sends batches of rows until one fails."""
+    """The run of a stage that computes, where it is ``wanted`` and not off: sends batches of rows until one fails.
 
-    def __init__(self, record: Content, wanted: bool = True) -> None:
-        self._record = record
+    ``path`` is where the stage's record will lie.
+    """
+
+    def __init__(self, record: Content, path: Path, wanted: bool = True) -> None:
+        self._record, self._path = record, path
         self._rows: list[Row] = []
         self._due = time.monotonic() + PATIENCE
         self._sender: _Sender | None = None
@@ -102,9 +105,9 @@ class Run:
         if time.monotonic() >= self._due:
             self._try(lambda sender: None)
 
-    def finish(self, record: dict[str, Any], path: Path) -> None:
-        """Send the rest and the finished record, which lies at ``path``."""
-        self._try(lambda sender: sender.complete(record, path))
+    def finish(self, record: dict[str, Any]) -> None:
+        """Send the rest and the finished record."""
+        self._try(lambda sender: sender.complete(record, self._path))
 
     def fail(self, status: str) -> None:
         """Close as FAILED or KILLED, silently: what made the stage fail is about to be reported, on one line."""
@@ -115,7 +118,7 @@ class Run:
             return
         try:
             with _quiet():
-                self._sender = self._sender or _Sender(_Store(), self._record)
+                self._sender = self._sender or _Sender(_Store(), self._record, self._path)
                 self._sender.send(self._rows)
                 self._rows = []
                 act(self._sender)
@@ -178,7 +181,7 @@ class _Store:
 class _Sender:
     """One run in an open store: continues the run that carries the record's key, or creates it."""
 
-    def __init__(self, store: _Store, record: Content) -> None:
+    def __init__(self, store: _Store, record: Content, path: Path) -> None:
         from mlflow.entities import Dataset, DatasetInput, Param, RunTag
 
         self.client = store.client
@@ -200,7 +203,8 @@ class _Sender:
         self.metrics = run.data.metrics
         history = (self.client.get_metric_history(self.run_id, name) for name in self.metrics)
         self.sent = {(metric.key, metric.step) for metrics in history for metric in metrics}
-        params = [Param(*pair) for pair in runs.texts(record["params"], runs.PARAM_LENGTH).items()]
+        values = runs.texts(runs.params_of(record, path), runs.PARAM_LENGTH)
+        params = [Param(*pair) for pair in values.items() if pair[0] not in run.data.params]  # they can't be changed
         self.client.log_batch(self.run_id, params=params, tags=[RunTag(*pair) for pair in tags.items()])
 
     def _parent(self, store: _Store, experiment: str, record: Content) -> str | None:
