@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from ncfm.campaign import campaign as campaigns
-from ncfm.campaign import engines
+from ncfm.campaign import engines, explain, status
 from ncfm.campaign.plan import plan_text
 from ncfm.core.errors import NcfmError, ParamsError
 from ncfm.core.layout import RELEASED
@@ -26,7 +26,7 @@ TYPES: dict[str, Any] = {"ipc": click.IntRange(min=1), "seed": int}
 DEFAULTS: dict[str, Any] = {"seed": 0, "protocol": RELEASED}
 PARAMS = Argument("params", "", "params of the stage (JSON)", "input")
 SECTIONS = {  # of the help text
-    "Workflow": ("use", "params", "plan", "track"),
+    "Workflow": ("campaigns", "methods", "use", "plan", "status", "explain", "params", "track"),
     "Stages (snakemake and dvc repro run them for you)": tuple(name for name in STAGES if name != cells.Artefact.stage),
     "Sets of images": ("import", "export"),
 }
@@ -159,6 +159,7 @@ def _use(campaign: str) -> None:
     counts = ", ".join(f"{len(chosen.cells_of(name))} {name}" for name in ("pretrain", "distill", "select", "evaluate"))
     skipped = f"; skipped, because they cannot be: {len(chosen.skipped)}" if chosen.skipped else ""
     print(f"active campaign: {chosen.name} ({counts}{skipped})")
+    print("".join(f"note: {line}\n" for line in explain.overridden(chosen)), end="")
 
 
 @cli.command("params", epilog=_example("ncfm params digits"))
@@ -176,7 +177,40 @@ def _params(campaign: str) -> None:
 @click.option("--artefact", help="only what this table or figure of the campaign needs, e.g. table4 of paper")
 def _plan(campaign: str | None, artefact: str | None) -> None:
     """Print a campaign's cells, and estimates of its device hours and disk; runs nothing."""
-    print(plan_text(campaigns.load(campaign or engines.active()), artefact), end="")
+    chosen = campaigns.load(campaign or engines.active())
+    print(plan_text(chosen, artefact), end="")
+    print("".join(f"note: {line}\n" for line in explain.overridden(chosen)), end="")
+
+
+@cli.command("campaigns")
+def _campaigns() -> None:
+    """List the campaigns of params/; a star marks the active one."""
+    try:
+        chosen = engines.active()
+    except ParamsError:  # none yet
+        chosen = None
+    print(explain.campaigns_text(chosen), end="")
+
+
+@cli.command("methods")
+def _methods() -> None:
+    """List the methods that a campaign can name, with the stage that makes their sets."""
+    print(explain.methods_text(), end="")
+
+
+@cli.command("status", epilog=_example("ncfm status digits"))
+@click.argument("campaign", required=False)
+def _status(campaign: str | None) -> None:
+    """Say which cells of a campaign are done, running or failed and why, and how many hours are left."""
+    print(status.status_text(campaigns.load(campaign or engines.active())), end="")
+
+
+@cli.command("explain", epilog=_example("ncfm explain distill.iterations"))
+@click.argument("key")
+@click.argument("campaign", required=False)
+def _explain(key: str, campaign: str | None) -> None:
+    """Say what a params KEY means and takes, and which value each cell of a campaign has, from which place."""
+    print(explain.explain_text(campaigns.load(campaign or engines.active()), key), end="")
 
 
 for _stage in STAGES.values():

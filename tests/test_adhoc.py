@@ -128,7 +128,7 @@ def test_a_folder_from_end_to_end_killed_on_the_way(capsys, monkeypatch):
 
     started = []
 
-    def start(record, wanted=True):
+    def start(record, path, wanted=True):
         started.extend([record["stage"]] * wanted)
         return KillAt(3 if record["stage"] == "distill" and started.count("distill") == 1 else 0)
 

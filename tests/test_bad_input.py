@@ -361,13 +361,14 @@ def prepare_anew() -> None:
 DISTILL_PARAMS, EVALUATE_PARAMS = STAGES["distill"]["params"], STAGES["evaluate"]["params"]
 SELECT_PARAMS = STAGES["select"]["params"]
 DISTILLED, TRAIN, TEST = f"{SET}/distilled.safetensors", f"{DATA}/train.safetensors", f"{DATA}/test.safetensors"
-TORN = "not a whole safetensors file … delete it and run its stage again"
+TORN = "not a whole safetensors file … move it away and run the stage that wrote it"
 IN_THE_WAY = "cannot be written: a part of the path is a file, not a folder"
 # stage, changed arguments, what is done before, what the line must say
 STAGE_FAULTS: list[tuple[str, dict[str, str], Callable[[], object] | None, str]] = [
     # params
     ("pretrain", {"params": "no.json"}, None, "no.json: no such file"),
-    ("distill", {}, truncate(DISTILL_PARAMS), f"{DISTILL_PARAMS}: not a readable JSON file … delete it"),
+    ("pretrain", {"params": "params/base.yaml"}, None, "params/base.yaml: is the file of a campaign"),
+    ("distill", {}, truncate(DISTILL_PARAMS), f"{DISTILL_PARAMS}: not a readable JSON file … move it away"),
     ("distill", {}, change(DISTILL_PARAMS, alhpa=1), f"{DISTILL_PARAMS}: unknown key 'alhpa'; did you mean 'alpha'?"),
     ("distill", {}, change(DISTILL_PARAMS, alpha=-1), f"{DISTILL_PARAMS}: alpha: is -1, but should be greater than"),
     (

@@ -345,7 +345,7 @@ def test_present_archive_is_corrupted(tiny, tmp_path):
     (tmp_path / "root").mkdir()
     path = tmp_path / "root" / cifar.ARCHIVE
     path.write_bytes(tiny.archive().read_bytes()[:-100])
-    fails(tmp_path, DataError, f"{path}: the archive's SHA-256 is", "delete it")
+    fails(tmp_path, DataError, f"{path}: the archive's SHA-256 is", "move it away")
 
 
 @pytest.mark.parametrize(

@@ -102,25 +102,33 @@ class Layers:
         entries = [file.methods[one] for one in methods for file in self.files.values() if one in file.methods]
         return next((value for entry in reversed(entries) if (value := getattr(entry, name)) is not None), None)
 
-    def merged(
-        self, model: type[StageModel], dataset: str = "", ipc: int = 0, method: str = "", protocol: str = ""
-    ) -> tuple[StageModel, dict[str, str]]:
-        """Return one cell's params, and for each key the place where its value stands.
+    def given(
+        self, stage: str, dataset: str = "", ipc: int = 0, method: str = "", protocol: str = ""
+    ) -> dict[str, tuple[Any, str]]:
+        """Return what the files say for one cell of a stage, by key: the value, and the place where it stands.
 
         Later values win: stage, data set, data set at this IPC, method, of the base and then of the campaign; at last
         the protocol of the base and of the campaign.
         """
-        stage = model.stage
-        values: dict[str, Any] = {"dataset": dataset} if "dataset" in model.model_fields else {}
-        places = {key: f"{self.path}: {stage}.{key}" for key in model.model_fields}
         keys = ["", f"datasets.{dataset}.", f"datasets.{dataset}.by_ipc.{ipc}."]
         keys += [f"methods.{one}." for one in self.ancestry(method)] if method else []
-        for path, key in product(self.files, keys):
-            if section := self.sections.get((path, key)):
-                found = section.values_for(stage)
-                values |= found
-                places |= {name: f"{path}: {key}{stage}.{name}" for name in found}
-        for file in self.files.values():
-            if chosen := file.protocols.get(protocol):
-                values |= chosen.values_for(stage)
-        return parse(model, values, self.path), places
+        sections = [(path, key, self.sections.get((path, key))) for path, key in product(self.files, keys)]
+        sections += [
+            (path, f"protocols.{protocol}.", file.protocols.get(protocol)) for path, file in self.files.items()
+        ]
+        return {
+            name: (value, f"{path}: {key}{stage}.{name}")
+            for path, key, section in sections
+            if section
+            for name, value in section.values_for(stage).items()
+        }
+
+    def merged(
+        self, model: type[StageModel], dataset: str = "", ipc: int = 0, method: str = "", protocol: str = ""
+    ) -> tuple[StageModel, dict[str, str]]:
+        """Return one cell's params, and for each key the place where its value stands, or could stand."""
+        found = self.given(model.stage, dataset, ipc, method, protocol)
+        values: dict[str, Any] = {"dataset": dataset} if "dataset" in model.model_fields else {}
+        values |= {key: value for key, (value, _) in found.items()}
+        places = {key: f"{self.path}: {model.stage}.{key}" for key in model.model_fields}
+        return parse(model, values, self.path), places | {key: place for key, (_, place) in found.items()}

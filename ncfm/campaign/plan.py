@@ -125,7 +125,7 @@ def _cells(lines: Sequence[Line]) -> list[str]:
     if sum(line.unknown for line in lines) == count:
         return [str(count), *("?" for _ in DEVICES), "?"]
     hours = [sum(line.hours[index] for line in lines) for index in range(len(DEVICES))]
-    return [str(count), *map(_hours, hours), _size(sum(line.disk for line in lines))]
+    return [str(count), *map(hours_text, hours), _size(sum(line.disk for line in lines))]
 
 
 def _aligned(grid: Sequence[Sequence[str]]) -> list[str]:
@@ -135,7 +135,8 @@ def _aligned(grid: Sequence[Sequence[str]]) -> list[str]:
     return [form.format(*row).rstrip() for row in grid]
 
 
-def _hours(hours: float) -> str:
+def hours_text(hours: float) -> str:
+    """Return hours as text, two digits of them."""
     return f"{hours:,.0f}" if hours >= 100 else f"{hours:.2g}" if hours >= 0.01 else "0" if hours == 0 else "<0.01"
 
 

@@ -115,7 +115,7 @@ def _reading(path: str | Path, fault: str) -> Iterator[None]:
 
 def read_json(path: str | Path) -> Any:
     """Read a JSON file. Raises :class:`DataError` where it is missing or torn."""
-    with _reading(path, "not a readable JSON file ({0}); delete it and run its stage again"):
+    with _reading(path, "not a readable JSON file ({0}); move it away and run the stage that wrote it"):
         return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
@@ -143,7 +143,7 @@ def load_tensors(path: str | Path, device: str | torch.device = "cpu") -> tuple[
 
 @contextmanager
 def _opened(path: str | Path) -> Iterator[tuple[Any, dict[str, Any]]]:
-    with _reading(path, "not a whole safetensors file ({0}); delete it and run its stage again"):
+    with _reading(path, "not a whole safetensors file ({0}); move it away and run the stage that wrote it"):
         if not Path(path).is_file():
             raise FileNotFoundError(path)
         with safe_open(path, framework="pt") as stream:

@@ -77,7 +77,7 @@ def _folder(name: str, family: Family, facts: DatasetFacts, root: Path) -> Loade
     except _UNREADABLE as error:
         raise DataError(
             f"{place}: files missing or corrupted (torchvision checks their MD5); "
-            f"delete them: {', '.join(family.files(kind))}"
+            f"move them away: {', '.join(family.files(kind))}"
         ) from error
 
 

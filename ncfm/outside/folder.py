@@ -133,7 +133,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except Exception as error:  # each format's decoder has errors of its own
         said = getattr(error, "strerror", None) or one_line(error)
         reason = "of no known format" if isinstance(error, UnidentifiedImageError) else said
-        raise DataError(f"{path}: is no readable, whole image ({reason}); replace or delete it") from error
+        raise DataError(f"{path}: is no readable, whole image ({reason}); replace it or move it away") from error
 
 
 def facts_of_folder(listing: Listing, loaded: Loaded) -> DatasetFacts:

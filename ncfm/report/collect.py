@@ -234,7 +234,7 @@ def opened(
         yield content
     except (KeyError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}"
-        raise DataError(f"{place}: not {what} ({reason}); delete it and run its stage again") from error
+        raise DataError(f"{place}: not {what} ({reason}); move it away and run the stage that wrote it") from error
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,8 @@ def read_history(path: Path) -> pd.DataFrame:
         return pd.read_csv(path)[["step", "loss"]].astype(float)
     except (ValueError, KeyError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
-        raise DataError(f"{path}: not a readable history ({reason}); delete it and run its stage again") from error
+        advice = "move it away and run the stage that wrote it"
+        raise DataError(f"{path}: not a readable history ({reason}); {advice}") from error
 
 
 def read_contents(path: Path) -> list[dict[str, Any]]:

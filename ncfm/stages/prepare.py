@@ -99,7 +99,7 @@ def _verify(facts: DatasetFacts, name: str, loaded: Loaded) -> None:
         if found[part] != expected:
             raise DataError(
                 f"{place} gave other {part} than the known ones "
-                f"(content hash {found[part]}, expected {expected}); delete its files and run again"
+                f"(content hash {found[part]}, expected {expected}); move its files away and run again"
             )
 
 

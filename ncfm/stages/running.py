@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ncfm.core.errors import ParamsError
 from ncfm.core.layout import RELEASED
 from ncfm.core.params import StageParams, parse
 from ncfm.core.store import read_json, read_metadata
@@ -21,6 +22,9 @@ def run(stage: Stage, params_file: Path, values: Mapping[str, Any]) -> None:
     ``values`` are those of the stage's arguments by name, None for an optional one that is left out. Raises
     :class:`~ncfm.core.errors.NcfmError`, one line: what was wrong, where, what is allowed.
     """
+    if params_file.suffix in (".yaml", ".yml"):
+        wanted = f"that of one cell, results/<campaign>/params/{stage.name}/....json, which `ncfm params` writes"
+        raise ParamsError(f"{params_file}: is the file of a campaign, but --params takes {wanted}")
     params = parse(stage.params, read_json(params_file), str(params_file))
     from ncfm.run.record import recorded
 

@@ -37,22 +37,22 @@ def _npm(facts: DatasetFacts, root: Path) -> Loaded:
     archive = root / ARCHIVE
     if not archive.is_file():
         _pack(root)
-    _check_archive(archive, str(archive), "delete it and run again")
+    _check_archive(archive, str(archive), "move it away and run again")
     try:
         with tarfile.open(archive, "r:gz") as stream:
             files = ((member.name, stream.extractfile(member)) for member in stream if member.isfile())
             contents = {name: file.read() for name, file in files if file}
     except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
-        raise DataError(f"{archive}: not a whole archive ({one_line(error)}); delete it and run again") from error
+        raise DataError(f"{archive}: not a whole archive ({one_line(error)}); move it away and run again") from error
     splits = {}
     for split, (pictures, label_file) in MEMBERS.items():
         missing = [name for name in (*pictures, label_file) if name not in contents]
         if missing:
-            raise DataError(f"{archive}: has no {missing[0]}; delete it and run again")
+            raise DataError(f"{archive}: has no {missing[0]}; move it away and run again")
         images = []
         for name in pictures:  # each row of a picture is one image, row-major RGB
             place = f"{archive}: {name}"
-            rows = np.array(decode(contents[name], place, "PNG", "delete the archive and run again"))
+            rows = np.array(decode(contents[name], place, "PNG", "move the archive away and run again"))
             if rows.dtype != np.uint8 or rows.shape[1:] != (SIDE * SIDE, 3):
                 raise DataError(f"{place}: is {rows.dtype} {rows.shape}, but must be 8-bit RGB of width {SIDE * SIDE}")
             images.append(torch.from_numpy(rows).view(-1, SIDE, SIDE, 3).permute(0, 3, 1, 2))
@@ -60,7 +60,7 @@ def _npm(facts: DatasetFacts, root: Path) -> Loaded:
             labels = torch.tensor(json.loads(contents[label_file]), dtype=torch.int64)
         except (ValueError, TypeError, RuntimeError) as error:
             place = f"{archive}: {label_file}"
-            raise DataError(f"{place}: not a list of labels; delete the archive and run again") from error
+            raise DataError(f"{place}: not a list of labels; move the archive away and run again") from error
         splits[split] = (torch.cat(images).contiguous(), labels)
     return Loaded(splits, {"package": PACKAGE, "archive": ARCHIVE, "sha256": ARCHIVE_SHA256})
 

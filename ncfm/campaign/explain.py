@@ -1,0 +1,114 @@
+"""What there is to run, and where a value comes from: campaigns, methods, and any key of the params. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+from ncfm.campaign import campaign as campaigns
+from ncfm.campaign.campaign import PARAMS, Campaign
+from ncfm.campaign.layers import Layers
+from ncfm.core.errors import ParamsError, one_of
+from ncfm.core.layout import RELEASED, title
+from ncfm.core.params import StageParams
+from ncfm.stages.cells import Cell
+from ncfm.stages.table import STAGES, TESTERS
+
+DEFAULT = "its default"
+
+
+def campaigns_text(active: str | None) -> str:
+    """Return a line for each campaign in `params/`: its name, marked where it is the active one, and its title."""
+    names = campaigns.available()
+    width = max(map(len, names), default=0)
+    titles = {name: Layers(PARAMS / f"{name}.yaml").campaign.title or name for name in names}
+    return "".join(f"{'*' if name == active else ' '} {name:{width}}  {titles[name]}\n" for name in names)
+
+
+def methods_text() -> str:
+    """Return a line for each method of `params/base.yaml`: its name, its stage, and its name in the tables."""
+    layers = Layers(PARAMS / "base.yaml")
+    width = max(map(len, layers.known))
+    lines = (f"{name:{width}}  {layers.stage(name):8} {layers.field('label', [name])}\n" for name in layers.known)
+    return "".join(lines)
+
+
+def explain_text(campaign: Campaign, key: str) -> str:
+    """Return what is known of a params key, ``STAGE.NAME``, and each of its values in a campaign, with its place.
+
+    Raises :class:`ParamsError` for an unknown key.
+    """
+    stage, _, name = key.partition(".")
+    stages = [one for one, known in STAGES.items() if known.params.stage == one]
+    if stage not in stages:
+        raise ParamsError(one_of("stage", stage, stages, f"ncfm explain {key}"))
+    fields = STAGES[stage].params.model_fields
+    if name not in fields:
+        raise ParamsError(one_of("key", name, fields, f"ncfm explain {key}"))
+    field = fields[name]
+    text = [f"{key}: {_kind(field)}, default {_shown(field.get_default(call_default_factory=True))}"]
+    text += [f"  {field.description}"] if field.description else []
+    found: dict[tuple[str, str], list[Cell]] = {}
+    layers = Layers(PARAMS / "base.yaml", PARAMS / f"{campaign.name}.yaml")
+    for cell, value, place in _values(campaign, layers, stage, name):
+        found.setdefault((_shown(value), place), []).append(cell)
+    for (value, place), cells in found.items():
+        text.append(f"{value}  from {place}, in {len(cells)} cell{'s' if len(cells) > 1 else ''}:")
+        text.append("  " + ", ".join(dict.fromkeys(_group(cell) for cell in cells)))
+    return "\n".join(text if found else [*text, f"no cell of {campaign.name} reads it"]) + "\n"
+
+
+def overridden(campaign: Campaign) -> list[str]:
+    """Return a line for each value that the campaign's file gives to a whole stage, but that some cells do not get."""
+    layers = Layers(PARAMS / "base.yaml", PARAMS / f"{campaign.name}.yaml")
+    lines = []
+    for stage in STAGES:
+        section = getattr(layers.campaign, stage, None)
+        for name in section.model_fields_set if isinstance(section, StageParams) else ():
+            own, places = f"{layers.path}: {stage}.{name}", dict[tuple[str, str], Cell]()
+            for cell, value, place in _values(campaign, layers, stage, name):
+                if place != own:
+                    places.setdefault((_shown(value), place), cell)
+            lines += [f"{own} does not reach {_group(cell)}: {value} from {at}" for (value, at), cell in places.items()]
+    return lines
+
+
+def _values(campaign: Campaign, layers: Layers, stage: str, name: str) -> Iterator[tuple[Cell, Any, str]]:
+    """Yield each cell of a stage, the value that it has of a key, and the place where that stands."""
+    for cell in campaign.cells_of(stage):
+        own: dict[str, Any] = {key: cell.names[key] for key in ("dataset", "ipc", "method") if key in cell.names}
+        # A test of sets is told what `evaluate` is; its own names stand in its section.
+        section = stage if stage not in TESTERS else "evaluate"
+        protocol = str(cell.names.get("protocol", RELEASED)) if stage in TESTERS else ""
+        given = layers.given(section, **own, protocol=protocol)
+        yield cell, getattr(campaign.params[cell], name), given[name][1] if name in given else DEFAULT
+
+
+def _group(cell: Cell) -> str:
+    """Return the names that cells of one params file have in common."""
+    return title({**cell.names, "seed": None}) or cell.stage
+
+
+def _kind(field: FieldInfo) -> str:
+    """Return what values a field takes: its choices, or its type with its bounds."""
+    choices = getattr(field.annotation, "__args__", ())
+    if getattr(field.annotation, "__name__", "") == "Literal":
+        return " or ".join(map(str, choices))
+    named = getattr(field.annotation, "__name__", str(field.annotation))
+    bounds = [f"{word} {value}" for one in field.metadata for word, value in _bounds(one)]
+    return " ".join([{"str": "text", "bool": "true or false"}.get(named, named), *bounds])
+
+
+def _bounds(constraint: object) -> list[tuple[str, object]]:
+    words = {"ge": "from", "gt": "above", "le": "to", "lt": "below"}
+    return [(word, getattr(constraint, name)) for name, word in words.items() if hasattr(constraint, name)]
+
+
+def _shown(value: object) -> str:
+    return (
+        str(list(value))
+        if isinstance(value, tuple)
+        else {True: "true", False: "false", "": "''"}.get(value, str(value))
+    )

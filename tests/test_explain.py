@@ -1,0 +1,125 @@
+"""What the command line says before and while a campaign runs: campaigns, methods, explain, status, notes in plan."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from report_helpers import evaluate, make
+
+from ncfm import cli
+from ncfm.core.layout import record_file
+from ncfm.core.store import write_json, write_text
+from ncfm.stages import table
+
+CAMPAIGN = """
+title: a campaign
+architectures: [convnet-3]
+datasets: {digits: {ipcs: [1, 10], by_ipc: {10: {distill: {iterations: 7}}}}}
+protocols: {released: {}, dm: {evaluate: {epochs: 3}}}
+methods: {paper: {seeds: [0, 1]}, random: {}}
+distill: {iterations: 50}
+evaluate: {epochs: 9, networks: 2}
+"""
+
+
+@pytest.fixture
+def chosen(tmp_path, monkeypatch):
+    return make(tmp_path, monkeypatch, CAMPAIGN)
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 0) -> str:
+    assert cli.main(list(arguments)) == status
+    output = capsys.readouterr()
+    return output.err if status else output.out
+
+
+@pytest.mark.usefixtures("chosen")
+def test_explain_names_each_value_and_its_place(capsys):
+    text = said(capsys, "explain", "distill.iterations", "made-up")
+    assert text.splitlines() == [
+        "distill.iterations: int from 1, default 20000",
+        "50  from params/made-up.yaml: distill.iterations, in 2 cells:",
+        "  digits ipc1 paper",
+        "7  from params/made-up.yaml: datasets.digits.by_ipc.10.distill.iterations, in 2 cells:",
+        "  digits ipc10 paper",
+    ]
+    text = said(capsys, "explain", "evaluate.epochs", "made-up")
+    assert "9  from params/made-up.yaml: evaluate.epochs, in 6 cells:" in text
+    assert "3  from params/made-up.yaml: protocols.dm.evaluate.epochs, in 6 cells:" in text
+    text = said(capsys, "explain", "distill.frequencies", "made-up")
+    assert text.startswith("distill.frequencies: gaussian or mixture or released, default mixture\n")
+    assert "mixture  from params/base.yaml: methods.paper.distill.frequencies, in 4 cells:" in text
+    assert "0.5  from its default, in 4 cells:" in said(capsys, "explain", "distill.alpha", "made-up")
+    assert said(capsys, "explain", "curate.labels", "made-up").endswith("no cell of made-up reads it\n")
+
+
+@pytest.mark.usefixtures("chosen")
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        (
+            "distil.alpha",
+            "ncfm: ncfm explain distil.alpha: unknown stage 'distil'; did you mean 'distill'? (allowed: pre",
+        ),
+        (
+            "distill.alfa",
+            "ncfm: ncfm explain distill.alfa: unknown key 'alfa'; did you mean 'alpha'? (allowed: precision",
+        ),
+        ("alpha", "ncfm: ncfm explain alpha: unknown stage 'alpha'"),
+    ],
+)
+def test_explain_of_nothing_that_there_is(capsys, key, message):
+    assert said(capsys, "explain", key, "made-up", status=2).startswith(message)
+
+
+@pytest.mark.usefixtures("chosen")
+def test_a_value_that_does_not_reach_every_cell_is_named_in_plan_and_use(capsys):
+    at = "params/made-up.yaml: datasets.digits.by_ipc.10.distill.iterations"
+    note = f"note: params/made-up.yaml: distill.iterations does not reach digits ipc10 paper: 7 from {at}\n"
+    for command in ("plan", "use"):
+        text = said(capsys, command, "made-up")
+        assert note in text
+        assert text.count("note: ") == 1 + text.count("protocols.dm")  # a protocol wins as well, and is named
+
+
+@pytest.mark.usefixtures("chosen")
+def test_campaigns_and_methods(capsys):
+    assert said(capsys, "campaigns") == "  made-up  a campaign\n"
+    said(capsys, "use", "made-up")
+    assert said(capsys, "campaigns") == "* made-up  a campaign\n"
+    lines = said(capsys, "methods").splitlines()
+    assert [line.split(maxsplit=2) for line in lines if line.startswith(("herding ", "paper "))] == [
+        ["herding", "select", "herding"],
+        ["paper", "distill", "NCFM (paper)"],
+    ]
+
+
+def test_status(chosen, capsys):
+    first, second, *_ = chosen.cells_of("evaluate")
+    evaluate(chosen, first, [50.0, 51.0], [50.0, 51.0])
+    path = evaluate(chosen, second, [50.0, 51.0], [50.0, 51.0])
+    write_json(record_file(path), {"params": {**chosen.params[second].model_dump(mode="json"), "epochs": 1}})
+    for cell in chosen.cells_of(*table.MAKERS):  # the made-up sets are all there but for one
+        distilled = Path(table.output("made-up", cell))
+    distilled.unlink()
+    log = Path("results/made-up/logs/prepare/digits.log")
+    write_text(log, "ncfm: data: no such folder\n")
+    write_text("results/made-up/logs/pretrain/digits-convnet-3.log", "pretrain: 3/8 network 0 loss 1.6\nnoise\n")
+    text = said(capsys, "status", "made-up")
+    assert text.splitlines()[:-1] == [
+        "prepare    1 failed",
+        "pretrain   1 running",
+        "distill    4 done",
+        "select     1 done, 1 to do",
+        "evaluate   1 done, 1 params changed, 10 to do",
+        "report     1 to do",
+        f"failed: prepare digits: data: no such folder ({log})",
+        "running: pretrain digits convnet-3: pretrain: 3/8 network 0 loss 1.6",
+    ]
+    assert text.splitlines()[-1].startswith("left: about ")
+    before = time.time() - 3600
+    os.utime("results/made-up/logs/pretrain/digits-convnet-3.log", (before, before))
+    assert "pretrain   1 to do" in said(capsys, "status", "made-up")
