@@ -61,9 +61,8 @@ publish: $(READY)  ## write a campaign's page, tables and small results to resul
 ship: $(READY)  ## copy pools of extractors and distilled sets to results/shipped/ (FILES="...")
 	@$(BIN)/python -m ncfm.report.ship $(FILES)
 
-ui: $(READY)  ## open MLflow on the runs
-	@MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --backend-store-uri \
-	"$$($(BIN)/python -c 'from ncfm.run.tracking import store_uri; print(store_uri())')"
+ui: $(READY)  ## serve the runs in MLflow, with a link for each campaign
+	@$(BIN)/ncfm ui
 
 unlock: $(READY)  ## free the folder after Snakemake was killed (make sure that none is running)
 	@$(BIN)/snakemake --quiet all --unlock --config campaign=$(CAMPAIGN)

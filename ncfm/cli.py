@@ -26,7 +26,7 @@ TYPES: dict[str, Any] = {"ipc": click.IntRange(min=1), "seed": int}
 DEFAULTS: dict[str, Any] = {"seed": 0, "protocol": RELEASED}
 PARAMS = Argument("params", "", "params of the stage (JSON)", "input")
 SECTIONS = {  # of the help text
-    "Workflow": ("campaigns", "methods", "use", "plan", "status", "explain", "params", "track"),
+    "Workflow": ("campaigns", "methods", "use", "plan", "status", "explain", "params", "track", "ui"),
     "Stages (snakemake and dvc repro run them for you)": tuple(name for name in STAGES if name != cells.Artefact.stage),
     "Sets of images": ("import", "export"),
 }
@@ -226,6 +226,15 @@ def _track(action: str, folder: Path) -> None:
     from ncfm.run import tracking
 
     tracking.import_records(folder)
+
+
+@cli.command("ui")
+@click.option("--port", default=5000, show_default=True, help="of MLflow's server")
+def _ui(port: int) -> None:
+    """Browse every run in MLflow: print a link for each campaign, and serve them until interrupted."""
+    from ncfm.run import tracking
+
+    tracking.serve(port)
 
 
 cli.add_command(import_command)

@@ -411,6 +411,15 @@ def derived(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()
 
 
+def test_each_campaign_has_a_link_to_its_runs_and_a_description() -> None:
+    finish(stage())
+    (experiment,) = client().search_experiments()  # no empty `Default` beside it
+    assert tracking.links("http://here") == {
+        "toy": f"http://here/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning"
+    }
+    assert "params/toy.yaml" in experiment.tags["mlflow.note.content"]
+
+
 def test_a_question_mark_in_the_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     odd = folder / "what? 100%#1"
     odd.mkdir()

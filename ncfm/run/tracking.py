@@ -83,6 +83,29 @@ def import_records(folder: Path) -> None:
         raise NcfmError(f"{len(failed)} of {len(paths)} records could not be sent: {'; '.join(failed)}")
 
 
+def links(address: str) -> dict[str, str]:
+    """Return the page of each campaign's runs, by campaign, where MLflow's server has this address.
+
+    Without the choice of workflow MLflow opens an experiment on an empty page for language models.
+    """
+    with _quiet():
+        found = _Store().client.search_experiments()
+    pages = {one.name: f"{address}/#/experiments/{one.experiment_id}/runs" for one in found}
+    return {name: f"{page}?workflowType=machine_learning" for name, page in sorted(pages.items())}
+
+
+def serve(port: int) -> None:
+    """Print a link for each campaign, and become MLflow's server. Raises :class:`NcfmError` without MLflow."""
+    if importlib.util.find_spec("mlflow") is None:
+        raise NcfmError("mlflow is not installed here; `pip install mlflow`, then try again")
+    address = f"http://127.0.0.1:{port}"
+    pages = links(address)
+    print("\n".join(f"{name}: {page}" for name, page in pages.items()) or "no run has been sent yet", flush=True)
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    server = [sys.executable, "-m", "mlflow", "ui", "--port", str(port), "--backend-store-uri", store_uri()]
+    os.execv(sys.executable, server)
+
+
 class Run:
     """The run of a stage that computes, where it is ``wanted`` and not off: sends batches of rows until one fails.
 
@@ -151,7 +174,7 @@ class _Store:
         with self.lock:  # processes that create the tables of one new database together destroy it
             if database is not None and not database.exists():
                 with replacing(database) as fresh:  # a process killed meanwhile would leave it broken for good
-                    MlflowClient(f"sqlite:///{fresh}")
+                    MlflowClient(f"sqlite:///{fresh}").delete_experiment("0")  # `Default`, which stays empty
                 with contextlib.closing(sqlite3.connect(database)) as connection:
                     connection.execute("PRAGMA journal_mode=wal")  # readers and writers don't wait for each other
             self.client = MlflowClient(uri)
@@ -162,7 +185,8 @@ class _Store:
         found = self.client.get_experiment_by_name(campaign)
         if found is None:
             place = (self.artifacts / campaign).as_uri() if self.artifacts else None
-            return self.client.create_experiment(campaign, place)
+            text = f"The runs of `params/{campaign}.yaml`; its report is `results/{campaign}/report.html`."
+            return self.client.create_experiment(campaign, place, {"mlflow.note.content": text})
         if found.lifecycle_stage == "deleted":
             self.client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
