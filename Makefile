@@ -16,14 +16,14 @@ help:  ## list the targets
 setup: $(READY)  ## make the virtual environment .venv
 
 # A virtual environment that works is kept, whatever PYTHON says: two Pythons in one would break it.
-$(READY): requirements.txt constraints.txt pyproject.toml
+$(READY): requirements.txt constraints.txt pyproject.toml $(wildcard workflow/logger/*/*.py)
 	@$(BIN)/python -c '$(FIT)' 2>/dev/null || '$(PYTHON)' -c '$(FIT)' 2>/dev/null || { \
 	echo "ncfm needs Python 3.11, 3.12 or 3.13, but found $$($(or $(PYTHON),python3) --version 2>/dev/null || echo none);" \
 	"name another: make PYTHON=/path/to/python3.12" >&2; exit 1; }
 	@$(BIN)/python -c '$(FIT)' 2>/dev/null || '$(PYTHON)' -m venv --clear .venv
 	@echo "Installing into .venv ($$($(BIN)/python --version)); this takes a few minutes the first time."
 	@$(BIN)/python -m pip install --quiet -r requirements.txt -c constraints.txt
-	@$(BIN)/python -m pip install --quiet --no-deps -e .
+	@$(BIN)/python -m pip install --quiet --no-deps -e . ./workflow/logger
 	@touch $@
 
 demo: $(READY)  ## run the default campaign (another: CAMPAIGN=NAME) and print its table

@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -402,7 +403,9 @@ def test_what_dvc_finds_wrong_is_on_the_screen(tmp_path: Path) -> None:
     tree = Tree(tmp_path / "ncfm", git=True)
     tree.run("ncfm", "use", "tiny")
     (tree.folder / "dvc.yaml").write_text("stages: [")
-    assert "dvc.yaml' is invalid" in tree.run("snakemake", "--cores", "1", status=1)
+    printed = tree.run("snakemake", "--cores", "1", status=1)
+    assert "dvc.yaml' is invalid" in printed
+    assert "FAILED prepare (results/tiny/logs/prepare/digits.log):\n" in printed
 
 
 def test_one_truth(tmp_path: Path) -> None:
@@ -415,7 +418,10 @@ def test_one_truth(tmp_path: Path) -> None:
     # Killed in the middle, the same command finishes the work, from the checkpoint.
     assert 0 < kill_while_distilling(tree) < 60
     tree.snakemake("--unlock")
-    tree.snakemake()
+    printed = [line for line in tree.snakemake().splitlines() if line.startswith("[")]
+    line = r"\[\d/\d\] evaluate digits ipc1 (paper|random) seed0 convnet-3: \d+\.\d% \(\d+ s\), about \d+ s left"
+    assert any(re.fullmatch(line, one) for one in printed)
+    assert re.fullmatch(r"\[\d/\d\] report: done \(\d+ s\).*", printed[-1]) and len(printed) < 7
     assert tree.computed() == STAGES
     assert not list(tree.folder.rglob("*checkpoint.safetensors"))
     first = tree.contents()

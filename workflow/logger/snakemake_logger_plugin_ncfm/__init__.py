@@ -1,0 +1,92 @@
+"""What Snakemake prints: a line for each finished stage, with its number, its time and the time left.
+
+Snakemake finds this package by its name; `logger: ncfm` in the profile chooses it. The file in `.snakemake/log/` still
+has all that Snakemake says. Dry runs, warnings and errors are printed as Snakemake words them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from snakemake_interface_logger_plugins.base import LogHandlerBase
+from snakemake_interface_logger_plugins.common import LogEvent
+
+from ncfm.core.layout import title
+
+# Of a record's metrics, the first that it has.
+SHOWN = {"last": "{:.1f}%", "test_accuracy": "{:.1f}%", "loss": "loss {:.3g}", "images": "{:.0f} images"}
+ENOUGH = 0.1  # share of the jobs from which on the time left is estimated
+FAULT = "ncfm: "  # how the line of a log begins that says why its stage failed
+
+
+class LogHandler(LogHandlerBase):
+    """Prints to standard error."""
+
+    writes_to_stream, writes_to_file = True, False
+    has_filter, has_formatter, needs_rulegraph = False, False, False  # Snakemake's own are used where a text is its own
+
+    def __post_init__(self) -> None:
+        self._began = time.monotonic()
+        self._jobs: dict[int, list[str]] = {}  # the outputs of each job
+        self._finished: list[int] = []  # since the last line
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print what an event is worth."""
+        event = getattr(record, "event", None)
+        if event == LogEvent.JOB_ERROR:
+            self._failure(record.__dict__)
+        elif self.common_settings.dryrun or record.levelno >= logging.WARNING:
+            self._print(self.format(record))
+        elif event == LogEvent.JOB_INFO:
+            self._jobs[record.jobid] = list(record.output)  # type: ignore[attr-defined]
+        elif event == LogEvent.JOB_FINISHED:
+            self._finished.append(record.job_id)  # type: ignore[attr-defined]
+        elif event == LogEvent.PROGRESS:
+            self._progress(record.done, record.total)  # type: ignore[attr-defined]
+        elif event is None and "Nothing to be done" in record.getMessage():
+            self._print(self.format(record))
+
+    def _progress(self, done: int, total: int) -> None:
+        """Print a line for each job that has finished since the last one, but for those that are no stage."""
+        left = (time.monotonic() - self._began) * (total - done) / max(done, 1)
+        estimate = f", about {_duration(left)} left" if ENOUGH * total <= done < total else ""
+        for job in self._finished:
+            if text := _result(self._jobs.pop(job, [])):
+                self._print(f"[{done}/{total}] {text}{estimate}")
+        self._finished = []
+
+    def _failure(self, job: dict[str, Any]) -> None:
+        """Print why a job failed: its line of the log where it has one, else the log's end."""
+        logs = [Path(name) for name in job["log"]]
+        lines = [line for log in logs if log.is_file() for line in log.read_text("utf-8", "replace").splitlines()]
+        said = [line.removeprefix(FAULT) for line in lines if line.startswith(FAULT)][-1:] or lines[-20:]
+        where = ", ".join(map(str, logs)) or "no log"
+        self._print("\n".join([f"FAILED {job['rule_name']} ({where}):", *(f"  {line}" for line in said)]))
+
+    def _print(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+
+def _result(outputs: list[str]) -> str:
+    """Return the stage, its names, its number and its time, from the record among its outputs; empty without one."""
+    for name in outputs:
+        if name.endswith(".record.json"):
+            try:
+                record = json.loads(Path(name).read_text(encoding="utf-8"))
+                names, metrics, seconds = title(record["names"]), record["metrics"], record["seconds"]
+            except (OSError, ValueError, KeyError):
+                return ""
+            shown = next((text.format(metrics[key]) for key, text in SHOWN.items() if key in metrics), "done")
+            return f"{record['stage']} {names}".strip() + f": {shown} ({_duration(seconds)})"
+    return ""
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
