@@ -14,7 +14,7 @@ from ncfm.campaign import campaign as campaigns
 from ncfm.campaign import engines, explain, status
 from ncfm.campaign.plan import plan_text
 from ncfm.core.errors import NcfmError, ParamsError
-from ncfm.core.layout import RELEASED
+from ncfm.core.layout import RELEASED, campaign_folder
 from ncfm.core.params import parse
 from ncfm.outside.commands import export_command, import_command
 from ncfm.stages import cells, table
@@ -28,7 +28,7 @@ PARAMS = Argument("params", "", "params of the stage (JSON)", "input")
 SECTIONS = {  # of the help text
     "Workflow": ("campaigns", "methods", "use", "plan", "status", "explain", "params", "track", "ui"),
     "Stages (snakemake and dvc repro run them for you)": tuple(name for name in STAGES if name != cells.Artefact.stage),
-    "Sets of images": ("import", "export"),
+    "Sets of images and results": ("import", "export", "compare"),
 }
 
 
@@ -226,6 +226,19 @@ def _track(action: str, folder: Path) -> None:
     from ncfm.run import tracking
 
     tracking.import_records(folder)
+
+
+@cli.command("compare", epilog=_example("ncfm compare digits"))
+@click.argument("first", type=PATH)
+@click.argument("second", type=PATH, required=False)
+def _compare(first: Path, second: Path | None) -> None:
+    """Compare two runs cell by cell: campaigns or folders of results; by default with what is published of FIRST."""
+    from ncfm.report.compare import compare_text
+
+    folders = [
+        Path(campaign_folder(one.name)) if one.parts == (one.name,) else one for one in filter(None, (first, second))
+    ]
+    print(compare_text(folders[0], folders[1] if second else Path("results/published", first.name)), end="")
 
 
 @cli.command("ui")

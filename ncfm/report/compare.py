@@ -1,0 +1,93 @@
+"""How near two runs of a campaign are: accuracies cell by cell, beside what two runs of one cell should differ by.
+
+The same command on another machine rounds differently, and training makes such differences grow: the networks of a cell
+are then other draws of the same kind. So the means of two runs of n networks should differ by about s sqrt(2 / n), and
+hardly ever by more than twice that; s is how networks of one set deviate, over all cells of the data set and IPC.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ncfm.core import layout
+from ncfm.core.errors import DataError
+from ncfm.report.collect import Evaluation, StoredSet, collect
+from ncfm.report.files import COMPACT, ResultsFolder, read_contents
+
+HARDLY = 2.0  # times the expected difference
+
+Names = dict[str, str | int]
+
+
+@dataclass(frozen=True)
+class Tested:
+    """One evaluated set, and the params of its making."""
+
+    evaluation: Evaluation
+    stored: StoredSet
+
+    @property
+    def group(self) -> tuple[str, int]:
+        """Its data set and IPC."""
+        return self.stored.cell.dataset, self.stored.cell.ipc
+
+    @property
+    def params(self) -> tuple[object, ...]:
+        """What was computed, but for how many networks were trained."""
+        evaluated = {name: value for name, value in self.evaluation.params.items() if name != "networks"}
+        return evaluated, self.stored.params, {**(self.stored.pool or {}), "pool": None}
+
+
+def compare_text(ours: Path, theirs: Path) -> str:
+    """Return the comparison of two folders of results as text. Raises :class:`DataError` where they share no cell."""
+    one, other = tested(ours), tested(theirs)
+    shared = [names for names in one if names in other]
+    if not shared:
+        raise DataError(f"{ours} and {theirs}: have no evaluation in common")
+    deviations = _deviations([run[names] for run in (one, other) for names in shared])
+    grid, gaps, beyond = [("cell", "first", "second", "difference", "expected", "")], [], 0
+    for names in shared:
+        both = one[names].evaluation.last, other[names].evaluation.last
+        first, second = (float(np.mean(accuracies)) for accuracies in both)
+        gaps.append(second - first)
+        expected = deviations.get(one[names].group, math.nan) * math.sqrt(sum(1 / len(last) for last in both))
+        notes = ["params differ"] if one[names].params != other[names].params else []
+        if abs(gaps[-1]) > HARDLY * expected:
+            notes.append("more than twice")
+            beyond += 1
+        known = "?" if math.isnan(expected) else f"{expected:.1f}"
+        grid.append((names, f"{first:.1f}", f"{second:.1f}", f"{gaps[-1]:+.1f}", known, ", ".join(notes)))
+    widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
+    aligned = ["  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip() for row in grid]
+    alone = [f"{len(found) - len(shared)} only in {place}" for place, found in ((ours, one), (theirs, other))]
+    summary = f"{len(shared)} cells in both, {', '.join(alone)}. Mean difference {np.mean(gaps):+.2f} points, largest "
+    summary += f"{max(gaps, key=abs):+.2f}; beyond twice the expected one: {beyond}."
+    return "\n".join([f"first: {ours}, second: {theirs}; accuracies after the last epoch", *aligned, summary]) + "\n"
+
+
+def tested(folder: Path) -> dict[str, Tested]:
+    """Return what was evaluated in a campaign's folder of results, or in a published one, by the names of the cell."""
+    published = (folder / COMPACT[0]).is_file()
+    file = folder / (COMPACT[0] if published else "params/report.json")
+    found: dict[str, Tested] = {}
+    for contents in read_contents(file):
+        for row in collect(contents, ResultsFolder(contents["campaign"], folder)).rows:
+            sets = {stored.cell.seed: stored for stored in row.sets}
+            for one in row.evaluations:
+                names: Names = {"dataset": row.dataset, "ipc": row.ipc, "method": row.method, "seed": one.seed}
+                names |= {"arch": row.arch, "protocol": row.protocol}
+                found[layout.title(names)] = Tested(one, sets[one.seed])
+    return found
+
+
+def _deviations(runs: list[Tested]) -> dict[tuple[str, int], float]:
+    """Return how networks of one set deviate, by data set and IPC, from all sets that have several networks."""
+    variances: dict[tuple[str, int], list[float]] = {}
+    for run in runs:
+        if len(run.evaluation.last) > 1:
+            variances.setdefault(run.group, []).append(float(np.var(run.evaluation.last, ddof=1)))
+    return {group: math.sqrt(float(np.mean(found))) for group, found in variances.items()}
