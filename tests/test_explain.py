@@ -10,6 +10,7 @@ import pytest
 from report_helpers import evaluate, make
 
 from ncfm import cli
+from ncfm.campaign.reference import reference_text
 from ncfm.core.layout import record_file
 from ncfm.core.store import write_json, write_text
 from ncfm.stages import table
@@ -41,6 +42,7 @@ def test_explain_names_each_value_and_its_place(capsys):
     text = said(capsys, "explain", "distill.iterations", "made-up")
     assert text.splitlines() == [
         "distill.iterations: int from 1, default 20000",
+        "  steps of all classes' images",
         "50  from params/made-up.yaml: distill.iterations, in 2 cells:",
         "  digits ipc1 paper",
         "7  from params/made-up.yaml: datasets.digits.by_ipc.10.distill.iterations, in 2 cells:",
@@ -95,6 +97,13 @@ def test_campaigns_and_methods(capsys):
         ["herding", "select", "herding"],
         ["paper", "distill", "NCFM (paper)"],
     ]
+
+
+def test_the_reference_is_that_of_the_program():
+    page = Path(__file__).parent.parent / "docs/reference.md"
+    assert page.read_text(encoding="utf-8") == reference_text(), "run `make docs/reference.md`"
+    for stage in table.STAGES.values():
+        assert all(field.description for field in stage.params.model_fields.values()), stage.name
 
 
 def test_status(chosen, capsys):

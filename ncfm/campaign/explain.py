@@ -48,12 +48,12 @@ def explain_text(campaign: Campaign, key: str) -> str:
     if name not in fields:
         raise ParamsError(one_of("key", name, fields, f"ncfm explain {key}"))
     field = fields[name]
-    text = [f"{key}: {_kind(field)}, default {_shown(field.get_default(call_default_factory=True))}"]
+    text = [f"{key}: {kind_text(field)}, default {shown(field.get_default(call_default_factory=True))}"]
     text += [f"  {field.description}"] if field.description else []
     found: dict[tuple[str, str], list[Cell]] = {}
     layers = Layers(PARAMS / "base.yaml", PARAMS / f"{campaign.name}.yaml")
     for cell, value, place in _values(campaign, layers, stage, name):
-        found.setdefault((_shown(value), place), []).append(cell)
+        found.setdefault((shown(value), place), []).append(cell)
     for (value, place), cells in found.items():
         text.append(f"{value}  from {place}, in {len(cells)} cell{'s' if len(cells) > 1 else ''}:")
         text.append("  " + ", ".join(dict.fromkeys(_group(cell) for cell in cells)))
@@ -70,7 +70,7 @@ def overridden(campaign: Campaign) -> list[str]:
             own, places = f"{layers.path}: {stage}.{name}", dict[tuple[str, str], Cell]()
             for cell, value, place in _values(campaign, layers, stage, name):
                 if place != own:
-                    places.setdefault((_shown(value), place), cell)
+                    places.setdefault((shown(value), place), cell)
             lines += [f"{own} does not reach {_group(cell)}: {value} from {at}" for (value, at), cell in places.items()]
     return lines
 
@@ -91,14 +91,14 @@ def _group(cell: Cell) -> str:
     return title({**cell.names, "seed": None}) or cell.stage
 
 
-def _kind(field: FieldInfo) -> str:
+def kind_text(field: FieldInfo) -> str:
     """Return what values a field takes: its choices, or its type with its bounds."""
     choices = getattr(field.annotation, "__args__", ())
     if getattr(field.annotation, "__name__", "") == "Literal":
         return " or ".join(map(str, choices))
     named = getattr(field.annotation, "__name__", str(field.annotation))
     bounds = [f"{word} {value}" for one in field.metadata for word, value in _bounds(one)]
-    return " ".join([{"str": "text", "bool": "true or false"}.get(named, named), *bounds])
+    return " ".join([{"str": "text", "bool": "true or false", "tuple": "list"}.get(named, named), *bounds])
 
 
 def _bounds(constraint: object) -> list[tuple[str, object]]:
@@ -106,9 +106,10 @@ def _bounds(constraint: object) -> list[tuple[str, object]]:
     return [(word, getattr(constraint, name)) for name, word in words.items() if hasattr(constraint, name)]
 
 
-def _shown(value: object) -> str:
-    return (
-        str(list(value))
-        if isinstance(value, tuple)
-        else {True: "true", False: "false", "": "''"}.get(value, str(value))
-    )
+def shown(value: object) -> str:
+    """Return a value as it stands in a params file."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(shown, value))}]"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value:.4g}" if isinstance(value, float) else str(value) or "''"

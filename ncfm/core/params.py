@@ -74,14 +74,15 @@ class NetworkParams(ComputeParams):
     """How a network is built and trained; shared by the extractor pool and by evaluation."""
 
     width: Count = Field(128, description="channels per block of a ConvNet (paper: 128); others scale with it")
-    # The architecture's own by default, which is the paper's: instance.
-    norm: Literal["default", "instance", "batch", "group", "layer", "none"] = "default"
-    epochs: Count = 60
-    batch: Count = 128
-    optimizer: Optimizer = "sgd"
-    learning_rate: Positive = 0.01
-    momentum: Share = 0.9
-    weight_decay: NonNegative = 5e-4
+    norm: Literal["default", "instance", "batch", "group", "layer", "none"] = Field(
+        "default", description="normalisation; default: the architecture's own, a ConvNet's is instance (paper)"
+    )
+    epochs: Count = Field(60, description="passes over the training images")
+    batch: Count = Field(128, description="images of a step")
+    optimizer: Optimizer = Field("sgd", description="adam takes its weight decay as a part of the gradient")
+    learning_rate: Positive = Field(0.01, description="before the first milestone")
+    momentum: Share = Field(0.9, description="of sgd")
+    weight_decay: NonNegative = Field(5e-4, description="share of the weights taken off in a step, times the rate")
     milestones: tuple[Share, ...] = Field((2 / 3, 5 / 6), description="shares of the epochs where the rate decays")
     decay: Positive = Field(0.2, description="factor of the learning rate at each milestone")
     augmentation: Strategy = Field("color_crop", description="one draw per image; parts joined by |: one of them")
@@ -102,30 +103,38 @@ class DistillParams(ComputeParams):
 
     stage = "distill"
     factor: Count = Field(2, description="multi-formation: factor x factor tiles per stored image")
-    initialisation: Literal["mix", "random", "noise", "load"] = "mix"
+    initialisation: Literal["mix", "random", "noise", "load"] = Field(
+        "mix",
+        description="mix: tiles of shrunken real images, random: real images, noise: Gaussian, load: a finished set",
+    )
     shrink: Literal["area", "nearest"] = Field("area", description="of mix initialisation (released program: nearest)")
     load: str = Field("", description="distilled.safetensors to start from, with initialisation: load")
-    iterations: Count = 20000
+    iterations: Count = Field(20000, description="steps of all classes' images")
     batch_real: Count = Field(1024, description="real images per class and iteration, or all where there are fewer")
     real_batches: Literal["random", "first"] = Field("random", description="first: of each class (released program)")
-    update: Literal["joint", "per-class"] = "joint"
+    update: Literal["joint", "per-class"] = Field("joint", description="per-class: a step for each (released program)")
     discrepancy: str = Field("ncfd", description="name of an entry of ncfm/method/discrepancies/")
     extractor: Literal["pool", "random"] = Field("pool", description="random: fresh random weights each time (DM)")
     normalise_features: bool = Field(True, description="scale each image's features to length 1 (DM does not)")
     loss_scale: Positive = Field(300.0, description="factor of the discrepancy (released program)")
     alpha: Share = Field(0.5, description="weight of amplitude; phase has 1 - alpha (paper eq. 5)")
     root: bool = Field(True, description="square root of equation 5 at each frequency; false: without it")
-    frequencies: Literal["gaussian", "mixture", "released"] = "mixture"
+    frequencies: Literal["gaussian", "mixture", "released"] = Field(
+        "mixture",
+        description="mixture: of psi, trained by ascent; released: of psi as the program computes it, untrained",
+    )
     num_frequencies: Count = Field(1024, description="paper: 1024; released configs: 4096")
     sampler_learning_rate: Positive = Field(1e-4, description="Adam rate of the sampling network's ascent")
     calibration: NonNegative = Field(1.0, description="weight of the cross-entropy step; 0 switches it off")
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: Positive = 0.001
+    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="of the images")
+    learning_rate: Positive = Field(0.001, description="of the images, whose pixels lie in [0, 1]")
     momentum: Share = Field(0.5, description="of sgd")
-    weight_decay: NonNegative = 5e-4
-    schedule: Literal["constant", "cosine", "plateau"] = "cosine"
-    plateau_patience: Count = 500
-    plateau_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    weight_decay: NonNegative = Field(5e-4, description="of the images")
+    schedule: Literal["constant", "cosine", "plateau"] = Field(
+        "cosine", description="plateau: the released program's rule"
+    )
+    plateau_patience: Count = Field(500, description="iterations without a better loss before the rate falls")
+    plateau_factor: Annotated[float, Field(gt=0, lt=1)] = Field(0.5, description="of the rate when it falls")
     augmentation: Strategy = Field("color_crop_cutout", description="one draw for all images of a class")
     checkpoint_every: Count = Field(500, description="iterations between checkpoints")
     snapshots: Increasing = Field((), description="iterations after which the set is kept too (docs/evaluation.md)")
@@ -153,8 +162,9 @@ class CurateParams(ComputeParams):
     """Curation of a finished set: labels from the pool, fine-tuning of the images (docs/method.md, section 6)."""
 
     stage = "curate"
-    # released: as the released program, which takes 0/1 for logits where a network errs.
-    labels: Literal["hard", "soft", "released"] = "soft"
+    labels: Literal["hard", "soft", "released"] = Field(
+        "soft", description="released: as the released program, which takes 0/1 for logits where a network errs"
+    )
     teachers: CountOrNone = Field(0, description="pool networks whose probabilities soft labels average; 0: all")
     finetune: CountOrNone = Field(0, description="steps of the images down the pool's cross-entropy")
     learning_rate: Positive = Field(0.001, description="Adam rate of fine-tuning")
@@ -165,13 +175,17 @@ class CurateParams(ComputeParams):
 class EvaluateProtocol(NetworkParams):
     """Training fresh networks on a distilled set (docs/method.md, section 6; defaults: released CIFAR protocol)."""
 
-    epochs: Count = 2000
-    optimizer: Optimizer = "adamw"
-    learning_rate: Positive = 0.001
-    weight_decay: NonNegative = 0.01
-    milestones: tuple[Share, ...] = (0.2, 0.4, 0.6, 0.8)
-    decay: Positive = 0.5
-    augmentation: Strategy = "color_crop_flip_scale_rotate"
+    epochs: Count = Field(2000, description="passes over the training images")
+    optimizer: Optimizer = Field("adamw", description="adam takes its weight decay as a part of the gradient")
+    learning_rate: Positive = Field(0.001, description="before the first milestone")
+    weight_decay: NonNegative = Field(0.01, description="share of the weights taken off in a step, times the rate")
+    milestones: tuple[Share, ...] = Field(
+        (0.2, 0.4, 0.6, 0.8), description="shares of the epochs where the rate decays"
+    )
+    decay: Positive = Field(0.5, description="factor of the learning rate at each milestone")
+    augmentation: Strategy = Field(
+        "color_crop_flip_scale_rotate", description="one draw per image; parts joined by |: one of them"
+    )
     networks: Count = Field(10, description="fresh networks trained on one distilled set")
     looks: Count = Field(20, description="test-set passes over the training, evenly spaced; the last epoch is one")
 
