@@ -206,3 +206,17 @@ def test_faults_are_one_line(tmp_path, monkeypatch, capsys):
 def test_latex_escapes_every_special_character():
     assert latex_escape("a_b & 5% ±") == r"a\_b \& 5\% $\pm$"
     assert latex_escape("\\{x}~^#$") == r"\textbackslash{}\{x\}\textasciitilde{}\textasciicircum{}\#\$"
+
+
+def test_the_page_shows_the_params_and_where_methods_differ(tmp_path, monkeypatch):
+    text = DIGITS.replace("paper: {seeds: [0, 1]}", "paper: {}, mmd: {distill: {iterations: 7}}")
+    chosen = make(tmp_path, monkeypatch, text)
+    for cell in chosen.cells_of("evaluate"):
+        evaluate(chosen, cell, [60, 62], [63, 63])
+    assert run() == 0
+    section = read("report.html").partition('<h2 id="params">')[2].partition("</section>")[0]
+    differing, whole = section.split("<details>")
+    lines = [re.findall(r"<td[^>]*>([^<]*)</td>", line) for line in differing.splitlines()]
+    assert ["distill.iterations", "20000", "7", ""] in lines and ["distill.discrepancy", "ncfd", "mmd", ""] in lines
+    assert "distill.augmentation" not in differing and "evaluate.epochs" not in differing
+    assert "distill.augmentation" in whole and "evaluate.epochs" in whole and "pretrain.pool" in whole

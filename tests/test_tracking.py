@@ -360,6 +360,22 @@ def test_what_is_attached_lies_beside_the_record() -> None:
 
 
 @pytest.mark.usefixtures("store")
+def test_files_in_folders_beside_the_record(folder: Path) -> None:
+    """A report's record lies in one of its folders."""
+    record = Record("report", Path("results/toy/tables/metrics.json"), {}, {}, [])
+    outputs: list[str | Path] = [
+        "results/toy/tables/metrics.json",
+        "results/toy/figures/grid.svg",
+        "results/toy/a.html",
+    ]
+    for path in outputs:
+        write_text(path, str(path))
+    record.finish(outputs, {})
+    tracking.import_records(Path("results"))
+    assert set(artifacts()) == {"tables/metrics.json", "figures/grid.svg", "a.html"}
+
+
+@pytest.mark.usefixtures("store")
 def test_a_file_that_is_not_the_recorded_one_is_left_out() -> None:
     record = stage(False)
     finish(record)

@@ -20,7 +20,7 @@ from PIL import Image
 from ncfm.core.layout import RELEASED
 from ncfm.report.collect import Collected, ResultRow, Values, commit_text, hardware_text
 from ncfm.report.figures.panels import DPI
-from ncfm.report.tables import comparisons, selection
+from ncfm.report.tables import comparisons, selection, settings
 from ncfm.report.tables import results as tables
 from ncfm.report.verdicts import text as verdict_text
 from ncfm.report.verdicts.rules import Verdict
@@ -42,6 +42,7 @@ SECTIONS = {
     "comparisons": "Methods against each other",
     "images": "Distilled images",
     "curves": "Curves",
+    "params": "Params",
     "commands": "Where each number comes from",
 }
 LOSSY = 40  # quality of a picture of images as WebP: a page with 42 sets of CIFAR-10 stays below a megabyte
@@ -91,6 +92,7 @@ def page(
         results_note=tables.NOTE,
         rows=rows,
         remarks=remarks,
+        settings=(settings.settings_tables(collected), settings.NOTE),
         sources=[_source(row) for row in collected.rows],
         numbers=NUMBERS,
         len=len,

@@ -58,7 +58,7 @@ def files_of(record: Content, path: Path) -> dict[str, Path]:
     home = PurePosixPath(record["output"]).parent if "output" in record else None
     found = {}
     for name, digest in record.get("outputs", {}).items():
-        file = path.parent / os.path.relpath(name, home) if home is not None else Path(name)
+        file = Path(name) if home is None else Path(os.path.normpath(path.parent / os.path.relpath(name, home)))
         if file.is_file() and sha256(file) == digest:
             found[name] = file
     return found
