@@ -15,6 +15,7 @@ from ncfm.report.collect import Collected, ResultRow, grouped
 from ncfm.report.figures.panels import COLOURS, LEGEND, drawing
 
 ABREAST = 3  # panels side by side
+HIGH = 60  # percent
 DOT: Any = {"marker": "o", "color": "black", "linestyle": ""}
 BEST: Any = {"marker": "D", "markerfacecolor": "white", "markeredgecolor": "black", "linestyle": ""}
 
@@ -24,8 +25,10 @@ def write_accuracies(collected: Collected, stem: Path) -> bool:
 
     The IPCs of a network stand side by side; where there is but one each, networks do. The whole training set, which
     has no IPC, is the last bar of each. A bar is the mean last accuracy with its deviation; every network and the mean
-    best stand on it. Returns True: there is always something to say.
+    best stand on it. Where every network is above :data:`HIGH`, the axis begins below the lowest, which its label says.
+    Returns True: there is always something to say.
     """
+    start = _start(collected.rows)
     with drawing(stem, "x") as figure:
         groups = grouped(collected.rows, lambda row: (row.dataset, row.arch, row.protocol))
         lines: list[list[tuple[str, list[ResultRow]]]] = []
@@ -46,13 +49,14 @@ def write_accuracies(collected: Collected, stem: Path) -> bool:
         axes = figure.subplots(len(bars), columns, squeeze=False, sharex=True, gridspec_kw=heights)
         for row, count, line in zip(axes, bars, lines, strict=False):
             for axis, (head, rows) in zip(row, line, strict=False):
-                _accuracy_panel(axis, rows, count)
+                _accuracy_panel(axis, rows, count, start)
                 axis.set_title(head, loc="left", fontsize=10)
             for axis in row[len(line) :]:
                 axis.set_axis_off()
         for column in range(columns):
             lowest = max((row for row, line in enumerate(lines) if len(line) > column), default=0)
-            axes[lowest, column].set_xlabel("test accuracy (%), last epoch ± std")
+            beginning = f" (from {start})" if start else ""
+            axes[lowest, column].set_xlabel(f"test accuracy (%), last epoch ± std{beginning}")
             axes[lowest, column].tick_params(labelbottom=True)
         handles = [
             Line2D([], [], markersize=3, alpha=0.4, label="one network (last)", **DOT),
@@ -62,19 +66,26 @@ def write_accuracies(collected: Collected, stem: Path) -> bool:
     return True
 
 
-def _accuracy_panel(axis: Axes, rows: Sequence[ResultRow], bars: int) -> None:
-    """Draw a bar for each row; ``bars`` is how many there is room for, the same in panels side by side."""
+def _start(rows: Sequence[ResultRow]) -> int:
+    """Return where the axis of accuracies begins: 0, or the ten below all where all are high."""
+    lowest = min((min(map(min, row.accuracies("last"))) for row in rows if row.evaluations), default=0.0)
+    return int((lowest - 2) // 10 * 10) if lowest > HIGH else 0
+
+
+def _accuracy_panel(axis: Axes, rows: Sequence[ResultRow], bars: int, start: int) -> None:
+    """Draw a bar from ``start`` for each row; ``bars`` is how many there is room for, as in the panels beside it."""
     for place, row in enumerate(rows):
         if not row.evaluations:
-            axis.text(1, place, "not run", va="center", fontsize=8, color="#666666")
+            axis.text(start + 1, place, "not run", va="center", fontsize=8, color="#666666")
             continue
         last, best = (np.concatenate(row.accuracies(name)) for name in ("last", "best"))
         deviation = last.std(ddof=1) if len(last) > 1 else 0.0
-        axis.barh(place, last.mean(), 0.8, color=COLOURS[0], alpha=0.6, xerr=deviation, ecolor="black", capsize=2)
+        bar: Any = {"left": start, "color": COLOURS[0], "alpha": 0.6, "ecolor": "black", "capsize": 2}
+        axis.barh(place, last.mean() - start, 0.8, xerr=deviation, **bar)
         spread = np.linspace(-0.25, 0.25, len(last)) if len(last) > 1 else np.zeros(1)
         axis.scatter(last, place + spread, s=8, color="black", alpha=0.35, linewidths=0, zorder=3)
         axis.plot(best.mean(), place, markersize=5, zorder=5, **BEST)
-        axis.text(1, place, f"{last.mean():.1f}", va="center", fontsize=8, zorder=5)
+        axis.text(start + (100 - start) / 100, place, f"{last.mean():.1f}", va="center", fontsize=8, zorder=5)
     axis.set_yticks(range(len(rows)), [row.label for row in rows], fontsize=8)
     axis.tick_params(axis="y", length=0)
     axis.set_ylim(bars - 0.4, -0.6)
