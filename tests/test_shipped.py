@@ -115,6 +115,7 @@ def test_a_set_is_loaded_by_name(data, pool, tmp_path):
     assert torch.equal(found.stored, ncfm.load(out).stored) and torch.equal(found.labels, exact.labels)
     assert (ncfm.load(out).snapshots[1].stored - exact.snapshots[1].stored).abs().max() <= 0.5 / 255 + 1e-6
     assert not found.snapshots and found.names == names
+    assert repr(found) == "<made ipc2 test seed0: 24 training images, 3 x 8 x 8, 3 classes, 6 stored images>"
     assert read_json(target.with_suffix(".json"))["params"]["kept"] == "uint8"
 
 

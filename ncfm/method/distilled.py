@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ncfm.core.errors import DataError
+from ncfm.core.layout import title
 from ncfm.core.pictures import write_grid
 from ncfm.core.store import load_tensors, save_tensors
 from ncfm.datasets.split import Normalisation, Split, load_split
@@ -85,6 +86,12 @@ class DistilledSet(Dataset[tuple[Tensor, int]]):
     def images(self) -> Tensor:
         """The decoded images, normalised with the data set's statistics."""
         return self.normalisation(self.pixels)
+
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self.stored.shape[1:]))
+        made = f"{len(self.stored)} stored images" if self.factor > 1 else "as stored"
+        labels = "" if self.soft_labels is None else ", soft labels"
+        return f"<{title(self.names)}: {len(self)} training images, {shape}, {self.classes} classes, {made}{labels}>"
 
     def __len__(self) -> int:
         return len(self.labels)
