@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from helpers import KillAt, Killed
 from PIL import Image
 
 from ncfm import cli
-from ncfm.core.errors import NcfmError
-from ncfm.core.store import read_json, sha256
+from ncfm.core.errors import DataError, NcfmError
+from ncfm.core.store import read_json, sha256, write_text
 from ncfm.datasets.split import load_split
 from ncfm.method.distilled import load
 from ncfm.outside import adhoc
@@ -74,7 +76,7 @@ def test_images_are_cropped_to_their_middle_turned_upright_and_share_their_chann
     wide[:, 8:16] = 200
     for name in "ab":
         picture(f"grey/{name}/0.png", 50, mode="L")
-        picture(f"grey/{name}/deep.png", 257 * 7, mode="I;16")
+        picture(f"grey/{name}/deep.png", 257 * 150, mode="I;16")
         Image.fromarray(wide).save(f"grey/{name}/wide.JPG", quality=95)
     turned = Image.fromarray(np.repeat(np.arange(8, dtype=np.uint8)[:, None] * 30, 8, axis=1))
     exif = turned.getexif()
@@ -84,7 +86,7 @@ def test_images_are_cropped_to_their_middle_turned_upright_and_share_their_chann
     assert median_side(listing.all_files("train", "test")) == 8
     splits = load_folder(listing, 8).splits  # the first file of each class is held out
     deep, middle, _, upright, _ = splits["train"][0]
-    assert splits["train"][0].shape == (5, 1, 8, 8) and (deep == 7).all()
+    assert splits["train"][0].shape == (5, 1, 8, 8) and (deep == 150).all()
     assert (middle.float() - 200).abs().max() < 8
     assert upright[0, :, 0].tolist() == [210 - 30 * row for row in range(8)]
     picture("grey/a/1.png", (1, 2, 3))
@@ -196,7 +198,8 @@ def test_what_is_refused(change, more, expected, capsys):
     if change:
         change()
     assert cli.main(run(*more)) == 2
-    (line,) = capsys.readouterr().err.splitlines()
+    *before, line = capsys.readouterr().err.splitlines()
+    assert all("classes, images to train on" in one for one in before)
     assert re.match("ncfm: " + ".*".join(re.escape(part) for part in expected.split(" … ")), line), line
     assert not list(Path().rglob("*.safetensors"))
 
@@ -228,3 +231,73 @@ def test_the_tutorial_runs(capsys):
     assert accuracy and float(accuracy[1]) > 60
     assert len(list(Path("digits-distilled").glob("*/*.png"))) == 400
     assert np.load("digits.npz")["images"].shape == (100, 1, 32, 32)
+
+
+def shown(folder: str, resolution: int = 8) -> tuple[list[int], list[str], torch.Tensor]:
+    """Return how many training images a folder has by class, the notes, and the training images."""
+    listing = list_folder(Path(folder))
+    loaded = load_folder(listing, resolution)
+    return [len(files) for files in listing.files["train"]], loaded.origin.get("notes", []), loaded.splits["train"][0]
+
+
+def test_splits_have_many_names_and_what_is_not_read_is_named():
+    for split, number in (("Training", 4), ("valid", 3), ("validation", 2), ("notes", 1)):
+        write_classes(f"pets/{split}", number, "abc")
+    listing = list_folder(Path("pets"))
+    assert [len(files) for files in listing.files["train"]] == [4, 4, 4]
+    assert listing.test_folder == Path("pets/valid") and len(listing.all_files("test")) == 9
+    assert listing.notes == ("not read, beside Training: notes, validation",)
+    assert listing.summary == "3 classes, images to train on: a 4, b 4, c 4; tested on the 9 of pets/valid"
+    shutil.rmtree("pets/Training")
+    shutil.rmtree("pets/notes")
+    with pytest.raises(DataError, match=r"pets: holds valid, validation, but no folder train with classes"):
+        list_folder(Path("pets"))
+
+
+def test_links_are_followed_and_hidden_folders_are_not():
+    write_classes("pets", 6, "abc")
+    write_classes("elsewhere", 4)
+    Path("pets/a/more").symlink_to(Path("elsewhere/a").resolve())
+    Path("pets/a/back").symlink_to(Path("pets/a").resolve())  # a circle
+    for hidden in (".ipynb_checkpoints", "__MACOSX"):
+        Path("pets/b", hidden).mkdir()
+        shutil.copy("pets/b/00.png", Path("pets/b", hidden, "77.png"))
+    write_text("pets/c/notes.txt", "")
+    counts, notes, _ = shown("pets")
+    assert counts == [8, 4, 4] and notes[0] == "left out, no images: 1 .txt"
+
+
+def test_bits_transparency_and_formats():
+    for label, name in enumerate("ab"):
+        for number in range(5):
+            picture(f"deep/{name}/{number}.png", 4095 - 2048 * label - number, mode="I;16")
+            icon = np.zeros((8, 8, 4), dtype=np.uint8)
+            icon[number, label:, 3] = 255  # black where it is not transparent
+            Path(f"icons/{name}").mkdir(parents=True, exist_ok=True)
+            Image.fromarray(icon).save(f"icons/{name}/{number}.png")
+            Image.new("L", (8, 8), 10 * number + label).save(f"icons/{name}/{number}.jfif", "JPEG")
+    with pytest.raises(DataError, match="every image is of one colour"):
+        shown("deep")
+    Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8) * 64).save("deep/a/11.png")
+    _, notes, images = shown("deep")
+    assert notes[0] == "values of 16-bit images go up to 4095: they are read as 12 bits"
+    assert images[0].unique().tolist() == [round(4094 / 4095 * 255)] and images[-1].unique().tolist() == [127]
+    counts, notes, images = shown("icons")
+    assert counts == [8, 8] and notes[0] == "10 images are transparent: they are laid on white"
+    assert (images == 255).sum() > 100 and (images == 0).any()
+
+
+def test_the_same_image_on_both_sides_is_named():
+    write_classes("pets/train", 5)
+    write_classes("pets/test", 2)
+    shutil.copy("pets/train/a/00.png", "pets/test/a/00.png")
+    _, notes, _ = shown("pets")
+    assert [note.partition(":")[0] for note in notes] == ["test images that are among the training images as well"]
+
+
+def test_folders_that_cannot_be_right():
+    for name in ("a", "b"):
+        for inner in ("left", "right"):
+            picture(f"nested/{name}/{inner}/0.png", 9)
+    with pytest.raises(DataError, match=r"nested: every folder in it holds left, right; wanted is nested/<class>"):
+        list_folder(Path("nested"))

@@ -81,6 +81,7 @@ def distill_folder(folder: Path, wish: Wish, out: Path | None = None) -> str:
     if wish.resolution not in (None, *NETWORKS):
         raise ParamsError(one_of("resolution", wish.resolution, NETWORKS, "--resolution"))
     resolution = wish.resolution or nearest_resolution(median_side(listing.all_files("train")))
+    say(f"{folder}: {listing.summary}; read at {resolution} x {resolution}")
     name, arch = listing.name, NETWORKS[resolution]
     prepared, pretrained = cells.Prepare(name), cells.Pretrain(name, arch)
     distilled = cells.Distill(name, wish.ipc, wish.method, wish.seed)
@@ -92,6 +93,8 @@ def distill_folder(folder: Path, wish: Wish, out: Path | None = None) -> str:
 
     def prepare(params: FolderParams, record: Record) -> None:
         loaded = load_folder(listing, params.resolution)
+        for note in loaded.origin.get("notes", ()):
+            say(f"note: {note}")
         datasets.write(facts_of_folder(listing, loaded), "folder", loaded, data, record)
 
     preparing = FolderParams(folder=str(folder), resolution=resolution)
@@ -107,6 +110,11 @@ def distill_folder(folder: Path, wish: Wish, out: Path | None = None) -> str:
     held_out = f"a held-out fifth of each class ({count} images)"
     images = f"the {count} images of {listing.test_folder}" if listing.test_folder else held_out
     return f"{stored}: {accuracy} on {images}"
+
+
+def say(text: str) -> None:
+    """Print a line beside the results, at once."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def recipe_of(method: str) -> DistillParams:
@@ -142,7 +150,7 @@ def run_stage(
     except (DataError, KeyError, TypeError):  # no record, or a torn one
         finished = False
     if finished:
-        print(f"{params.stage}: done before ({output})", file=sys.stderr, flush=True)
+        say(f"{params.stage}: done before ({output})")
         return
     with recorded(params, output, names, inputs) as record:
         work(params, *given, record)

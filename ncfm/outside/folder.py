@@ -1,14 +1,18 @@
 """A folder of images, one sub-folder per class: what is in it, and its images as tensors of one size.
 
-Layouts: FOLDER/<class>/*, or FOLDER/train/<class>/* with FOLDER/test/<class>/* or FOLDER/val/<class>/* beside it.
-Classes and files are taken in alphabetical order. Without test images every fifth image of a class becomes one.
+Layouts: FOLDER/<class>/*, or FOLDER/train/<class>/* with FOLDER/test/<class>/* beside it, under the usual names of
+splits. Classes and files are taken in alphabetical order. Without test images every fifth image of a class becomes one.
+Whatever had to be guessed, or was left out, is said in a note.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from statistics import median
 
@@ -21,67 +25,139 @@ from ncfm.core.errors import DataError
 from ncfm.datasets.catalogue import DatasetFacts, Loaded, exactly, one_line
 from ncfm.stages.prepare import statistics
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+TRAIN = ("train", "training", "trainset", "trn")  # names of splits, in small letters
+TEST = ("test", "testing", "testset", "val", "valid", "validation", "dev", "eval")  # the first that is there is taken
+NOT_PICTURES = ("__macosx",)  # folders beside those whose names begin with a dot
+UNREAD = {
+    "EPS",
+    "PSD",
+    "HDF5",
+    "GRIB",
+    "BUFR",
+    "MPEG",
+    "FITS",
+    "WMF",
+}  # formats that Pillow opens, but reads in part only
 TEST_EVERY = 5
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")  # Pillow's names
-GREY = ("1", "L", *SIXTEEN_BITS)
+DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners write into 16-bit files
+GREY = ("1", "L", "LA", *SIXTEEN_BITS)
 SMALLEST_DEVIATION = 1e-3  # of a channel, where all pixels are the same
+SHOWN = 10  # names in a note, at most
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What a folder holds."""
+    """What a folder holds; ``notes`` are the lines about what was guessed or left out."""
 
     name: str
     label_names: tuple[str, ...]
     files: dict[str, tuple[tuple[Path, ...], ...]]  # for ``train`` and ``test`` the files of each class, in order
     test_folder: Path | None  # None where every fifth image of a class is a test image
+    notes: tuple[str, ...] = ()
 
     def all_files(self, *splits: str) -> list[Path]:
         """Return the files of the splits, class by class."""
         return [file for split in splits for files in self.files[split] for file in files]
 
+    @property
+    def summary(self) -> str:
+        """Say in a line which classes there are, how many images of each, and which of them test."""
+        counts = _some(
+            f"{name} {len(files)}" for name, files in zip(self.label_names, self.files["train"], strict=True)
+        )
+        tests = len(self.all_files("test"))
+        where = f"the {tests} of {self.test_folder}" if self.test_folder else f"every {TEST_EVERY}th image ({tests})"
+        return f"{len(self.label_names)} classes, images to train on: {counts}; tested on {where}"
+
 
 def list_folder(folder: Path) -> Listing:
     """List a folder's classes and image files; no image is opened.
 
-    Raises :class:`DataError` for no such folder, fewer than two classes, or test classes other than the training's.
+    Raises :class:`DataError` for no such folder, fewer than two classes, test classes other than the training's, splits
+    of which none is for training, and classes that all have the same sub-folders, which may be the classes.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
-    divided = bool(_class_folders(folder / "train"))
-    label_names, train = _classes(folder / "train" if divided else folder)
-    tests = [folder / split for split in ("test", "val") if divided and _class_folders(folder / split)]
-    if tests:
-        test_names, test = _classes(tests[0])
+    inside = _folders(folder)
+    splits = {path.name.lower(): path for path in inside if _folders(path)}
+    train = next((splits[name] for name in TRAIN if name in splits), None)
+    tests = [splits[name] for name in TEST if name in splits]
+    if train is None and tests and len(tests) == len(inside):
+        raise DataError(f"{folder}: holds {_some(path.name for path in tests)}, but no folder train with classes")
+    left_out = Counter[str]()
+    label_names, images = _classes(train or folder, left_out)
+    notes = []
+    test_folder = tests[0] if train and tests else None
+    if test_folder:
+        test_names, test = _classes(test_folder, left_out)
         if differing := sorted(set(label_names) ^ set(test_names)):
-            same = f"must hold the same classes as {folder / 'train'}"
-            raise DataError(f"{tests[0]}: {same}, but only one has {differing[0]!r}")
+            raise DataError(f"{test_folder}: must hold the same classes as {train}, but only one has {differing[0]!r}")
     else:
-        test = tuple(files[::TEST_EVERY] for files in train)
-        train = tuple(tuple(sorted(set(files) - set(files[::TEST_EVERY]))) for files in train)
-    return Listing(folder.resolve().name, label_names, {"train": train, "test": test}, tests[0] if tests else None)
+        test = tuple(files[::TEST_EVERY] for files in images)
+        images = tuple(tuple(sorted(set(files) - set(files[::TEST_EVERY]))) for files in images)
+    if train:
+        others = [path.name for path in inside if path not in (train, test_folder)]
+        notes += [f"not read, beside {train.name}: {_some(others)}"] if others else []
+    if left_out:
+        notes.append(f"left out, no images: {_some(f'{count} {kind}' for kind, count in sorted(left_out.items()))}")
+    return Listing(folder.resolve().name, label_names, {"train": images, "test": test}, test_folder, tuple(notes))
 
 
-def _class_folders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("[!.]*") if path.is_dir())
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not _is_hidden(path.name))
 
 
-def _classes(folder: Path) -> tuple[tuple[str, ...], tuple[tuple[Path, ...], ...]]:
-    """Return the names of the classes below ``folder`` and the files of each."""
-    folders = _class_folders(folder)
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name.lower() in NOT_PICTURES
+
+
+def _some(texts: Iterable[str]) -> str:
+    found = list(texts)
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return ", ".join(found[:SHOWN]) + more
+
+
+def _classes(folder: Path, left_out: Counter[str]) -> tuple[tuple[str, ...], tuple[tuple[Path, ...], ...]]:
+    """Return the names of the classes below ``folder`` and the files of each; count what is left out by its suffix."""
+    folders = _folders(folder)
     if len(folders) < 2:
         wanted = f"at least two are wanted: {folder}/<class>/*.png"
         raise DataError(f"{folder}: holds {len(folders)} class folders, but {wanted}")
-    return tuple(path.name for path in folders), tuple(_images(path) for path in folders)
+    below = {tuple(one.name for one in _folders(path)) for path in folders}
+    if len(below) == 1 and len(same := below.pop()) > 1 and not any(map(_own_images, folders)):
+        raise DataError(f"{folder}: every folder in it holds {_some(same)}; wanted is {folder}/<class>/*.png")
+    return tuple(path.name for path in folders), tuple(_images(path, left_out) for path in folders)
 
 
-def _images(folder: Path) -> tuple[Path, ...]:
-    found = folder.rglob("[!.]*")
-    files = tuple(sorted(path for path in found if path.suffix.lower() in EXTENSIONS and not path.is_dir()))
+def _own_images(folder: Path) -> bool:
+    return any(path.suffix.lower() in extensions() for path in folder.iterdir())
+
+
+@cache
+def extensions() -> frozenset[str]:
+    """Return the endings of the files that Pillow reads, in small letters."""
+    Image.init()
+    known = Image.registered_extensions().items()
+    return frozenset(end for end, kind in known if kind in Image.OPEN and kind not in UNREAD)
+
+
+def _images(folder: Path, left_out: Counter[str]) -> tuple[Path, ...]:
+    """Return the image files below a folder, also behind links, but in no hidden folder."""
+    files, seen = [], set[str]()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        folders[:] = [] if real in seen else sorted(name for name in folders if not _is_hidden(name))
+        for name in names if real not in seen else ():
+            path = Path(place, name)
+            if path.suffix.lower() in extensions() and not _is_hidden(name):
+                files.append(path)
+            elif not _is_hidden(name):
+                left_out[path.suffix.lower() or "without an ending"] += 1
+        seen.add(real)  # a link may lead back to a folder above it
     if not files:
-        raise DataError(f"{folder}: holds no images (looked for {', '.join(EXTENSIONS)})")
-    return files
+        raise DataError(f"{folder}: holds no images (looked for .png, .jpg and {len(extensions()) - 2} other endings)")
+    return tuple(sorted(files))
 
 
 def median_side(files: Sequence[Path]) -> float:
@@ -89,19 +165,62 @@ def median_side(files: Sequence[Path]) -> float:
     return median(_head(file)[0] for file in files)
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How images of a folder are read: the mode ``L`` or ``RGB``, the largest value of 16-bit files, and the grey level
+    behind transparent pixels.
+    """
+
+    mode: str
+    largest: int = 2**16 - 1
+    ground: int = 255
+
+
 def load_folder(listing: Listing, resolution: int) -> Loaded:
-    """Read every image at ``resolution``, as :func:`read_image`: one channel where all images are grey, else RGB."""
-    grey = all(_head(file)[1] in GREY for file in listing.all_files("train", "test"))
+    """Read every image at ``resolution``: one channel where all images are grey, else RGB; notes are in the origin.
+
+    Raises :class:`DataError` for an unreadable image, and where no image shows anything.
+    """
+    files = listing.all_files("train", "test")
+    reading, notes = _reading(files)
     splits = {}
     for split, classes in listing.files.items():
-        images = [read_image(file, resolution, "L" if grey else "RGB") for files in classes for file in files]
-        counts = torch.tensor([len(files) for files in classes])
-        splits[split] = torch.stack(images), torch.arange(len(classes)).repeat_interleave(counts)
-    return Loaded(splits, {"folder": listing.name})
+        images = torch.stack([read_image(file, resolution, reading) for part in classes for file in part])
+        counts = torch.tensor([len(part) for part in classes])
+        splits[split] = images, torch.arange(len(classes)).repeat_interleave(counts)
+    seen = {image.numpy().tobytes() for image in splits["train"][0]}
+    if all(len(set(image)) == 1 for image in seen):
+        raise DataError(f"{listing.name}: every image is of one colour, so there is nothing to learn")
+    if twice := sum(image.numpy().tobytes() in seen for image in splits["test"][0]):
+        notes.append(f"test images that are among the training images as well: {twice}; the test flatters")
+    notes = [*listing.notes, *notes]
+    return Loaded(splits, {"folder": listing.name, **({"notes": notes} if notes else {})})
 
 
-def read_image(path: Path, resolution: int, mode: str) -> Tensor:
-    """Read one image, upright, its middle square scaled to ``resolution``: uint8 (C, H, W) in ``L`` or ``RGB``.
+def _reading(files: Sequence[Path]) -> tuple[Reading, list[str]]:
+    """Return how to read these files, and notes on what had to be guessed."""
+    modes, transparent, largest, brightness = set[str](), 0, 0, []
+    for file in files:
+        with _opened(file) as image:
+            modes.add(image.mode)
+            if image.mode in SIXTEEN_BITS:
+                largest = max(largest, int(np.asarray(image).max()))
+            elif image.has_transparency_data:
+                grey, alpha = np.asarray(image.convert("RGBA").convert("LA"), dtype=float).transpose(2, 0, 1)
+                transparent += int(alpha.min() < 255)
+                brightness += [float((grey * alpha).sum() / alpha.sum())] if alpha.any() else []
+    notes, depth = [], next(bits for bits in DEPTHS if largest < 2**bits)
+    if largest and depth < DEPTHS[-1]:
+        notes.append(f"values of 16-bit images go up to {largest}: they are read as {depth} bits")
+    dark = not brightness or sum(brightness) / len(brightness) < 128
+    if transparent:
+        notes.append(f"{transparent} images are transparent: they are laid on {'white' if dark else 'black'}")
+    mode = "L" if modes <= set(GREY) else "RGB"
+    return Reading(mode, 2**depth - 1 if largest else 2**16 - 1, 255 if dark else 0), notes
+
+
+def read_image(path: Path, resolution: int, reading: Reading) -> Tensor:
+    """Read one image, upright, its middle square scaled to ``resolution``: uint8 (C, H, W).
 
     Of several frames the first is taken. Raises :class:`DataError` where the image is unreadable, truncated, or neither
     of 8 nor of 16 bits.
@@ -109,12 +228,16 @@ def read_image(path: Path, resolution: int, mode: str) -> Tensor:
     with _opened(path) as image:
         square: Image.Image = image
         if image.mode in SIXTEEN_BITS:  # Pillow would cut off what is above 255
-            square = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
+            square = Image.fromarray((np.asarray(image) * (255 / reading.largest)).round().astype(np.uint8))
+        elif image.has_transparency_data:
+            opaque = Image.new("RGBA", image.size, (reading.ground,) * 3 + (255,))
+            square = Image.alpha_composite(opaque, image.convert("RGBA"))
+            square.info = image.info  # with its orientation
         # Turned as the camera was held; cropped before it is scaled, so that no side is stretched.
-        square = ImageOps.exif_transpose(square).convert(mode)
+        square = ImageOps.exif_transpose(square).convert(reading.mode)
         square = ImageOps.fit(square, (resolution, resolution), Image.Resampling.BICUBIC)
     pixels = torch.from_numpy(np.array(square))
-    return pixels[None] if mode == "L" else pixels.permute(2, 0, 1).contiguous()
+    return pixels[None] if reading.mode == "L" else pixels.permute(2, 0, 1).contiguous()
 
 
 def _head(path: Path) -> tuple[int, str]:
