@@ -143,8 +143,8 @@ def _distill_command(stage: Stage) -> click.Command:
     options += [click.Option([f"--{name}"], type=int, help=f"own folder: {text}") for name, text in FOLDER_ONLY.items()]
     text = (
         f"{stage.help}\n\nWith --params: one cell of a campaign, on a prepared data set. Without: --data is a folder "
-        "of images, FOLDER/<class>/*.png, --method a recipe (default paper), --out the folder for all stages (default "
-        "results/adhoc/<folder name>)."
+        "of images, FOLDER/<class>/*.png, --method any but a curated one (default paper), --out the folder for all "
+        "stages (default results/adhoc/<folder name>)."
     )
     example = _example(f"ncfm distill --data photos --ipc 10\n  {table.command('digits', stage.example)}")
     return click.Command(stage.name, callback=callback, params=options, help=text, epilog=example)

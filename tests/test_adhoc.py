@@ -117,9 +117,9 @@ def test_a_folder_from_end_to_end_killed_on_the_way(capsys, monkeypatch):
     monkeypatch.setitem(adhoc.DISTILL, "checkpoint_every", 2)
     assert cli.main(run("--out", "whole")) == 0
     place = "sets/pets/ipc1/paper/seed0/distilled.safetensors"
-    line = capsys.readouterr().out
+    line, _ = capsys.readouterr().out.splitlines()
     assert re.fullmatch(
-        rf"whole/{place}: test accuracy [\d.]+ % ± [\d.]+ \(2 networks trained on it\) on the 6 images of pets/test\n",
+        rf"whole/{place}: test accuracy [\d.]+ % ± [\d.]+ \(2 networks trained on it\) on the 6 images of pets/test",
         line,
     )
     evaluated = read_json("whole/evaluations/pets/ipc1/paper/seed0/convnet-3.json")
@@ -142,11 +142,12 @@ def test_a_folder_from_end_to_end_killed_on_the_way(capsys, monkeypatch):
     capsys.readouterr()
     assert cli.main(run("--out", "killed")) == 0
     assert "distill: continuing from 2 of 4" in capsys.readouterr().err
-    assert started == ["prepare", "pretrain", "distill", "distill", "evaluate"]  # no finished stage ran again
+    beside = ["select", "evaluate"]  # of random images
+    assert started == ["prepare", "pretrain", "distill", "distill", "evaluate", *beside]  # no finished stage ran again
     assert outputs("killed") == outputs("whole")
     picture("pets/train/a/00.png", (1, 2, 3))  # another image: everything is made anew
     assert cli.main(run("--out", "killed")) == 0
-    assert started[5:] == ["prepare", "pretrain", "distill", "evaluate"]
+    assert started[7:] == ["prepare", "pretrain", "distill", "evaluate", *beside]
     assert outputs("killed").keys() == outputs("whole").keys()
 
 
@@ -177,7 +178,7 @@ def other_test_classes() -> None:
         (
             None,
             ["--method", "papr"],
-            "--method: unknown method 'papr'; did you mean 'paper'? (allowed: paper, released",
+            "--method: unknown method 'papr'; did you mean 'paper'? (allowed: amplitude, dm",
         ),
         (None, ["--resolution", "0"], "--resolution: unknown resolution 0 (allowed: 32, 64, 128)"),
         (None, ["--ipc", "0"], "Invalid value for '--ipc': 0 is not in the range x>=1"),
@@ -205,11 +206,28 @@ def test_what_is_refused(change, more, expected, capsys):
 
 
 def test_every_recipe_of_the_base_file_is_offered():
-    recipes = {name: adhoc.recipe_of(name) for name in ("paper", "released", "mmd", "mse")}
+    wish = adhoc.Wish(ipc=1, iterations=3, epochs=5)
+    recipes = {name: adhoc.recipe_of(name, wish) for name in ("paper", "fast", "released", "mmd", "random", "herding")}
     assert recipes["paper"].frequencies == "mixture" and recipes["paper"].learning_rate == 0.01
     assert recipes["released"].update == "per-class" and recipes["released"].learning_rate == 0.001
-    with pytest.raises(NcfmError, match="allowed: paper, released, mmd, mse"):
-        adhoc.recipe_of("random")
+    assert recipes["fast"].kept == "uint8" and recipes["fast"].iterations == 3
+    assert (recipes["herding"].rule, recipes["random"].factor) == ("herding", 1)
+    with pytest.raises(NcfmError, match="unknown method 'paper-curated'"):
+        adhoc.recipe_of("paper-curated", wish)
+
+
+@pytest.mark.usefixtures("_small")
+@pytest.mark.parametrize("method", ["random-tiles", "herding"])
+def test_a_coreset_of_a_folder(method, capsys):
+    write_classes("pets", 9)
+    assert cli.main(run("--method", method)) == 0
+    first, beside = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"results/adhoc/pets/sets/pets/ipc1/{method}/seed0/distilled.safetensors: test accuracy ")
+    assert re.fullmatch(
+        r"beside it: random images of equal storage [\d.]+ % ± [\d.]+, the whole training set [\d.]+ % "
+        r"\(the 1 extractors, 1 epochs\)",
+        beside,
+    )
 
 
 @pytest.mark.usefixtures("_small")

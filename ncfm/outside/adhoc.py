@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pydantic import BaseModel, Field
 
 from ncfm.campaign.layers import Layers
 from ncfm.core.errors import DataError, ParamsError, one_of
-from ncfm.core.layout import RELEASED
-from ncfm.core.params import Count, DistillParams, EvaluateParams, PretrainParams, StageParams, parse
+from ncfm.core.layout import RELEASED, WHOLE, record_file
+from ncfm.core.params import Count, DistillParams, EvaluateParams, PretrainParams, SelectParams, StageParams, parse
 from ncfm.core.store import read_json, sha256
 from ncfm.datasets.catalogue import facts_of
+from ncfm.method.coresets import RULES
 from ncfm.outside.folder import facts_of_folder, list_folder, load_folder, median_side
 from ncfm.run.record import Record, recorded
 from ncfm.stages import cells
@@ -27,6 +28,7 @@ from ncfm.stages import prepare as datasets
 from ncfm.stages.distill import distill
 from ncfm.stages.evaluate import evaluate
 from ncfm.stages.pretrain import pretrain
+from ncfm.stages.select import select
 from ncfm.stages.table import STAGES
 
 NETWORKS = {32: "convnet-3", 64: "convnet-4", 128: "convnet-5"}  # by resolution, as in the paper
@@ -63,13 +65,14 @@ class FolderParams(StageParams):
 
 
 def distill_folder(folder: Path, wish: Wish, out: Path | None = None) -> str:
-    """Distill a folder of images and return one line: where the set is, and its accuracy on which images.
+    """Distill a folder of images; return where the set is, its accuracy on which images, and two to hold it against.
 
-    Everything goes to ``out`` (default: results/adhoc/<folder name>), laid out as the results of a campaign. Raises
-    DataError for a folder that is missing or in no layout of `ncfm/outside/folder.py`, or an unreadable image, and
-    ParamsError for an unknown method, a resolution that is not offered, or an IPC that a class cannot give.
+    These are random images of equal storage, and the extractors, which were trained on the whole training set. All goes
+    to ``out`` (default: results/adhoc/<folder name>), laid out as the results of a campaign. Raises DataError for a
+    folder that is missing or in no layout of `ncfm/outside/folder.py`, or an unreadable image, and ParamsError for an
+    unknown method, a resolution that is not offered, or an IPC that a class cannot give.
     """
-    recipe = recipe_of(wish.method)
+    recipe = recipe_of(wish.method, wish)
     listing = list_folder(folder)
     tiles = recipe.factor**2
     wanted, most = wish.ipc * tiles, min(map(len, listing.files["train"])) // tiles
@@ -83,11 +86,13 @@ def distill_folder(folder: Path, wish: Wish, out: Path | None = None) -> str:
     resolution = wish.resolution or nearest_resolution(median_side(listing.all_files("train")))
     say(f"{folder}: {listing.summary}; read at {resolution} x {resolution}")
     name, arch = listing.name, NETWORKS[resolution]
+    root = out or Path("results/adhoc") / name
+
+    def place(cell: cells.Cell) -> Path:
+        return root / STAGES[cell.stage].writes[0].format(**cell.values)
+
     prepared, pretrained = cells.Prepare(name), cells.Pretrain(name, arch)
-    distilled = cells.Distill(name, wish.ipc, wish.method, wish.seed)
-    evaluated = cells.Evaluate(*distilled.set_names, arch)
-    root, parts = out or Path("results/adhoc") / name, (prepared, pretrained, distilled, evaluated)
-    card, pool, stored, evaluation = (root / STAGES[part.stage].writes[0].format(**part.values) for part in parts)
+    card, pool = place(prepared), place(pretrained)
     data = card.parent
     train, test = data / "train.safetensors", data / "test.safetensors"
 
@@ -101,31 +106,55 @@ def distill_folder(folder: Path, wish: Wish, out: Path | None = None) -> str:
     run_stage(preparing, card, prepared.names, [*listing.all_files("train", "test")], prepare)
     training = parse(PretrainParams, {**PRETRAIN, "arch": arch, "pool": wish.pool, "epochs": wish.epochs}, "pretrain")
     run_stage(training, pool, pretrained.names, [train, test], pretrain, data, pool)
-    distilling = recipe.model_copy(update={"iterations": wish.iterations})
-    run_stage(distilling, stored, distilled.names, [train, pool], distill, data, pool, stored.parent)
-    testing = parse(EvaluateParams, {**EVALUATE, "arch": arch, "epochs": 10 * wish.epochs}, "evaluate")
-    run_stage(testing, evaluation, evaluated.names, [stored, test], evaluate, data, stored, evaluation)
-    last, count = read_json(evaluation)["last"], len(listing.all_files("test"))
-    accuracy = f"test accuracy {last['mean']:.1f} % ± {last['std']:.1f} ({last['n']} networks trained on it)"
+
+    def made(method: str, params: DistillParams | SelectParams) -> tuple[Path, dict[str, Any]]:
+        """Make the set of a method and test it; return its file, and what the test found."""
+        cell = STAGES[params.stage].cell(dataset=name, ipc=wish.ipc, method=method, seed=wish.seed)  # type: ignore
+        reads_pool = not isinstance(params, SelectParams) or RULES[params.rule].reads_extractors
+        stored = place(cell)
+        inputs: list[str | Path] = [train, pool] if reads_pool else [train]
+        make = distill if isinstance(params, DistillParams) else select
+        run_stage(params, stored, cell.names, inputs, make, data, pool if reads_pool else None, stored.parent)
+        testing = parse(EvaluateParams, {**EVALUATE, "arch": arch, "epochs": 10 * wish.epochs}, "evaluate")
+        tested = cells.Evaluate(name, wish.ipc, method, wish.seed, arch)
+        run_stage(testing, place(tested), tested.names, [stored, test], evaluate, data, stored, place(tested))
+        return stored, read_json(place(tested))["last"]
+
+    stored, last = made(wish.method, recipe)
+    _, by_chance = made("random", recipe_of("random", wish))
+    whole = read_json(Path(record_file(PurePosixPath(pool))))["metrics"]["test_accuracy"]
+    count = len(listing.all_files("test"))
     held_out = f"a held-out fifth of each class ({count} images)"
     images = f"the {count} images of {listing.test_folder}" if listing.test_folder else held_out
-    return f"{stored}: {accuracy} on {images}"
+    return (
+        f"{stored}: test accuracy {_accuracy(last)} ({last['n']} networks trained on it) on {images}\n"
+        f"beside it: random images of equal storage {_accuracy(by_chance)}, "
+        f"the whole training set {whole:.1f} % (the {wish.pool} extractors, {wish.epochs} epochs)"
+    )
+
+
+def _accuracy(found: Mapping[str, Any]) -> str:
+    return f"{found['mean']:.1f} % ± {found['std']:.1f}"
+
+
+def recipe_of(method: str, wish: Wish) -> DistillParams | SelectParams:
+    """Return a recipe of `params/base.yaml` at the budget for folders. Raises :class:`ParamsError` for other names."""
+    layers = Layers(BASE)
+    recipes = [one for one in layers.known if layers.stage(one) in ("distill", "select") and one != WHOLE]
+    if method not in recipes:
+        raise ParamsError(one_of("method", method, recipes, "--method"))
+    if layers.stage(method) == "select":
+        params, _ = layers.merged(SelectParams, method=method)
+        return params.model_copy(update={"epochs": max(2, wish.epochs)})
+    given = {key: value for key, (value, _) in layers.given("distill", method=method).items()}
+    small = given.get("update") == "per-class"  # it takes a step per class in each iteration
+    rate = {} if small else {"learning_rate": LEARNING_RATE}
+    return parse(DistillParams, {**DISTILL, **rate, **given, "iterations": wish.iterations}, str(BASE))
 
 
 def say(text: str) -> None:
     """Print a line beside the results, at once."""
     print(text, file=sys.stderr, flush=True)
-
-
-def recipe_of(method: str) -> DistillParams:
-    """Return a recipe of `params/base.yaml` at the budget for folders. Raises :class:`ParamsError` for other names."""
-    methods = Layers(BASE).campaign.methods
-    recipes = {name: entry.values_for("distill") for name, entry in methods.items() if entry.stage == "distill"}
-    if method not in recipes:
-        raise ParamsError(one_of("method", method, recipes, "--method"))
-    small = recipes[method].get("update") == "per-class"  # it takes a step per class in each iteration
-    rate = {} if small else {"learning_rate": LEARNING_RATE}
-    return parse(DistillParams, {**DISTILL, **rate, **recipes[method]}, str(BASE))
 
 
 def nearest_resolution(side: float) -> int:
