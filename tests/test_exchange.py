@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -219,3 +221,15 @@ def test_exports_do_not_mix_with_other_files(digits, capsys):
     assert "full: is not empty" in capsys.readouterr().err
     assert cli.main(["export", stored, "--format", "pt", "--out", "full"]) == 2
     assert "full: cannot be written: a folder of that name is in the way" in capsys.readouterr().err
+
+
+def test_the_example_of_the_readme_runs():
+    """As it stands, on the set that ships."""
+    text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(block, names)
+    data, network = names["data"], names["network"]
+    assert (len(data), data.classes, data.names["method"]) == (40, 10, "fast")
+    with torch.no_grad():
+        assert (network(data.images).argmax(1) == data.labels).float().mean() > 0.5
