@@ -21,7 +21,7 @@ from ncfm.core.params import Count, DistillParams, EvaluateParams, PretrainParam
 from ncfm.core.store import read_json, sha256
 from ncfm.datasets.catalogue import facts_of
 from ncfm.method.coresets import RULES
-from ncfm.outside.folder import facts_of_folder, list_folder, load_folder, median_side
+from ncfm.outside.folder import Listing, facts_of_folder, list_folder, load_folder, median_side
 from ncfm.run.record import Record, recorded
 from ncfm.stages import cells
 from ncfm.stages import prepare as datasets
@@ -74,13 +74,7 @@ def distill_folder(folder: Path, wish: Wish, out: Path | None = None) -> str:
     """
     recipe = recipe_of(wish.method, wish)
     listing = list_folder(folder)
-    tiles = recipe.factor**2
-    wanted, most = wish.ipc * tiles, min(map(len, listing.files["train"])) // tiles
-    for label, files in zip(listing.label_names, listing.files["train"], strict=True):
-        if len(files) < wanted:
-            allowed = f"allowed here: --ipc 1 to {most}" if most else f"add images: at least {tiles} for training"
-            starts = f"--ipc {wish.ipc} starts from {wanted} real images of each class ({allowed})"
-            raise ParamsError(f"{folder}: class {label!r} has {len(files)} images to train on, but {starts}")
+    check_enough(folder, listing, wish.ipc, recipe.factor**2)
     if wish.resolution not in (None, *NETWORKS):
         raise ParamsError(one_of("resolution", wish.resolution, NETWORKS, "--resolution"))
     resolution = wish.resolution or nearest_resolution(median_side(listing.all_files("train")))
@@ -131,6 +125,16 @@ def distill_folder(folder: Path, wish: Wish, out: Path | None = None) -> str:
         f"beside it: random images of equal storage {_accuracy(by_chance)}, "
         f"the whole training set {whole:.1f} % (the {wish.pool} extractors, {wish.epochs} epochs)"
     )
+
+
+def check_enough(folder: Path, listing: Listing, ipc: int, tiles: int) -> None:
+    """Raise :class:`ParamsError` where a class has too few training images for a set of so many tiles an image."""
+    wanted, most = ipc * tiles, min(map(len, listing.files["train"])) // tiles
+    for label, files in zip(listing.label_names, listing.files["train"], strict=True):
+        if len(files) < wanted:
+            allowed = f"allowed here: --ipc 1 to {most}" if most else f"add images: at least {tiles} for training"
+            starts = f"--ipc {ipc} starts from {wanted} real images of each class ({allowed})"
+            raise ParamsError(f"{folder}: class {label!r} has {len(files)} images to train on, but {starts}")
 
 
 def _accuracy(found: Mapping[str, Any]) -> str:
