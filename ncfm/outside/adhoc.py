@@ -117,11 +117,8 @@ def distill_folder(folder: Path, wish: Wish, out: Path | None = None) -> str:
     stored, last = made(wish.method, recipe)
     _, by_chance = made("random", recipe_of("random", wish))
     whole = read_json(Path(record_file(PurePosixPath(pool))))["metrics"]["test_accuracy"]
-    count = len(listing.all_files("test"))
-    held_out = f"a held-out fifth of each class ({count} images)"
-    images = f"the {count} images of {listing.test_folder}" if listing.test_folder else held_out
     return (
-        f"{stored}: test accuracy {_accuracy(last)} ({last['n']} networks trained on it) on {images}\n"
+        f"{stored}: test accuracy {_accuracy(last)} ({last['n']} networks trained on it) on {_tested_on(listing)}\n"
         f"beside it: random images of equal storage {_accuracy(by_chance)}, "
         f"the whole training set {whole:.1f} % (the {wish.pool} extractors, {wish.epochs} epochs)"
     )
@@ -135,6 +132,13 @@ def check_enough(folder: Path, listing: Listing, ipc: int, tiles: int) -> None:
             allowed = f"allowed here: --ipc 1 to {most}" if most else f"add images: at least {tiles} for training"
             starts = f"--ipc {ipc} starts from {wanted} real images of each class ({allowed})"
             raise ParamsError(f"{folder}: class {label!r} has {len(files)} images to train on, but {starts}")
+
+
+def _tested_on(listing: Listing) -> str:
+    count = len(listing.all_files("test"))
+    if listing.test_folder:
+        return f"the {count} images of {listing.test_folder}"
+    return f"a held-out fifth of each class ({count} images)"
 
 
 def _accuracy(found: Mapping[str, Any]) -> str:
