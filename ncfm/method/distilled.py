@@ -101,7 +101,7 @@ class DistilledSet(Dataset[tuple[Tensor, int]]):
 
 
 def load(path: str | Path, device: str | torch.device = "cpu") -> DistilledSet:
-    """Read a `distilled.safetensors`, or a set that ships with the repository, by its name: ``cifar10-ipc10-fast``.
+    """Read a `distilled.safetensors`, or a set that ships with the repository, by its name: ``cifar10-ipc1-fast``.
 
     Raises :class:`DataError` where it is missing, torn, or no distilled set.
     """

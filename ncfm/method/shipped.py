@@ -82,7 +82,7 @@ def find_extractors(params: PretrainParams, dataset: str) -> Extractors | None:
 
 
 def find_set(name: str) -> Path:
-    """Return the file of a shipped set, e.g. ``cifar10-ipc10-fast``. Raises :class:`DataError` for an unknown name."""
+    """Return the file of a shipped set, e.g. ``cifar10-ipc1-fast``. Raises :class:`DataError` for an unknown name."""
     names = sorted(path.stem for path in SHIPPED.glob("sets/*.safetensors"))
     if name not in names:
         raise DataError(one_of("shipped set", name, names))

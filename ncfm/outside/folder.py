@@ -28,16 +28,8 @@ from ncfm.stages.prepare import statistics
 TRAIN = ("train", "training", "trainset", "trn")  # names of splits, in small letters
 TEST = ("test", "testing", "testset", "val", "valid", "validation", "dev", "eval")  # the first that is there is taken
 NOT_PICTURES = ("__macosx",)  # folders beside those whose names begin with a dot
-UNREAD = {
-    "EPS",
-    "PSD",
-    "HDF5",
-    "GRIB",
-    "BUFR",
-    "MPEG",
-    "FITS",
-    "WMF",
-}  # formats that Pillow opens, but reads in part only
+# Formats that Pillow opens, but reads in part only.
+UNREAD = {"EPS", "PSD", "HDF5", "GRIB", "BUFR", "MPEG", "FITS", "WMF"}
 TEST_EVERY = 5
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")  # Pillow's names
 DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners write into 16-bit files

@@ -20,8 +20,6 @@ from ncfm.report.files import COMPACT, ResultsFolder, read_contents
 
 HARDLY = 2.0  # times the expected difference
 
-Names = dict[str, str | int]
-
 
 @dataclass(frozen=True)
 class Tested:
@@ -78,8 +76,7 @@ def tested(folder: Path) -> dict[str, Tested]:
         for row in collect(contents, ResultsFolder(contents["campaign"], folder)).rows:
             sets = {stored.cell.seed: stored for stored in row.sets}
             for one in row.evaluations:
-                names: Names = {"dataset": row.dataset, "ipc": row.ipc, "method": row.method, "seed": one.seed}
-                names |= {"arch": row.arch, "protocol": row.protocol}
+                names = {**sets[one.seed].cell.names, "arch": row.arch, "protocol": row.protocol}
                 found[layout.title(names)] = Tested(one, sets[one.seed])
     return found
 

@@ -51,8 +51,7 @@ def import_records(folder: Path) -> None:
     What is published of campaigns is left out: it is of other machines. A record that cannot be sent does not stop the
     others. Raises :class:`NcfmError` for no folder, no MLflow, a store out of reach, and at the end for such records.
     """
-    if importlib.util.find_spec("mlflow") is None:
-        raise NcfmError("mlflow is not installed here; `pip install mlflow`, then import again")
+    _need_mlflow("import again")
     if not folder.is_dir():
         raise NcfmError(f"{folder}: no such folder; name the one that holds the results")
     paths = [path for path in sorted(folder.rglob("*.record.json")) if not APART & set(path.relative_to(folder).parts)]
@@ -83,6 +82,11 @@ def import_records(folder: Path) -> None:
         raise NcfmError(f"{len(failed)} of {len(paths)} records could not be sent: {'; '.join(failed)}")
 
 
+def _need_mlflow(then: str) -> None:
+    if importlib.util.find_spec("mlflow") is None:
+        raise NcfmError(f"mlflow is not installed here; `pip install mlflow`, then {then}")
+
+
 def links(address: str) -> dict[str, str]:
     """Return the page of each campaign's runs, by campaign, where MLflow's server has this address.
 
@@ -96,8 +100,7 @@ def links(address: str) -> dict[str, str]:
 
 def serve(port: int) -> None:
     """Print a link for each campaign, and become MLflow's server. Raises :class:`NcfmError` without MLflow."""
-    if importlib.util.find_spec("mlflow") is None:
-        raise NcfmError("mlflow is not installed here; `pip install mlflow`, then try again")
+    _need_mlflow("try again")
     address = f"http://127.0.0.1:{port}"
     pages = links(address)
     print("\n".join(f"{name}: {page}" for name, page in pages.items()) or "no run has been sent yet", flush=True)
