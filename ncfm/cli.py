@@ -223,9 +223,9 @@ for _stage in STAGES.values():
 @click.argument("folder", type=PATH, default=Path("results"))
 def _track(action: str, folder: Path) -> None:
     """Send records of finished stages below FOLDER (default: results) to MLflow, those that are not there yet."""
-    from ncfm.run import tracking
+    from ncfm.run.importing import import_records
 
-    tracking.import_records(folder)
+    import_records(folder)
 
 
 @cli.command("compare", epilog=_example("ncfm compare digits"))
@@ -245,9 +245,9 @@ def _compare(first: Path, second: Path | None) -> None:
 @click.option("--port", default=5000, show_default=True, help="of MLflow's server")
 def _ui(port: int) -> None:
     """Browse every run in MLflow: print a link for each campaign, and serve them until interrupted."""
-    from ncfm.run import tracking
+    from ncfm.run.importing import serve
 
-    tracking.serve(port)
+    serve(port)
 
 
 cli.add_command(import_command)

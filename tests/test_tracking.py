@@ -20,7 +20,8 @@ from mlflow import MlflowClient
 
 from ncfm.core.errors import NcfmError
 from ncfm.core.store import read_json, write_json, write_text
-from ncfm.run import tracking
+from ncfm.run import standing, tracking
+from ncfm.run.importing import import_records, links
 from ncfm.run.record import Record
 
 NAMES = {"dataset": "digits", "ipc": 1, "method": "paper", "seed": 0}
@@ -110,9 +111,9 @@ LOSSES = [(0, 1.0), (1, 0.5), (2, 0.3333), (3, 0.25)]
 def test_a_record_arrives_whole_live_or_imported(live: bool, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record = stage(run=live)
     finish(record)
-    tracking.import_records(Path("results"))
+    import_records(Path("results"))
     before = everything()
-    tracking.import_records(Path("results"))
+    import_records(Path("results"))
     assert everything() == before
     lines = capsys.readouterr()
     assert lines.out.splitlines()[0] == f"records sent: {int(not live)}, already there: {int(live)}, failed: 0"
@@ -136,7 +137,7 @@ def test_a_record_arrives_whole_live_or_imported(live: bool, folder: Path, capsy
     tags |= {f"input.{path}": digest for path, digest in content["inputs"].items()}
     tags |= {"commit": content["commit"]} if content["commit"] else {}
     assert tags.items() <= run.data.tags.items()
-    assert [used.dataset.name for used in run.inputs.dataset_inputs] == list(content["inputs"])
+    assert run.data.tags["mlflow.source.name"] == "ncfm distill"
     artifacts = Path(run.info.artifact_uri.removeprefix("file://"))
     assert artifacts.is_relative_to(folder / "results" / "mlflow" / "artifacts")
     found = {path.relative_to(artifacts).as_posix() for path in artifacts.rglob("*") if path.is_file()}
@@ -154,7 +155,7 @@ def test_runs_of_one_cell_share_a_parent() -> None:
         ({}, "report"),
     ):
         finish(stage(False, 0, names, name))
-    tracking.import_records(Path("results"))
+    import_records(Path("results"))
     titles = {run.info.run_id: run.info.run_name for run in all_runs()}
     grouped = {run.info.run_name: titles.get(run.data.tags.get("mlflow.parentRunId")) for run in stage_runs()}
     assert grouped == {
@@ -186,7 +187,7 @@ def test_a_test_of_a_set_has_the_params_of_what_it_stands_on() -> None:
     ran("distill", NAMES, {"iterations": 7}, [data, pool])
     ran("continual", tested | {"protocol": "dm"}, {"networks": 2}, [stored])
     shutil.move("results/toy", "moved")
-    tracking.import_records(Path("moved"))
+    import_records(Path("moved"))
     found = {run.data.tags["stage"]: run.data.params for run in stage_runs()}
     names = {name: str(value) for name, value in tested.items()}
     assert found["evaluate"] == {**names, "networks": "2", "epochs": "5", "protocol": "released"}
@@ -252,13 +253,15 @@ def write_one_run(folder: str, number: int) -> None:
     run = tracking.Run(record, Path("nowhere.record.json"))
     for step in range(20):
         run.log(step, {"loss": 1 / (step + 1), "rate": 0.5})
+    run.log(20, {"network": 0, "epoch": 20, "test_accuracy": 50.0 + number})
     run.finish(record)
 
 
 def test_eight_processes_on_a_fresh_store_lose_nothing(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    record = stage(False)
+    record = stage(False, names=NAMES | {"arch": "convnet-3"}, name="evaluate")
     finish(record)
     write_json("template.json", read_json(record.path) | {"metrics": {"accuracy": 0.5}, "history": "none"})
+    record.path.unlink()
     context = multiprocessing.get_context("forkserver")  # mlflow is imported once, so they meet the store together
     context.set_forkserver_preload(["mlflow.store.tracking.sqlalchemy_store", __name__])
     writers = [context.Process(target=write_one_run, args=(str(folder), number)) for number in range(8)]
@@ -272,8 +275,11 @@ def test_eight_processes_on_a_fresh_store_lose_nothing(folder: Path, capfd: pyte
     assert sorted(run.data.tags["seed"] for run in runs) == [str(number) for number in range(8)]
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert all([step for step, _ in history(run, "rate")] == list(range(20)) for run in runs)
-    assert len({run.data.tags["mlflow.parentRunId"] for run in runs}) == 1
     assert len(all_runs()) == 9
+    (cell,) = [run for run in all_runs() if "ncfm.group" in run.data.tags]
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs} == {cell.info.run_id}
+    shown = {"seconds": 8 * read_json("template.json")["seconds"], "test_accuracy.mean": 53.5, "test_accuracy.n": 8}
+    assert cell.data.metrics == pytest.approx(shown | {"test_accuracy.std": 6**0.5, "sets": 8})
 
 
 def test_without_mlflow_the_stage_works_and_its_record_is_sent_later(
@@ -285,10 +291,10 @@ def test_without_mlflow_the_stage_works_and_its_record_is_sent_later(
         record.save_history = lambda path: None  # type: ignore[method-assign]  # curves come from the record then
         finish(record)
         with pytest.raises(NcfmError, match="mlflow is not installed"):
-            tracking.import_records(Path("results"))
+            import_records(Path("results"))
     assert capsys.readouterr() == ("", "")
     assert not tracking.FOLDER.exists()
-    tracking.import_records(Path("results"))
+    import_records(Path("results"))
     (run,) = stage_runs()
     assert history(run) == LOSSES
 
@@ -310,7 +316,7 @@ def test_a_store_out_of_reach_costs_one_line_and_no_result(
     assert line.startswith("ncfm: the MLflow store http://127.0.0.1:9 cannot be reached (")
     assert "secret" not in line
     with pytest.raises(NcfmError, match="cannot be reached") as found:
-        tracking.import_records(Path("results"))
+        import_records(Path("results"))
     assert "secret" not in str(found.value)
 
 
@@ -324,12 +330,12 @@ def test_one_bad_record_does_not_stop_the_others(capsys: pytest.CaptureFixture[s
     with pytest.raises(
         NcfmError, match=r"^3 of 4 records could not be sent: results/a/a.record.json: not a rea"
     ) as found:
-        tracking.import_records(Path("results"))
+        import_records(Path("results"))
     assert "results/a/b.record.json: not a record of ncfm" in str(found.value)
     assert "results/a/c.record.json: Invalid isoformat string: 'never'" in str(found.value)
     assert capsys.readouterr().out == "records sent: 1, already there: 0, failed: 3\n"
     with pytest.raises(NcfmError, match="no such folder"):
-        tracking.import_records(Path("elsewhere"))
+        import_records(Path("elsewhere"))
 
 
 def artifacts() -> dict[str, str]:
@@ -354,7 +360,7 @@ def test_what_is_attached_lies_beside_the_record() -> None:
     finish(other)
     for path in (file for file in other.path.parent.rglob("*") if file.is_file()):
         path.write_text("another run's", encoding="utf-8")
-    tracking.import_records(Path("moved"))
+    import_records(Path("moved"))
     assert {Path(name).name: text for name, text in artifacts().items()} == whole
     assert history(stage_runs()[0]) == LOSSES
 
@@ -371,7 +377,7 @@ def test_files_in_folders_beside_the_record(folder: Path) -> None:
     for path in outputs:
         write_text(path, str(path))
     record.finish(outputs, {})
-    tracking.import_records(Path("results"))
+    import_records(Path("results"))
     assert set(artifacts()) == {"tables/metrics.json", "figures/grid.svg", "a.html"}
 
 
@@ -381,7 +387,7 @@ def test_a_file_that_is_not_the_recorded_one_is_left_out() -> None:
     finish(record)
     write_text(record.path.with_name("history.csv"), "step,loss\n0,7\n")
     write_text(record.path.with_name("grid.png"), "another picture")
-    tracking.import_records(Path("results"))
+    import_records(Path("results"))
     assert artifacts() == {"tables/all.csv": "content"}
     assert "loss" not in {name for name in stage_runs()[0].data.metrics if history(stage_runs()[0], name) == [(0, 7.0)]}
 
@@ -390,9 +396,9 @@ def test_a_file_that_is_not_the_recorded_one_is_left_out() -> None:
 def test_what_is_published_is_imported_only_when_asked_for() -> None:
     finish(stage(False))
     shutil.move("results/toy", "results/published/toy")
-    tracking.import_records(Path("results"))
+    import_records(Path("results"))
     assert not stage_runs()
-    tracking.import_records(Path("results/published"))
+    import_records(Path("results/published"))
     assert len(stage_runs()) == 1
 
 
@@ -409,8 +415,8 @@ def test_what_is_published_is_imported_only_when_asked_for() -> None:
 def test_any_name_finds_its_run_again(name: str) -> None:
     record = {**TEMPLATE, "names": {**NAMES, "dataset": name}, "key": derived(name)}
     for _ in range(2):
-        with tracking._quiet():
-            tracking._Sender(tracking._Store(), record, Path("nowhere")).complete(record, Path("nowhere"))
+        with tracking.quiet():
+            tracking.Sender(tracking.Store(), record, Path("nowhere")).complete(record, Path("nowhere"))
     experiment = client().get_experiment_by_name("toy").experiment_id
     runs = client().search_runs([experiment], max_results=1000)
     found = [run for run in runs if run.data.tags["dataset"] == name]
@@ -430,7 +436,7 @@ def derived(name: str) -> str:
 def test_each_campaign_has_a_link_to_its_runs_and_a_description() -> None:
     finish(stage())
     (experiment,) = client().search_experiments()  # no empty `Default` beside it
-    assert tracking.links("http://here") == {
+    assert links("http://here") == {
         "toy": f"http://here/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning"
     }
     assert "params/toy.yaml" in experiment.tags["mlflow.note.content"]
@@ -444,3 +450,164 @@ def test_a_question_mark_in_the_folder(folder: Path, monkeypatch: pytest.MonkeyP
     assert (odd / tracking.FOLDER / "mlflow.db").is_file()
     assert [path.name for path in folder.iterdir()] == [odd.name]
     assert history(stage_runs()[0]) == LOSSES and "grid.png" in artifacts()
+
+
+def evaluated(seed: int, accuracies: list[float], started: str = "2026-01-01T10:00", **more: Any) -> Record:
+    """The finished record of an evaluation of a set, of several networks, that took ten seconds."""
+    names = {**NAMES, "seed": seed, "arch": more.pop("arch", "convnet-3"), **more.pop("names", {})}
+    out = Path("results/toy/evaluations", "-".join(map(str, names.values())), "tested.json")
+    record = Record("evaluate", out, {"networks": len(accuracies), **more}, names, [])
+    for network, accuracy in enumerate(accuracies):
+        for epoch, looked in ((5, accuracy / 2), (10, accuracy)):
+            record.log(10 * network + epoch, {"network": network, "epoch": epoch, "test_accuracy": looked})
+    record.content |= {"started": f"{started}:00+00:00"}
+    write_json(out, accuracies)
+    record.finish([out], {"last": sum(accuracies) / len(accuracies), "best": max(accuracies)})
+    write_json(record.path, record.content | {"seconds": 10.0})
+    record.content["seconds"] = 10.0
+    return record
+
+
+def send(record: Record) -> None:
+    """What a stage that sends its own record does at its end."""
+    run = tracking.Run(record.content, record.path)
+    run.finish(record.content)
+
+
+def cell() -> Any:
+    """The one run that groups others."""
+    (run,) = [run for run in all_runs() if "ncfm.group" in run.data.tags]
+    return run
+
+
+def minute(run: Any) -> tuple[float, float]:
+    """When a run began and ended, in seconds after ten o'clock."""
+    ten = 1767261600
+    return run.info.start_time / 1000 - ten, run.info.end_time / 1000 - ten
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("live", [True, False])
+def test_the_run_of_a_cell_has_the_numbers_and_the_time_of_the_runs_that_stand(live: bool) -> None:
+    """Also after a stage is repeated with other params, and where the first of them arrives last."""
+    for record in (
+        lambda: evaluated(1, [50.0, 54.0], "2026-01-01T10:02"),
+        lambda: evaluated(2, [10.0, 20.0], "2026-01-01T10:01"),
+        lambda: evaluated(2, [60.0, 64.0], "2026-01-01T10:03", epochs=10),
+        lambda: evaluated(0, [40.0, 44.0], "2026-01-01T10:00"),
+    ):
+        made = record()
+        if live:
+            send(made)
+        else:
+            import_records(Path("results"))
+    deviation = ((2**2 + 2**2 + 8**2 + 12**2 + 12**2 + 8**2) / 5) ** 0.5
+    expected = {"seconds": 30.0, "test_accuracy.mean": 52.0, "test_accuracy.std": deviation, "test_accuracy.n": 6}
+    assert cell().data.metrics == pytest.approx(expected | {"sets": 3})
+    assert minute(cell()) == (0.0, 190.0)
+    standing_runs = {(run.data.tags["seed"], run.data.params.get("epochs")): run for run in stage_runs()}
+    marked = {key: run.data.tags["ncfm.current"] for key, run in standing_runs.items()}
+    assert marked == {("0", None): "true", ("1", None): "true", ("2", None): "false", ("2", "10"): "true"}
+    assert {run.data.tags["mlflow.parentRunId"] for run in stage_runs()} == {cell().info.run_id}
+    before = everything()
+    import_records(Path("results"))
+    assert everything() == before
+
+
+@pytest.mark.usefixtures("store")
+def test_results_that_come_back_stand_again() -> None:
+    """As DVC brings them back from its cache when params are changed back; a copy elsewhere changes nothing."""
+    first = evaluated(0, [40.0])
+    text = first.path.read_text(encoding="utf-8")
+    send(first)
+    send(evaluated(0, [60.0], "2026-01-01T11:00", epochs=10))
+    assert cell().data.metrics["test_accuracy.mean"] == 60.0
+    shutil.copytree("results/toy", "copy")
+    write_text(first.path, text)
+    import_records(Path("results"))
+    assert cell().data.metrics["test_accuracy.mean"] == 40.0
+    import_records(Path("copy"))
+    assert cell().data.metrics["test_accuracy.mean"] == 40.0
+    shutil.rmtree("results/toy")
+    import_records(Path("copy"))  # where nothing stands any more, the last run does
+    assert cell().data.metrics["test_accuracy.mean"] == 60.0
+
+
+@pytest.mark.usefixtures("store")
+def test_a_cell_with_several_tests_has_the_numbers_of_each() -> None:
+    send(evaluated(0, [30.0], arch="alexnet"))
+    send(evaluated(0, [20.0], names={"protocol": "dm"}))
+    send(evaluated(0, [40.0]))
+    found = {name: value for name, value in cell().data.metrics.items() if name.startswith("test_accuracy.mean")}
+    tests = {"convnet-3.released": 40.0, "alexnet.released": 30.0, "convnet-3.dm": 20.0}
+    assert found == {"test_accuracy.mean": 40.0, **{f"test_accuracy.mean.{name}": tests[name] for name in tests}}
+
+
+@pytest.mark.usefixtures("store")
+def test_each_network_has_its_own_curve_and_every_run_the_same_names() -> None:
+    send(evaluated(0, [40.0, 44.0]))
+    (run,) = stage_runs()
+    assert history(run, "test_accuracy.network0") == [(5, 20.0), (10, 40.0)]
+    assert history(run, "test_accuracy.network1") == [(5, 22.0), (10, 44.0)]
+    final = {"test_accuracy.last": 42.0, "test_accuracy.best": 44.0}
+    assert final.items() <= run.data.metrics.items()
+    assert not {"network", "epoch", "last", "best"} & set(run.data.metrics)
+
+
+@pytest.mark.usefixtures("store")
+def test_a_report_has_no_metric_of_a_cell() -> None:
+    record = Record("report", Path("results/toy/tables/metrics.json"), {}, {}, [])
+    record.finish([], {"digits/ipc1/paper/convnet-3/last": 90.0})
+    send(record)
+    assert set(stage_runs()[0].data.metrics) == {"seconds", "peak_process_gb"}
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize(
+    ("setting", "size", "attached"), [(None, 9, True), (None, 10_000_000, False), ("off", 9, False)]
+)
+def test_a_small_set_is_attached(
+    setting: str | None, size: int, attached: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if setting:
+        monkeypatch.setenv("NCFM_TRACKING_SETS", setting)
+    place = Path("results/toy/sets/digits/ipc1/paper/seed0")
+    record = Record("select", place / "distilled.safetensors", {}, NAMES, [])
+    write_text(place / "distilled.safetensors", "x" * size)
+    write_text(place / "checkpoint.safetensors", "x")
+    record.finish([place / "distilled.safetensors", place / "checkpoint.safetensors"], {})
+    send(record)
+    assert set(artifacts()) == ({"distilled.safetensors"} if attached else set())
+
+
+@pytest.mark.usefixtures("store")
+def test_a_run_names_the_data_that_it_trains_on_and_tests_on() -> None:
+    files = ("datasets/digits/test", "sets/digits/ipc1/paper/seed0/distilled", "extractors/digits/convnet-3")
+    paths: list[str | Path] = [f"results/toy/{name}.safetensors" for name in files]
+    for path in paths:
+        write_text(path, str(path))
+    record = Record("evaluate", Path("results/toy/x.json"), {}, {**NAMES, "arch": "convnet-3"}, paths)
+    record.finish([], {})
+    send(record)
+    shown = {
+        one.dataset.name: (one.dataset.digest, {tag.key: tag.value for tag in one.tags})
+        for one in stage_runs()[0].inputs.dataset_inputs
+    }
+    digests = [digest[:36] for digest in record.content["inputs"].values()]
+    assert shown == {
+        "digits test": (digests[0], {"mlflow.data.context": "evaluation"}),
+        "digits ipc1 paper seed0": (digests[1], {"mlflow.data.context": "training"}),
+    }
+
+
+@pytest.mark.usefixtures("store")
+def test_a_fault_in_the_run_of_a_cell_stops_no_stage(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(standing, "refresh", lambda *_: 1 / 0)
+        send(evaluated(0, [40.0]))
+        assert "`ncfm track import` sends the record later" in capsys.readouterr().err
+    assert cell().data.metrics == {}
+    import_records(Path("results"))
+    assert cell().data.metrics["test_accuracy.mean"] == 40.0

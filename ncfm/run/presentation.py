@@ -1,9 +1,10 @@
-"""What a run shows of a stage's record: tags, history, artifacts."""
+"""What a run shows of a stage's record: tags, history, data sets, artifacts; and what the runs of one cell come to."""
 
 from __future__ import annotations
 
 import csv
 import datetime
+import hashlib
 import json
 import math
 import os
@@ -11,6 +12,7 @@ import posixpath
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
+from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 from ncfm.core import layout
@@ -18,10 +20,16 @@ from ncfm.core.errors import DataError
 from ncfm.core.store import read_json, sha256
 
 MOST_BYTES = 5_000_000  # of one artifact
+MOST_SET_BYTES = 10_000_000  # of a distilled set among them
 MOST_INPUTS = 20  # input files that get a tag each; the record names all
 ARTIFACTS = (".png", ".svg", ".pdf", ".csv", ".md", ".tex", ".html", ".json")
-KEY_LENGTH, PARAM_LENGTH, TAG_LENGTH = 250, 6000, 8000  # MLflow's limits, in characters
+KEY_LENGTH, PARAM_LENGTH, TAG_LENGTH, DIGEST_LENGTH = 250, 6000, 8000, 36  # MLflow's limits, in characters
 GROUP = ("dataset", "ipc", "method")  # the names that make a cell: its runs are shown together
+SET = "distilled.safetensors"  # the file of a distilled set
+STEPS = ("epoch", "iteration", "classes")  # what counts the steps of one network, where a stage trains several
+CURVES = {"accuracy": "test_accuracy"}  # what a record calls a curve, and what every run calls it
+FINAL = dict.fromkeys(("last", "final", "test_accuracy"), "test_accuracy.last")  # likewise the final numbers
+FINAL |= {"best": "test_accuracy.best", "mean": "test_accuracy.mean"}
 
 Content = Mapping[str, Any]  # of a record
 
@@ -64,35 +72,91 @@ def files_of(record: Content, path: Path) -> dict[str, Path]:
     return found
 
 
+def curves(row: Row) -> Row:
+    """Return a row of history as points of curves, those of one of several networks with this one in their names.
+
+    Its step is then its epoch, iteration or number of classes, so that each network's curve begins anew. The finished
+    set, which `anytime` tests as iteration 0, is no point of a curve.
+    """
+    values = {CURVES.get(name, name): value for name, value in row.values.items()}
+    if "network" not in values:
+        return row._replace(values=values)
+    network = int(values.pop("network"))
+    step = next((int(values[name]) for name in STEPS if name in values), row.step)
+    shown = {f"{name}.network{network}": value for name, value in values.items() if name not in STEPS and step > 0}
+    return Row(step, shown, row.milliseconds)
+
+
 def history_of(record: Content, files: Mapping[str, Path]) -> list[Row]:
-    """Return the rows of the record's history: from its file, else from the record itself."""
+    """Return the record's history as curves: from its file, else from the record itself."""
     file = files.get(record.get("history", ""))
     rows = csv.DictReader(file.read_text(encoding="utf-8").splitlines()) if file else record.get("rows", [])
     ended = moment(record, record["seconds"])
+    read = [(row["step"], {key: float(value) for key, value in row.items() if value != ""}) for row in rows]
     return [
-        Row(int(row["step"]), {key: float(value) for key, value in row.items() if key != "step" and value != ""}, ended)
-        for row in rows
+        curves(Row(int(step), {key: values[key] for key in values if key != "step"}, ended)) for step, values in read
     ]
 
 
 def final_metrics(record: Content, history: list[Row]) -> dict[str, float]:
-    """Return the final numbers: ``final_<name>`` where a curve has that name, and none where that curve ends there."""
+    """Return the final numbers: ``final_<name>`` where a curve has that name, and none where that curve ends there.
+
+    Those that a report has of each cell are left out: the cells' own runs carry them.
+    """
     ends = {name: value for row in history for name, value in row.values.items()}
     found = {"seconds": float(record["seconds"])}
     found |= {f"peak_{where}_gb": float(value) for where, value in record.get("peak_gb", {}).items()}
     for name, value in record["metrics"].items():
+        if "/" in name:
+            continue
         if name not in ends:
-            found[key_of(name)] = float(value)
+            found[key_of(FINAL.get(name, name))] = float(value)
         elif not math.isclose(value, ends[name], rel_tol=1e-5):  # a history file keeps six digits
             found[key_of(f"final_{name}")] = float(value)
     return found
 
 
+def cell_metrics(runs: Iterable[tuple[Mapping[str, str], Mapping[str, float]]]) -> dict[str, float]:
+    """Return what the runs of one cell, each its tags and metrics, come to: seconds in all, and the accuracy.
+
+    As in the report, that is the mean of the sets' means, the standard deviation and number of all networks. It is of
+    the last epoch and, where a cell has several tests, of that by the protocol `released` on a ConvNet; each test then
+    has its numbers also under its own architecture and protocol.
+    """
+    found, tests = list(runs), dict[tuple[str, str], list[list[float]]]()
+    for tags, metrics in found:
+        accuracies = [value for name, value in metrics.items() if name.startswith("test_accuracy.network")]
+        if tags["stage"] == "evaluate" and accuracies:
+            tests.setdefault((tags["arch"], tags.get("protocol", layout.RELEASED)), []).append(accuracies)
+    ordered = sorted(tests, key=lambda test: (test[1] != layout.RELEASED, "convnet" not in test[0], test))
+    numbers = {"seconds": math.fsum(metrics["seconds"] for _, metrics in found)}
+    named = [(test, ".".join(("", *test))) for test in ordered] if len(ordered) > 1 else []
+    for test, suffix in [(test, "") for test in ordered[:1]] + named:
+        values = [value for accuracies in tests[test] for value in accuracies]
+        numbers[f"test_accuracy.mean{suffix}"] = fmean(map(fmean, tests[test]))
+        numbers |= {f"test_accuracy.std{suffix}": stdev(values)} if len(values) > 1 else {}
+        numbers |= {f"test_accuracy.n{suffix}": float(len(values)), f"sets{suffix}": float(len(tests[test]))}
+    return numbers
+
+
+def stands(record: Content) -> bool | None:
+    """Tell whether the record lies where its stage wrote it; None where no record lies there."""
+    try:
+        return bool(read_record(Path(layout.record_file(PurePosixPath(record["output"]))))["key"] == record["key"])
+    except (DataError, KeyError):
+        return None
+
+
 def artifacts_of(files: Iterable[Path]) -> list[tuple[Path, str | None]]:
-    """Return the small files worth a look, each with its folder in the run: tables/, figures/ or none."""
+    """Return the small files worth a look, each with its folder in the run: tables/, figures/ or none.
+
+    A small distilled set is among them unless NCFM_TRACKING_SETS is `off`.
+    """
     paths = list(files)
     root = Path(os.path.commonpath([path.parent for path in paths] or [Path()]))
-    small = [path for path in paths if path.suffix in ARTIFACTS and path.stat().st_size < MOST_BYTES]
+    most_of_set = 0 if os.environ.get("NCFM_TRACKING_SETS", "").lower() == "off" else MOST_SET_BYTES
+    most = {path: most_of_set if path.name == SET else MOST_BYTES * (path.suffix in ARTIFACTS) for path in paths}
+    small = [path for path in paths if path.stat().st_size < most[path]]
     return [(path, None if path.parent == root else os.path.relpath(path.parent, root)) for path in small]
 
 
@@ -101,12 +165,42 @@ def inputs_of(record: Content) -> dict[str, str]:
     return dict(list(record["inputs"].items())[:MOST_INPUTS])
 
 
+def datasets_of(record: Content) -> list[tuple[str, str, str, str]]:
+    """Return the data sets and distilled sets that a stage read: name, digest, source, and what for."""
+    found = []
+    for name, digest in record["inputs"].items():
+        path = PurePosixPath(name)
+        if path.name in ("train.safetensors", "test.safetensors", SET):
+            kind = next((place for place in ("sets", "datasets") if place in path.parts), None)
+            words = path.parts[path.parts.index(kind) + 1 : -1] if kind else path.parts[-2:-1]
+            title = " ".join([*words, *[path.stem] * (path.name != SET)])
+            context = "evaluation" if path.stem == "test" else "training"
+            found.append((title, digest[:DIGEST_LENGTH], json.dumps({"uri": name}), context))
+    return found
+
+
+def cell_of(record: Content) -> str:
+    """Return a hash of the stage and names of a run: of several runs with the same one, the last stands."""
+    return hashlib.sha256(json.dumps([record["stage"], record["names"]], sort_keys=True).encode()).hexdigest()
+
+
+def description(campaign: str) -> str:
+    """Return what a campaign's experiment says of itself."""
+    if campaign == "adhoc":
+        return "Runs without a campaign, such as `ncfm distill --data FOLDER`."
+    return f"The runs of `params/{campaign}.yaml`; its report is `results/{campaign}/report.html`."
+
+
 def tags_of(record: Content) -> dict[str, str]:
     """Return the tags: names, commit, hardware, versions and the SHA-256 of the inputs."""
-    copied = ("stage", "campaign", "commit", "dirty", "started", "hardware", "versions")
+    copied = ("stage", "campaign", "command", "commit", "dirty", "started", "hardware", "versions")
     tags = record["names"] | {name: record.get(name) for name in copied}
     tags |= {"input": inputs_of(record), "ncfm.key": record["key"], "mlflow.source.git.commit": record.get("commit")}
-    tags |= {"mlflow.source.name": record.get("command", "ncfm"), "mlflow.source.type": "LOCAL"}
+    tags |= {
+        "mlflow.source.name": f"ncfm {record['stage']}",
+        "mlflow.source.type": "LOCAL",
+        "ncfm.cell": cell_of(record),
+    }
     return texts({name: value for name, value in tags.items() if value is not None}, TAG_LENGTH)
 
 

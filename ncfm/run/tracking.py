@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib.util
-import json
 import logging
 import os
 import re
@@ -24,14 +23,12 @@ from typing import Any
 from filelock import FileLock
 
 from ncfm.core import layout
-from ncfm.core.errors import DataError, NcfmError
-from ncfm.core.progress import Progress
 from ncfm.core.store import replacing
 from ncfm.run import presentation as runs
+from ncfm.run import standing
 from ncfm.run.presentation import Content, Row
 
 FOLDER = Path("results", "mlflow")
-APART = {"published", "shipped"}  # folders of results whose records are of other machines
 PATIENCE = 5.0  # seconds before a stage opens the store: a shorter stage sends everything at its end, in one go
 PASSWORD = r"//[^/@\s]*@"  # in an address, and the user before it
 INTERVAL = 2.0  # seconds between two sendings
@@ -45,70 +42,6 @@ def store_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{place}"
 
 
-def import_records(folder: Path) -> None:
-    """Send each record below ``folder`` whose run is not complete, and print a summary.
-
-    What is published of campaigns is left out: it is of other machines. A record that cannot be sent does not stop the
-    others. Raises :class:`NcfmError` for no folder, no MLflow, a store out of reach, and at the end for such records.
-    """
-    _need_mlflow("import again")
-    if not folder.is_dir():
-        raise NcfmError(f"{folder}: no such folder; name the one that holds the results")
-    paths = [path for path in sorted(folder.rglob("*.record.json")) if not APART & set(path.relative_to(folder).parts)]
-    try:
-        with _quiet():
-            store = _Store()
-            store.client.search_experiments(max_results=1)  # a store out of reach is no record's fault
-    except Exception as error:
-        raise NcfmError(_unreachable(error)) from error
-    sent, there, failed = 0, 0, []
-    with Progress(len(paths), "track import", unit="record") as progress:
-        for path in paths:
-            try:
-                record = runs.read_record(path)
-                with _quiet():
-                    if store.is_finished(record):
-                        there += 1
-                    else:
-                        _Sender(store, record, path).complete(record, path)
-                        sent += 1
-            except DataError as error:
-                failed.append(str(error))
-            except Exception as error:
-                failed.append(f"{path}: {_first_line(error)}")
-            progress.step()
-    print(f"records sent: {sent}, already there: {there}, failed: {len(failed)}")
-    if failed:
-        raise NcfmError(f"{len(failed)} of {len(paths)} records could not be sent: {'; '.join(failed)}")
-
-
-def _need_mlflow(then: str) -> None:
-    if importlib.util.find_spec("mlflow") is None:
-        raise NcfmError(f"mlflow is not installed here; `pip install mlflow`, then {then}")
-
-
-def links(address: str) -> dict[str, str]:
-    """Return the page of each campaign's runs, by campaign, where MLflow's server has this address.
-
-    Without the choice of workflow MLflow opens an experiment on an empty page for language models.
-    """
-    with _quiet():
-        found = _Store().client.search_experiments()
-    pages = {one.name: f"{address}/#/experiments/{one.experiment_id}/runs" for one in found}
-    return {name: f"{page}?workflowType=machine_learning" for name, page in sorted(pages.items())}
-
-
-def serve(port: int) -> None:
-    """Print a link for each campaign, and become MLflow's server. Raises :class:`NcfmError` without MLflow."""
-    _need_mlflow("try again")
-    address = f"http://127.0.0.1:{port}"
-    pages = links(address)
-    print("\n".join(f"{name}: {page}" for name, page in pages.items()) or "no run has been sent yet", flush=True)
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    server = [sys.executable, "-m", "mlflow", "ui", "--port", str(port), "--backend-store-uri", store_uri()]
-    os.execv(sys.executable, server)
-
-
 class Run:
     """The run of a stage that computes, where it is ``wanted`` and not off: sends batches of rows until one fails.
 
@@ -119,7 +52,7 @@ class Run:
         self._record, self._path = record, path
         self._rows: list[Row] = []
         self._due = time.monotonic() + PATIENCE
-        self._sender: _Sender | None = None
+        self._sender: Sender | None = None
         off = not wanted or os.environ.get("NCFM_TRACKING", "").lower() == "off"
         self._given_up = off or importlib.util.find_spec("mlflow") is None
 
@@ -133,29 +66,39 @@ class Run:
 
     def finish(self, record: dict[str, Any]) -> None:
         """Send the rest and the finished record."""
-        self._try(lambda sender: sender.complete(record, self._path))
+
+        def act(sender: Sender) -> None:
+            sender.complete(record, self._path)
+            sender.refresh(record["campaign"])
+
+        self._try(act)
 
     def fail(self, status: str) -> None:
         """Close as FAILED or KILLED, silently: what made the stage fail is about to be reported, on one line."""
-        self._try(lambda sender: sender.client.set_terminated(sender.run_id, status), report=False)
 
-    def _try(self, act: Callable[[_Sender], None], report: bool = True) -> None:
+        def act(sender: Sender) -> None:
+            sender.client.set_terminated(sender.run_id, status)
+            sender.refresh(self._record["campaign"])
+
+        self._try(act, report=False)
+
+    def _try(self, act: Callable[[Sender], None], report: bool = True) -> None:
         if self._given_up:
             return
         try:
-            with _quiet():
-                self._sender = self._sender or _Sender(_Store(), self._record, self._path)
-                self._sender.send(self._rows)
+            with quiet():
+                self._sender = self._sender or Sender(Store(), self._record, self._path)
+                self._sender.send(map(runs.curves, self._rows))
                 self._rows = []
                 act(self._sender)
         except Exception as error:
             self._given_up = True
             if report:
-                print(f"ncfm: {_unreachable(error)}; `ncfm track import` sends the record later", file=sys.stderr)
+                print(f"ncfm: {unreachable(error)}; `ncfm track import` sends the record later", file=sys.stderr)
         self._due = time.monotonic() + INTERVAL
 
 
-class _Store:
+class Store:
     """An open MLflow store, silent and without telemetry."""
 
     def __init__(self) -> None:
@@ -188,64 +131,61 @@ class _Store:
         found = self.client.get_experiment_by_name(campaign)
         if found is None:
             place = (self.artifacts / campaign).as_uri() if self.artifacts else None
-            text = f"The runs of `params/{campaign}.yaml`; its report is `results/{campaign}/report.html`."
-            return self.client.create_experiment(campaign, place, {"mlflow.note.content": text})
+            return self.client.create_experiment(campaign, place, {"mlflow.note.content": runs.description(campaign)})
         if found.lifecycle_stage == "deleted":
             self.client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
 
-    def find(self, experiment: str, tag: str, value: str) -> Any | None:
-        """Return the first run that carries a tag, or None."""
-        return next(iter(self.client.search_runs([experiment], f"tags.`{tag}` = '{value}'", max_results=1)), None)
-
-    def is_finished(self, record: Content) -> bool:
-        """Tell whether the run of a record is complete."""
+    def finished(self, record: Content) -> Any | None:
+        """Return the run of a record if it is complete, else None."""
         found = self.client.get_experiment_by_name(record["campaign"])
-        run = self.find(found.experiment_id, "ncfm.key", record["key"]) if found else None
-        return run is not None and run.info.status == "FINISHED"
+        same = standing.runs_with(self.client, found.experiment_id, standing.KEY, record["key"]) if found else []
+        whole = (run for run in same if run.info.status == "FINISHED" and standing.CURRENT in run.data.tags)
+        return next(whole, None)
+
+    def mark(self, record: Content, run_id: str) -> None:
+        """Tell the finished run of a record, and older ones of the same names, which of them stands now."""
+        with self.lock:
+            standing.mark(self.client, self.experiment(record["campaign"]), record, run_id)
+
+    def refresh(self, campaign: str, group: str | None) -> None:
+        """Compute the numbers of a cell's run from the runs below it."""
+        if group is not None:
+            with self.lock:
+                standing.refresh(self.client, self.experiment(campaign), group)
 
 
-class _Sender:
+class Sender:
     """One run in an open store: continues the run that carries the record's key, or creates it."""
 
-    def __init__(self, store: _Store, record: Content, path: Path) -> None:
-        from mlflow.entities import Dataset, DatasetInput, Param, RunTag
+    def __init__(self, store: Store, record: Content, path: Path) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
 
-        self.client = store.client
+        self.store, self.client, self._group = store, store.client, standing.group_of(record)
         with store.lock:  # find-or-create, and the inputs' shared rows, are not atomic in MLflow
             experiment = store.experiment(record["campaign"])
             tags = runs.tags_of(record)
-            if parent := self._parent(store, experiment, record):
-                tags["mlflow.parentRunId"] = parent
-            run = store.find(experiment, "ncfm.key", record["key"])
+            if self._group:
+                tags[standing.PARENT] = standing.parent(self.client, experiment, record, self._group)
+            run = next(iter(standing.runs_with(self.client, experiment, standing.KEY, record["key"])), None)
             if run is None:
                 name = f"{record['stage']} {layout.title(record['names'])}".strip()
                 run = self.client.create_run(experiment, runs.moment(record), tags, name)
             self.run_id: str = run.info.run_id
             self.client.update_run(self.run_id, "RUNNING")
-            files = runs.inputs_of(record).items()
-            inputs = [DatasetInput(Dataset(p, sha[:36], "local", json.dumps({"uri": p})), []) for p, sha in files]
+            inputs = [
+                DatasetInput(Dataset(name, digest, "local", source), [InputTag("mlflow.data.context", context)])
+                for name, digest, source, context in runs.datasets_of(record)
+            ]
             if inputs:
                 self.client.log_inputs(self.run_id, inputs)
+            self.client.log_batch(self.run_id, tags=[RunTag(*pair) for pair in tags.items()])
         self.metrics = run.data.metrics
         history = (self.client.get_metric_history(self.run_id, name) for name in self.metrics)
         self.sent = {(metric.key, metric.step) for metrics in history for metric in metrics}
         values = runs.texts(runs.params_of(record, path), runs.PARAM_LENGTH)
         params = [Param(*pair) for pair in values.items() if pair[0] not in run.data.params]  # they can't be changed
-        self.client.log_batch(self.run_id, params=params, tags=[RunTag(*pair) for pair in tags.items()])
-
-    def _parent(self, store: _Store, experiment: str, record: Content) -> str | None:
-        """Return the run that groups the runs of one cell (data set, IPC, method), or of one data set."""
-        group = {name: str(record["names"][name]) for name in runs.GROUP if name in record["names"]}
-        if not group:
-            return None
-        title = layout.title(group)
-        key = title.replace("'", "\N{RIGHT SINGLE QUOTATION MARK}")  # a filter's text ends at the plain one
-        run = store.find(experiment, "ncfm.group", key)
-        if run is None:
-            run = self.client.create_run(experiment, runs.moment(record), {"ncfm.group": key, **group}, title)
-            self.client.set_terminated(run.info.run_id, "FINISHED", runs.moment(record))
-        return str(run.info.run_id)
+        self.client.log_batch(self.run_id, params=params)
 
     def send(self, rows: Iterable[Row]) -> None:
         """Send what is not there yet of the rows' metrics."""
@@ -275,10 +215,15 @@ class _Sender:
         for file, place in runs.artifacts_of(files.values()):
             self.client.log_artifact(self.run_id, str(file), place)
         self.client.set_terminated(self.run_id, "FINISHED", ended)
+        self.store.mark(record, self.run_id)
+
+    def refresh(self, campaign: str) -> None:
+        """Bring the run of the whole cell up to date."""
+        self.store.refresh(campaign, self._group)
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Hide warnings, and stop the garbage collector: it takes a third of the time of importing mlflow."""
     gc.disable()
     try:
@@ -288,11 +233,13 @@ def _quiet() -> Iterator[None]:
         gc.enable()
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return an error's first line, without passwords."""
     text = (str(error).partition("\n")[0] or type(error).__name__)[:200]
     return re.sub(PASSWORD, "//", text)
 
 
-def _unreachable(error: Exception) -> str:
+def unreachable(error: Exception) -> str:
+    """Return the line for a store that an error keeps out of reach."""
     store = re.sub(PASSWORD, "//", store_uri())
-    return f"the MLflow store {store} cannot be reached ({_first_line(error)})"
+    return f"the MLflow store {store} cannot be reached ({first_line(error)})"

@@ -58,7 +58,7 @@ def continual(params: ContinualParams, data: Path, distilled: Path, out: Path, r
 
     def rows_of(repeat: int, network: Learned) -> Rows:
         for step, tested in enumerate(network["accuracies"], start=1):
-            yield repeat * params.steps + step, {"network": repeat, "accuracy": tested}
+            yield repeat * params.steps + step, {"network": repeat, "classes": classes[step - 1], "accuracy": tested}
 
     networks, _ = train_networks(params.networks, params.steps, learn, rows_of, out, record, device, unit="step")
     final = sum(network["accuracies"][-1] for network in networks) / len(networks)
