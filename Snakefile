@@ -28,6 +28,14 @@ onstart:
         engines.refresh(CAMPAIGN)
 
 
+onsuccess:
+    send_records()
+
+
+onerror:
+    send_records()
+
+
 include: "workflow/rules/params.smk"
 include: "workflow/rules/stages.smk"
 

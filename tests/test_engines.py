@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -72,6 +73,8 @@ pytest.importorskip("dvc")
 class Tree:
     """A copy of this repository's sources, as a git checkout or as a downloaded archive would be."""
 
+    tracked = False  # whether its stages go to MLflow
+
     def __init__(self, folder: Path, git: bool) -> None:
         skip = (
             ".git",
@@ -98,7 +101,8 @@ class Tree:
     def environment(self) -> dict[str, str]:
         """Return an environment without this process's engine settings; ncfm is the tree's."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("NCFM_", "SNAKEMAKE", "DVC"))}
-        return kept | {"PYTHONPATH": str(self.folder), "OMP_NUM_THREADS": "1", "NCFM_TRACKING": "off"}
+        kept |= {"PYTHONPATH": str(self.folder), "OMP_NUM_THREADS": "1"}
+        return kept if self.tracked else kept | {"NCFM_TRACKING": "off"}
 
     def commit(self) -> None:
         """Commit the tracked files as they are."""
@@ -321,7 +325,10 @@ def test_the_runner_goes_without_dvc(runner: Callable[[], str], monkeypatch: pyt
 def test_a_downloaded_archive_runs_without_git(tmp_path: Path) -> None:
     tree = Tree(tmp_path / "ncfm", git=False)
     card = "results/tiny/datasets/digits/card.json"
+    tree.tracked = True
     tree.snakemake(card)
+    with contextlib.closing(sqlite3.connect(tree.folder / "results/mlflow/mlflow.db")) as store:
+        assert set(store.execute("SELECT name FROM runs")) == {("prepare digits",), ("digits",)}
     assert read_json(tree.folder / card)["dataset"] == "digits"
     assert not (tree.folder / ".dvc/cache").exists()
     assert "Nothing to be done" in tree.snakemake(card)

@@ -305,6 +305,20 @@ def test_tracking_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not tracking.FOLDER.exists()
 
 
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("patience", [0.0, 1000.0])
+def test_a_short_stage_can_leave_its_record_to_an_import(patience: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Snakemake asks for; a long one sends its own, and one that fails too, which leaves no record."""
+    monkeypatch.setenv("NCFM_TRACKING", "late")
+    monkeypatch.setattr(tracking, "PATIENCE", patience)
+    finish(stage())
+    assert len(stage_runs()) == (patience == 0.0)
+    import_records(Path("results"))
+    assert [run.info.status for run in stage_runs()] == ["FINISHED"]
+    stage(names=NAMES | {"seed": 1}).run.fail("FAILED")
+    assert sorted(run.info.status for run in stage_runs()) == ["FAILED", "FINISHED"]
+
+
 def test_a_store_out_of_reach_costs_one_line_and_no_result(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -53,7 +53,8 @@ class Run:
         self._rows: list[Row] = []
         self._due = time.monotonic() + PATIENCE
         self._sender: Sender | None = None
-        off = not wanted or os.environ.get("NCFM_TRACKING", "").lower() == "off"
+        setting = os.environ.get("NCFM_TRACKING", "").lower()
+        off, self._late = not wanted or setting == "off", setting == "late"
         self._given_up = off or importlib.util.find_spec("mlflow") is None
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
@@ -65,7 +66,9 @@ class Run:
             self._try(lambda sender: None)
 
     def finish(self, record: dict[str, Any]) -> None:
-        """Send the rest and the finished record."""
+        """Send the rest and the finished record, but leave that of a short stage to an import, where that is set."""
+        if self._late and time.monotonic() < self._due and self._sender is None:
+            return
 
         def act(sender: Sender) -> None:
             sender.complete(record, self._path)

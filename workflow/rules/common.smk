@@ -1,7 +1,10 @@
 # What the rules share: the shell's path, and for each stage the cell that a job's wildcards name.
+import os
 import re
 import shlex
 import shutil
+import subprocess
+from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
 from ncfm.core.layout import NAMES
@@ -14,6 +17,17 @@ shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH
 GPU = int(shutil.which("nvidia-smi") is not None)
 # The campaign's name is no wildcard: the more of a path is plain text, the sooner Snakemake finds its rule.
 FOLDER = f"results/{CAMPAIGN.name}"
+
+
+# Importing mlflow takes longer than a short stage: their records are sent together at the end.
+os.environ.setdefault("NCFM_TRACKING", "late")
+
+
+def send_records():
+    """Send to MLflow what the stages left to it; a fault is one line on the screen and fails nothing."""
+    if os.environ["NCFM_TRACKING"].lower() == "late" and find_spec("mlflow"):
+        command = [sys.executable, "-m", "ncfm.cli", "track", "import", FOLDER]
+        subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
 
 
 def names_in(stage):
