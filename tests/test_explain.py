@@ -41,7 +41,7 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 0) -
 def test_explain_names_each_value_and_its_place(capsys):
     text = said(capsys, "explain", "distill.iterations", "made-up")
     assert text.splitlines() == [
-        "distill.iterations: int from 1, default 20000",
+        "distill.iterations: int from 1 to 1,000,000,000, default 20000",
         "  steps of all classes' images",
         "50  from params/made-up.yaml: distill.iterations, in 2 cells:",
         "  digits ipc1 paper",
