@@ -28,7 +28,7 @@ PARAMS = Argument("params", "", "params of the stage (JSON)", "input")
 SECTIONS = {  # of the help text
     "Workflow": ("campaigns", "methods", "use", "plan", "status", "explain", "params", "track", "ui"),
     "Stages (snakemake and dvc repro run them for you)": tuple(name for name in STAGES if name != cells.Artefact.stage),
-    "Sets of images and results": ("import", "export", "compare"),
+    "Sets of images and results": ("import", "export", "compare", "verify"),
 }
 
 
@@ -239,6 +239,16 @@ def _compare(first: Path, second: Path | None) -> None:
         Path(campaign_folder(one.name)) if one.parts == (one.name,) else one for one in filter(None, (first, second))
     ]
     print(compare_text(folders[0], folders[1] if second else Path("results/published", first.name)), end="")
+
+
+@cli.command("verify", epilog=_example("ncfm verify results/digits"))
+@click.argument("folder", type=PATH, default=Path("results"))
+def _verify(folder: Path) -> None:
+    """Check the files below FOLDER (default: results) against their records, and name those that were changed."""
+    from ncfm.run.verify import verify
+
+    for line in verify(folder):
+        print(line)
 
 
 @cli.command("ui")
