@@ -24,6 +24,7 @@ $(READY): requirements.txt constraints.txt pyproject.toml $(wildcard workflow/lo
 	@echo "Installing into .venv ($$($(BIN)/python --version)); this takes a few minutes the first time."
 	@$(BIN)/python -m pip install --quiet -r requirements.txt -c constraints.txt
 	@$(BIN)/python -m pip install --quiet --no-deps -e . ./workflow/logger
+	@$(BIN)/python -m ncfm.core.torchvision_shim
 	@touch $@
 
 demo: $(READY)  ## run the default campaign (another: CAMPAIGN=NAME) and print its table

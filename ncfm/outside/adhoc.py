@@ -19,8 +19,8 @@ from ncfm.core.errors import DataError, ParamsError, one_of
 from ncfm.core.layout import RELEASED, WHOLE, record_file
 from ncfm.core.params import Count, DistillParams, EvaluateParams, PretrainParams, SelectParams, StageParams, parse
 from ncfm.core.store import read_json, sha256
-from ncfm.datasets.catalogue import facts_of
 from ncfm.method.coresets import RULES
+from ncfm.method.distilled import load
 from ncfm.outside.folder import Listing, facts_of_folder, list_folder, load_folder, median_side
 from ncfm.run.record import Record, recorded
 from ncfm.stages import cells
@@ -200,10 +200,10 @@ class Limits(BaseModel, frozen=True):
     networks: Count | None = Field(None, description="trained under each protocol, at most")
 
 
-def protocols(dataset: str, ipc: int, limits: Limits) -> dict[str, EvaluateParams]:
+def protocols(dataset: str, ipc: int, resolution: int, limits: Limits) -> dict[str, EvaluateParams]:
     """Return by name how each protocol made for it trains on a set of this data set and IPC, ``released`` first."""
     layers = Layers(BASE, FULL)
-    arch = NETWORKS[nearest_resolution(facts_of(dataset).resolution)]
+    arch = NETWORKS[nearest_resolution(resolution)]
     found: dict[str, EvaluateParams] = {}
     entries = layers.files[str(BASE)].protocols
     for name in (
@@ -220,7 +220,8 @@ def protocols(dataset: str, ipc: int, limits: Limits) -> dict[str, EvaluateParam
 
 def evaluate_all(stored: Path, data: Path, names: Mapping[str, str | int], out: Path, limits: Limits) -> Iterator[str]:
     """Evaluate a set of these names under every protocol into ``out``, a JSON file each; yield one line for each."""
-    for name, params in protocols(str(names["dataset"]), int(names["ipc"]), limits).items():
+    resolution = load(stored).stored.shape[-1]
+    for name, params in protocols(str(names["dataset"]), int(names["ipc"]), resolution, limits).items():
         cell = cells.Evaluate(**{**names, "arch": params.arch, "protocol": None if name == RELEASED else name})  # type: ignore
         path = out / f"{cell.file}.json"
         run_stage(params, path, cell.names, [stored, data / "test.safetensors"], evaluate, data, stored, path)
