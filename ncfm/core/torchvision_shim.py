@@ -3,7 +3,7 @@
 Package indexes pair a CPU-only torch with a torchvision built for CUDA. Its extension then does not load, and its
 import stops at fake kernels for two operators that the extension would have declared. We use none of its operators, so
 their schemas are declared here and the import goes through. Where torchvision imports by itself, this does nothing.
-`python -m ncfm.core.torchvision_shim` says what a user should know of the pair that is installed (`make setup` calls it).
+`make setup` calls `python -m ncfm.core.torchvision_shim`, which says what a user should know of the installed pair.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def notes(torch_version: str, torchvision_version: str, declared: bool) -> list[
         found.append(f"torch {torch_version} goes with torchvision {wanted}, but {torchvision_version} is installed")
     if declared:
         found.append(
-            f"torchvision {torchvision_version} was built for another torch than {torch_version}, and does not import by "
-            "itself; in your own programs write `from ncfm.core.torchvision_shim import torchvision`"
+            f"torchvision {torchvision_version} was built for another torch than {torch_version}, and does not import "
+            "by itself; in your own programs write `from ncfm.core.torchvision_shim import torchvision`"
         )
     return found
 
