@@ -20,7 +20,7 @@ from mlflow import MlflowClient
 
 from ncfm.core.errors import NcfmError
 from ncfm.core.store import read_json, write_json, write_text
-from ncfm.run import tracking
+from ncfm.run import sending, tracking
 from ncfm.run.record import Record
 
 NAMES = {"dataset": "digits", "ipc": 1, "method": "paper", "seed": 0}
@@ -44,16 +44,16 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("template"))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        tracking.FOLDER.mkdir(parents=True)
+        sending.FOLDER.mkdir(parents=True)
         MlflowClient(tracking.store_uri()).search_experiments()
-        return tracking.FOLDER.resolve() / "mlflow.db"
+        return sending.FOLDER.resolve() / "mlflow.db"
 
 
 @pytest.fixture
 def store(folder: Path, empty_store: Path) -> None:
     """An empty store in the working folder."""
-    (folder / tracking.FOLDER).mkdir(parents=True)
-    shutil.copy(empty_store, tracking.FOLDER)
+    (folder / sending.FOLDER).mkdir(parents=True)
+    shutil.copy(empty_store, sending.FOLDER)
 
 
 def stage(run: bool = True, steps: int = 4, names: dict[str, Any] = NAMES, name: str = "distill") -> Record:
@@ -136,7 +136,10 @@ def test_a_record_arrives_whole_live_or_imported(live: bool, folder: Path, capsy
     tags |= {f"input.{path}": digest for path, digest in content["inputs"].items()}
     tags |= {"commit": content["commit"]} if content["commit"] else {}
     assert tags.items() <= run.data.tags.items()
-    assert [used.dataset.name for used in run.inputs.dataset_inputs] == list(content["inputs"])
+    (used,) = run.inputs.dataset_inputs
+    assert (used.dataset.name, [tag.value for tag in used.tags]) == ("train", ["training"])
+    assert used.dataset.digest == next(iter(content["inputs"].values()))[:36]
+    assert run.data.tags["mlflow.source.name"] == "ncfm distill" and run.data.tags["ncfm.current"] == "true"
     artifacts = Path(run.info.artifact_uri.removeprefix("file://"))
     assert artifacts.is_relative_to(folder / "results" / "mlflow" / "artifacts")
     found = {path.relative_to(artifacts).as_posix() for path in artifacts.rglob("*") if path.is_file()}
@@ -193,6 +196,67 @@ def test_a_test_of_a_set_has_the_params_of_what_it_stands_on() -> None:
     wanted = {**names, "networks": "2", "protocol": "dm", "distill.iterations": "7", "pretrain.epochs": "20"}
     assert found["continual"] == wanted
     assert found["distill"]["pretrain.epochs"] == "20"
+
+
+def evaluated(seed: int, last: float, epochs: int = 2, arch: str = "convnet-3", protocol: str | None = None) -> None:
+    """An evaluation of two networks, whose accuracies are ``last`` and one more."""
+    names = {**NAMES, "seed": seed, "arch": arch, **({"protocol": protocol} if protocol else {})}
+    out = Path(f"results/toy/evaluations/seed{seed}/{arch}.{protocol}.json")
+    record = Record("evaluate", out, {"networks": 2, "epochs": epochs}, names, [])
+    record.run = tracking.Run(record.content, record.path)
+    for network in range(2):
+        for epoch in range(1, epochs + 1):
+            values = {"network": network, "epoch": epoch, "test_accuracy": last + network}
+            record.log(network * epochs + epoch, values)
+    write_text(out, "tested")
+    record.finish([out], {"last": last + 0.5, "best": last + 1})
+
+
+@pytest.mark.usefixtures("store")
+def test_a_cell_has_the_mean_of_its_sets_as_they_stand() -> None:
+    for seed, last in ((0, 60.0), (1, 62.0), (2, 70.0)):
+        evaluated(seed, last)
+    evaluated(2, 64.0, epochs=3)  # takes the place of the one before
+    evaluated(0, 10.0, arch="vgg-11")  # tested fewer sets
+    evaluated(0, 5.0, protocol="dm")
+    (parent,) = [run for run in all_runs() if "ncfm.group" in run.data.tags]
+    shown = {name: parent.data.metrics[name] for name in ("sets", "last.mean", "last.deviation", "best.mean")}
+    assert shown == {"sets": 3, "last.mean": 62.5, "last.deviation": 2, "best.mean": 63}
+    children = [run for run in stage_runs() if run.data.tags["mlflow.parentRunId"] == parent.info.run_id]
+    current = [run for run in children if run.data.tags["ncfm.current"] == "true"]
+    assert (len(children), len(current)) == (6, 5)
+    assert parent.data.metrics["seconds"] == pytest.approx(sum(run.data.metrics["seconds"] for run in current))
+    assert parent.info.end_time == max(run.info.end_time for run in children)
+
+
+@pytest.mark.usefixtures("store")
+def test_each_network_has_its_own_curve_over_epochs() -> None:
+    evaluated(0, 60.0)
+    (run,) = stage_runs()
+    assert history(run, "test_accuracy/network0") == [(1, 60.0), (2, 60.0)]
+    assert history(run, "test_accuracy/network1") == [(1, 61.0), (2, 61.0)]
+    assert run.data.metrics.keys() >= {"last", "best"} and "epoch" not in run.data.metrics
+
+
+@pytest.mark.usefixtures("store")
+def test_the_run_of_a_report_has_no_metric_for_each_cell() -> None:
+    record = stage(steps=0, names={}, name="report")
+    record.finish([], {"digits/ipc1/paper/last": 60.0, "cells": 4.0})
+    (run,) = stage_runs()
+    assert run.data.metrics["cells"] == 4 and not [name for name in run.data.metrics if "ipc1" in name]
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_set_is_an_artifact_unless_it_is_not_wanted(wanted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NCFM_TRACKING_SETS", "on" if wanted else "off")
+    record = stage(steps=0)
+    stored = record.path.with_name("distilled.safetensors")
+    write_text(stored, "images")
+    record.finish([stored], {})
+    (run,) = stage_runs()
+    found = [file.path for file in client().list_artifacts(run.info.run_id)]
+    assert ("distilled.safetensors" in found) is wanted
 
 
 CHILD = """
@@ -287,7 +351,7 @@ def test_without_mlflow_the_stage_works_and_its_record_is_sent_later(
         with pytest.raises(NcfmError, match="mlflow is not installed"):
             tracking.import_records(Path("results"))
     assert capsys.readouterr() == ("", "")
-    assert not tracking.FOLDER.exists()
+    assert not sending.FOLDER.exists()
     tracking.import_records(Path("results"))
     (run,) = stage_runs()
     assert history(run) == LOSSES
@@ -296,7 +360,7 @@ def test_without_mlflow_the_stage_works_and_its_record_is_sent_later(
 def test_tracking_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NCFM_TRACKING", "off")
     finish(stage())
-    assert not tracking.FOLDER.exists()
+    assert not sending.FOLDER.exists()
 
 
 def test_a_store_out_of_reach_costs_one_line_and_no_result(
@@ -409,8 +473,8 @@ def test_what_is_published_is_imported_only_when_asked_for() -> None:
 def test_any_name_finds_its_run_again(name: str) -> None:
     record = {**TEMPLATE, "names": {**NAMES, "dataset": name}, "key": derived(name)}
     for _ in range(2):
-        with tracking._quiet():
-            tracking._Sender(tracking._Store(), record, Path("nowhere")).complete(record, Path("nowhere"))
+        with tracking.quiet():
+            tracking.Sender(tracking.Store(), record, Path("nowhere")).complete(record, Path("nowhere"))
     experiment = client().get_experiment_by_name("toy").experiment_id
     runs = client().search_runs([experiment], max_results=1000)
     found = [run for run in runs if run.data.tags["dataset"] == name]
@@ -441,6 +505,6 @@ def test_a_question_mark_in_the_folder(folder: Path, monkeypatch: pytest.MonkeyP
     odd.mkdir()
     monkeypatch.chdir(odd)
     finish(stage())
-    assert (odd / tracking.FOLDER / "mlflow.db").is_file()
+    assert (odd / sending.FOLDER / "mlflow.db").is_file()
     assert [path.name for path in folder.iterdir()] == [odd.name]
     assert history(stage_runs()[0]) == LOSSES and "grid.png" in artifacts()

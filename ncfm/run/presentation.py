@@ -9,6 +9,7 @@ import math
 import os
 import posixpath
 import re
+import statistics
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -18,9 +19,12 @@ from ncfm.core.errors import DataError
 from ncfm.core.store import read_json, sha256
 
 MOST_BYTES = 5_000_000  # of one artifact
+MOST_BYTES_OF_SET = 10_000_000  # of a distilled set, which NCFM_TRACKING_SETS=off leaves out
+SET = "distilled.safetensors"
 MOST_INPUTS = 20  # input files that get a tag each; the record names all
 ARTIFACTS = (".png", ".svg", ".pdf", ".csv", ".md", ".tex", ".html", ".json")
 KEY_LENGTH, PARAM_LENGTH, TAG_LENGTH = 250, 6000, 8000  # MLflow's limits, in characters
+CELL, CURRENT = "ncfm.cell", "ncfm.current"  # tags: which cell, and whether the run's results are those that stand
 GROUP = ("dataset", "ipc", "method")  # the names that make a cell: its runs are shown together
 
 Content = Mapping[str, Any]  # of a record
@@ -64,13 +68,22 @@ def files_of(record: Content, path: Path) -> dict[str, Path]:
     return found
 
 
+def row_of(step: int, values: Mapping[str, float], milliseconds: int) -> Row:
+    """Return a row of history as a run shows it: of several networks each by its own epochs, under its own names."""
+    if "network" not in values or "epoch" not in values:
+        return Row(step, dict(values), milliseconds)
+    own = {name: value for name, value in values.items() if name not in ("network", "epoch")}
+    place = f"network{int(values['network'])}"
+    return Row(int(values["epoch"]), {f"{name}/{place}": value for name, value in own.items()}, milliseconds)
+
+
 def history_of(record: Content, files: Mapping[str, Path]) -> list[Row]:
     """Return the rows of the record's history: from its file, else from the record itself."""
     file = files.get(record.get("history", ""))
     rows = csv.DictReader(file.read_text(encoding="utf-8").splitlines()) if file else record.get("rows", [])
     ended = moment(record, record["seconds"])
     return [
-        Row(int(row["step"]), {key: float(value) for key, value in row.items() if key != "step" and value != ""}, ended)
+        row_of(int(row["step"]), {k: float(value) for k, value in row.items() if k != "step" and value != ""}, ended)
         for row in rows
     ]
 
@@ -81,6 +94,8 @@ def final_metrics(record: Content, history: list[Row]) -> dict[str, float]:
     found = {"seconds": float(record["seconds"])}
     found |= {f"peak_{where}_gb": float(value) for where, value in record.get("peak_gb", {}).items()}
     for name, value in record["metrics"].items():
+        if "/" in name:  # a report's number of one cell, which is a run of its own
+            continue
         if name not in ends:
             found[key_of(name)] = float(value)
         elif not math.isclose(value, ends[name], rel_tol=1e-5):  # a history file keeps six digits
@@ -92,7 +107,9 @@ def artifacts_of(files: Iterable[Path]) -> list[tuple[Path, str | None]]:
     """Return the small files worth a look, each with its folder in the run: tables/, figures/ or none."""
     paths = list(files)
     root = Path(os.path.commonpath([path.parent for path in paths] or [Path()]))
-    small = [path for path in paths if path.suffix in ARTIFACTS and path.stat().st_size < MOST_BYTES]
+    sets = 0 if os.environ.get("NCFM_TRACKING_SETS", "").lower() == "off" else MOST_BYTES_OF_SET
+    most = {path: sets if path.name == SET else MOST_BYTES if path.suffix in ARTIFACTS else 0 for path in paths}
+    small = [path for path in paths if path.stat().st_size < most[path]]
     return [(path, None if path.parent == root else os.path.relpath(path.parent, root)) for path in small]
 
 
@@ -101,12 +118,56 @@ def inputs_of(record: Content) -> dict[str, str]:
     return dict(list(record["inputs"].items())[:MOST_INPUTS])
 
 
+def datasets_of(record: Content) -> list[tuple[str, str, str, str]]:
+    """Return the inputs as MLflow's data sets: each a name, a digest, its path, and what it is used for."""
+    found = []
+    for path, digest in inputs_of(record).items():
+        parts = PurePosixPath(path).with_suffix("").parts
+        name = " ".join(parts[3:] if parts[0] == "results" and len(parts) > 3 else parts[-1:])
+        found.append((name, digest[:36], path, "evaluation" if parts[-1] == "test" else "training"))
+    return found
+
+
+def quoted(text: str) -> str:
+    """Return a text that a filter of MLflow can hold: it would end at a plain quotation mark."""
+    return text.replace("'", "\N{RIGHT SINGLE QUOTATION MARK}")
+
+
+def cell_of(record: Content) -> str:
+    """Return the stage and names of a record, for a filter."""
+    return quoted(f"{record['stage']} {layout.title(record['names'])}".strip())
+
+
+def summary_of(runs: Iterable[tuple[Mapping[str, str], Mapping[str, str], Mapping[str, float]]]) -> dict[str, float]:
+    """Return what the runs of one cell amount to, each given as tags, params and metrics.
+
+    These are the seconds of all, and of its tests mean, deviation and number of sets: of those under the protocol
+    ``released`` by the network that tested most sets, of several such the first by name.
+    """
+    every = list(runs)
+    found = {"seconds": sum(metrics.get("seconds", 0.0) for _, _, metrics in every)}
+    tests: dict[str, list[Mapping[str, float]]] = {}
+    for tags, params, metrics in every:
+        if tags.get("stage") == "evaluate" and params.get("protocol") == layout.RELEASED:
+            tests.setdefault(params.get("arch", ""), []).append(metrics)
+    if tests:
+        chosen = tests[min(tests, key=lambda arch: (-len(tests[arch]), arch))]
+        found["sets"] = float(len(chosen))
+        for name in ("last", "best"):
+            values = [metrics[name] for metrics in chosen if name in metrics]
+            if values:
+                found[f"{name}.mean"] = statistics.fmean(values)
+            if len(values) > 1:
+                found[f"{name}.deviation"] = statistics.stdev(values)
+    return found
+
+
 def tags_of(record: Content) -> dict[str, str]:
     """Return the tags: names, commit, hardware, versions and the SHA-256 of the inputs."""
-    copied = ("stage", "campaign", "commit", "dirty", "started", "hardware", "versions")
+    copied = ("stage", "campaign", "command", "commit", "dirty", "started", "hardware", "versions")
     tags = record["names"] | {name: record.get(name) for name in copied}
     tags |= {"input": inputs_of(record), "ncfm.key": record["key"], "mlflow.source.git.commit": record.get("commit")}
-    tags |= {"mlflow.source.name": record.get("command", "ncfm"), "mlflow.source.type": "LOCAL"}
+    tags |= {"mlflow.source.name": f"ncfm {record['stage']}", "mlflow.source.type": "LOCAL", CELL: cell_of(record)}
     return texts({name: value for name, value in tags.items() if value is not None}, TAG_LENGTH)
 
 
