@@ -56,8 +56,8 @@ format: $(READY)  ## format the code
 dvc.yaml: $(READY) ncfm/stages/table.py ncfm/stages/cells.py ncfm/campaign/engines.py  ## write dvc.yaml from the table of stages
 	@$(BIN)/python -m ncfm.campaign.engines > .dvc.yaml.new && mv .dvc.yaml.new dvc.yaml
 
-docs/reference.md: $(READY) ncfm/core/params.py ncfm/campaign/reference.py  ## write the reference of all params
-	@$(BIN)/python -m ncfm.campaign.reference > .reference.new && mv .reference.new $@
+docs/reference.md: $(READY) ncfm/core/params.py ncfm/report/reference.py  ## write the reference of all params
+	@$(BIN)/python -m ncfm.report.reference > .reference.new && mv .reference.new $@
 
 publish: $(READY)  ## write a campaign's page, tables and small results to results/published/ (CAMPAIGN=NAME)
 	@$(BIN)/python -m ncfm.report.publish $(CAMPAIGN)

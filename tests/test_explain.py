@@ -10,9 +10,9 @@ import pytest
 from report_helpers import evaluate, make
 
 from ncfm import cli
-from ncfm.campaign.reference import reference_text
 from ncfm.core.layout import record_file
 from ncfm.core.store import write_json, write_text
+from ncfm.report.reference import reference_text
 from ncfm.stages import table
 
 CAMPAIGN = """
