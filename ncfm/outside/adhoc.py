@@ -18,10 +18,11 @@ from ncfm.campaign.layers import Layers
 from ncfm.core.errors import DataError, ParamsError, one_of
 from ncfm.core.layout import RELEASED, WHOLE, record_file
 from ncfm.core.params import Count, DistillParams, EvaluateParams, PretrainParams, SelectParams, StageParams, parse
-from ncfm.core.store import read_json, sha256
+from ncfm.core.store import read_json, sha256, write_text
 from ncfm.method.coresets import RULES
 from ncfm.method.distilled import load
 from ncfm.outside.folder import Listing, facts_of_folder, list_folder, load_folder, median_side
+from ncfm.outside.outcome import Outcome
 from ncfm.run.record import Record, recorded
 from ncfm.stages import cells
 from ncfm.stages import prepare as datasets
@@ -117,11 +118,10 @@ def distill_folder(folder: Path, wish: Wish, out: Path | None = None) -> str:
     stored, last = made(wish.method, recipe)
     _, by_chance = made("random", recipe_of("random", wish))
     whole = read_json(Path(record_file(PurePosixPath(pool))))["metrics"]["test_accuracy"]
-    return (
-        f"{stored}: test accuracy {_accuracy(last)} ({last['n']} networks trained on it) on {_tested_on(listing)}\n"
-        f"beside it: random images of equal storage {_accuracy(by_chance)}, "
-        f"the whole training set {whole:.1f} % (the {wish.pool} extractors, {wish.epochs} epochs)"
-    )
+    made_by, trained = f"{wish.method}, IPC {wish.ipc}", f"the {wish.pool} extractors, {wish.epochs} epochs"
+    outcome = Outcome(listing, resolution, made_by, stored, last, by_chance, whole, trained)
+    write_text(root / "report.html", outcome.page())
+    return f"{outcome.text()}\nall on one page: {root / 'report.html'}"
 
 
 def check_enough(folder: Path, listing: Listing, ipc: int, tiles: int) -> None:
@@ -132,17 +132,6 @@ def check_enough(folder: Path, listing: Listing, ipc: int, tiles: int) -> None:
             allowed = f"allowed here: --ipc 1 to {most}" if most else f"add images: at least {tiles} for training"
             starts = f"--ipc {ipc} starts from {wanted} real images of each class ({allowed})"
             raise ParamsError(f"{folder}: class {label!r} has {len(files)} images to train on, but {starts}")
-
-
-def _tested_on(listing: Listing) -> str:
-    count = len(listing.all_files("test"))
-    if listing.test_folder:
-        return f"the {count} images of {listing.test_folder}"
-    return f"a held-out fifth of each class ({count} images)"
-
-
-def _accuracy(found: Mapping[str, Any]) -> str:
-    return f"{found['mean']:.1f} % ± {found['std']:.1f}"
 
 
 def recipe_of(method: str, wish: Wish) -> DistillParams | SelectParams:
