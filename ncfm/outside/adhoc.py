@@ -15,10 +15,11 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from ncfm.campaign.layers import Layers
-from ncfm.core.errors import DataError, ParamsError, one_of
+from ncfm.core.errors import ParamsError, one_of
 from ncfm.core.layout import RELEASED, WHOLE, record_file
+from ncfm.core.lock import only_writer
 from ncfm.core.params import Count, DistillParams, EvaluateParams, PretrainParams, SelectParams, StageParams, parse
-from ncfm.core.store import read_json, sha256, write_text
+from ncfm.core.store import read_json, write_text
 from ncfm.method.coresets import RULES
 from ncfm.method.distilled import load
 from ncfm.outside.folder import Listing, facts_of_folder, list_folder, load_folder, median_side
@@ -168,18 +169,12 @@ def run_stage(
     *given: Any,
 ) -> None:
     """Call a stage's function, as ``work``, unless the outputs are there, of the same params and inputs."""
-    wanted = Record(params.stage, output, params.model_dump(mode="json"), names, inputs)
-    try:
-        found = read_json(wanted.path)
-        same = found["key"] == wanted.content["key"]
-        finished = same and all(sha256(path) == digest for path, digest in found["outputs"].items())
-    except (DataError, KeyError, TypeError):  # no record, or a torn one
-        finished = False
-    if finished:
-        say(f"{params.stage}: done before ({output})")
-        return
-    with recorded(params, output, names, inputs) as record:
-        work(params, *given, record)
+    with only_writer(output):
+        if Record(params.stage, output, params.model_dump(mode="json"), names, inputs).is_finished():
+            say(f"{params.stage}: done before ({output})")
+            return
+        with recorded(params, output, names, inputs) as record:
+            work(params, *given, record)
 
 
 class Limits(BaseModel, frozen=True):
