@@ -24,6 +24,7 @@ $(READY): requirements.txt constraints.txt pyproject.toml $(wildcard workflow/lo
 	@echo "Installing into .venv ($$($(BIN)/python --version)); this takes a few minutes the first time."
 	@$(BIN)/python -m pip install --quiet -r requirements.txt -c constraints.txt
 	@$(BIN)/python -m pip install --quiet --no-deps -e . ./workflow/logger
+	@$(BIN)/python -m ncfm.core.torchvision_shim
 	@touch $@
 
 demo: $(READY)  ## run the default campaign (another: CAMPAIGN=NAME) and print its table
@@ -55,8 +56,8 @@ format: $(READY)  ## format the code
 dvc.yaml: $(READY) ncfm/stages/table.py ncfm/stages/cells.py ncfm/campaign/engines.py  ## write dvc.yaml from the table of stages
 	@$(BIN)/python -m ncfm.campaign.engines > .dvc.yaml.new && mv .dvc.yaml.new dvc.yaml
 
-docs/reference.md: $(READY) ncfm/core/params.py ncfm/campaign/reference.py  ## write the reference of all params
-	@$(BIN)/python -m ncfm.campaign.reference > .reference.new && mv .reference.new $@
+docs/reference.md: $(READY) ncfm/core/params.py ncfm/report/reference.py  ## write the reference of all params
+	@$(BIN)/python -m ncfm.report.reference > .reference.new && mv .reference.new $@
 
 publish: $(READY)  ## write a campaign's page, tables and small results to results/published/ (CAMPAIGN=NAME)
 	@$(BIN)/python -m ncfm.report.publish $(CAMPAIGN)

@@ -28,7 +28,7 @@ PARAMS = Argument("params", "", "params of the stage (JSON)", "input")
 SECTIONS = {  # of the help text
     "Workflow": ("campaigns", "methods", "use", "plan", "status", "explain", "params", "track", "ui"),
     "Stages (snakemake and dvc repro run them for you)": tuple(name for name in STAGES if name != cells.Artefact.stage),
-    "Sets of images and results": ("import", "export", "compare"),
+    "Sets of images and results": ("import", "export", "compare", "verify"),
 }
 
 
@@ -223,9 +223,9 @@ for _stage in STAGES.values():
 @click.argument("folder", type=PATH, default=Path("results"))
 def _track(action: str, folder: Path) -> None:
     """Send records of finished stages below FOLDER (default: results) to MLflow, those that are not there yet."""
-    from ncfm.run.importing import import_records
+    from ncfm.run import tracking
 
-    import_records(folder)
+    tracking.import_records(folder)
 
 
 @cli.command("compare", epilog=_example("ncfm compare digits"))
@@ -241,13 +241,23 @@ def _compare(first: Path, second: Path | None) -> None:
     print(compare_text(folders[0], folders[1] if second else Path("results/published", first.name)), end="")
 
 
+@cli.command("verify", epilog=_example("ncfm verify results/digits"))
+@click.argument("folder", type=PATH, default=Path("results"))
+def _verify(folder: Path) -> None:
+    """Check the files below FOLDER (default: results) against their records, and name those that were changed."""
+    from ncfm.run.verify import verify
+
+    for line in verify(folder):
+        print(line)
+
+
 @cli.command("ui")
 @click.option("--port", default=5000, show_default=True, help="of MLflow's server")
 def _ui(port: int) -> None:
     """Browse every run in MLflow: print a link for each campaign, and serve them until interrupted."""
-    from ncfm.run.importing import serve
+    from ncfm.run import tracking
 
-    serve(port)
+    tracking.serve(port)
 
 
 cli.add_command(import_command)

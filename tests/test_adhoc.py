@@ -106,7 +106,7 @@ def outputs(folder: str) -> dict[str, str]:
     return {
         str(path.relative_to(folder)): sha256(path)
         for path in sorted(Path(folder).rglob("*"))
-        if path.is_file() and "record" not in path.name
+        if path.is_file() and "record" not in path.name and path.name != "report.html"  # it names the folder
     }
 
 
@@ -117,13 +117,18 @@ def test_a_folder_from_end_to_end_killed_on_the_way(capsys, monkeypatch):
     monkeypatch.setitem(adhoc.DISTILL, "checkpoint_every", 2)
     assert cli.main(run("--out", "whole")) == 0
     place = "sets/pets/ipc1/paper/seed0/distilled.safetensors"
-    line, _ = capsys.readouterr().out.splitlines()
+    line, beside, page = capsys.readouterr().out.splitlines()
     assert re.fullmatch(
         rf"whole/{place}: test accuracy [\d.]+ % ± [\d.]+ \(2 networks trained on it\) on the 6 images of pets/test",
         line,
     )
     evaluated = read_json("whole/evaluations/pets/ipc1/paper/seed0/convnet-3.json")
     assert f"{evaluated['last']['mean']:.1f} %" in line
+    text = Path(page.removeprefix("all on one page: ")).read_text(encoding="utf-8")
+    for accuracy in re.findall(r"[\d.]+ % ± [\d.]+|[\d.]+ %", line + beside):
+        assert f">{accuracy}</td>" in text
+    assert f"ncfm.load(&#34;whole/{place}&#34;)" in text or f'ncfm.load("whole/{place}")' in text
+    assert "to right: a, b, c." in text and text.count("<img alt=") == 1
     data = load(f"whole/{place}")
     assert data.stored.shape == (3, 3, 32, 32) and data.label_names == ["a", "b", "c"]
     assert load_split("whole/datasets/pets", "train").images.shape == (15, 3, 32, 32)
@@ -221,7 +226,7 @@ def test_every_recipe_of_the_base_file_is_offered():
 def test_a_coreset_of_a_folder(method, capsys):
     write_classes("pets", 9)
     assert cli.main(run("--method", method)) == 0
-    first, beside = capsys.readouterr().out.splitlines()
+    first, beside, _ = capsys.readouterr().out.splitlines()
     assert first.startswith(f"results/adhoc/pets/sets/pets/ipc1/{method}/seed0/distilled.safetensors: test accuracy ")
     assert re.fullmatch(
         r"beside it: random images of equal storage [\d.]+ % ± [\d.]+, the whole training set [\d.]+ % "
@@ -248,7 +253,7 @@ def test_the_tutorial_runs(capsys):
     accuracy = re.search(r"^([\d.]+)% of 364 real test images, learned from 400 distilled ones$", told, re.MULTILINE)
     assert accuracy and float(accuracy[1]) > 60
     assert len(list(Path("digits-distilled").glob("*/*.png"))) == 400
-    assert np.load("digits.npz")["images"].shape == (100, 1, 32, 32)
+    assert np.load("digits.npz")["images"].shape == (400, 1, 32, 32)
 
 
 def shown(folder: str, resolution: int = 8) -> tuple[list[int], list[str], torch.Tensor]:

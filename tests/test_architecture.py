@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "ncfm"
 # From the ground up: a file imports from its own room and from those before it. A new file needs no edit here.
 ROOMS = ("core", "run", "models", "datasets", "method", "stages", "campaign", "report", "outside", "cli")
-PRIVATE = {"mlflow": "ncfm.run.tracking", "snakemake": "", "dvc": "", "pickle": ""}
+PRIVATE = {"mlflow": "ncfm.run.sending", "snakemake": "", "dvc": "", "pickle": ""}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")  # the face, above all rooms
 LINES, FUNCTION_LINES = 300, 60
 

@@ -227,7 +227,29 @@ CAMPAIGN_FAULTS: list[tuple[str, str, Any, str]] = [
     ("trial", "distill", [1], "distill: is [1], but must be a mapping"),
     ("trial", "methods", None, "methods: is None, but must be a mapping"),
     ("trial", "methods", {}, "methods: is missing or empty, but a campaign needs at least one"),
+    ("trial", "evaluate.epochs", True, "evaluate.epochs: is True, but must be a number"),
+    ("trial", "distill.learning_rate", False, "distill.learning_rate: is False, but must be a number"),
+    ("trial", "distill.learning_rate", 1e38, "distill.learning_rate: is 1e+38, but should be less than or equal to"),
+    ("trial", "evaluate.epochs", 10**400, "evaluate.epochs: is 1000 … but should be less than or equal to"),
+    ("trial", "distill.num_frequencies", 10**12, "distill.num_frequencies: is 1000000000000, but should be less"),
+    ("trial", "distill.batch_real", 10**12, "distill.batch_real: is 1000000000000, but should be less"),
+    ("trial", "evaluate.networks", 10**12, "evaluate.networks: is 1000000000000, but should be less"),
+    ("trial", "pretrain.pool", 10**18, "pretrain.pool: is 1000000000000000000, but should be less"),
+    ("trial", "evaluate.milestones", [0.8, 0.2], "evaluate.milestones: is [0.8, 0.2], but must increase"),
+    ("trial", "evaluate", {"epochs": 5, "looks": 6}, "evaluate: is … must have at most one look an epoch (looks: 6, "),
+    ("trial", "title", "a\nb", "title: is 'a\\nb', but must be one line of printable characters"),
+    ("trial", "title", "\x1b[31mred", "title: is '\\x1b[31mred', but must be one line of printable characters"),
+    ("trial", "methods.paper.label", "a\nb", "methods.paper.label: is 'a\\nb', but must be one line"),
     # images per class and seeds
+    ("trial", "datasets.digits.ipcs", [True], "datasets.digits.ipcs.0: is True, but must be a number"),
+    ("trial", "datasets.digits.by_ipc", {"01": {}}, "datasets.digits.by_ipc.01: is '01', but must be a number"),
+    (
+        "trial",
+        "datasets.digits.by_ipc",
+        {5: {}},
+        "datasets.digits.by_ipc: is … has IPC 5, which is not in ipcs: [",
+    ),
+    ("trial", "methods.paper.seeds", [10**30], "methods.paper.seeds.0: is 1000 … but should be less than"),
     ("trial", "datasets.digits.ipcs", [0], f"datasets.digits.ipcs.0: is 0, {AT_LEAST_1}"),
     ("trial", "datasets.digits.ipcs", [1, -1], f"datasets.digits.ipcs.1: is -1, {AT_LEAST_1}"),
     ("trial", "datasets.digits.ipcs", [], "datasets.digits.ipcs: is [], but must name at least one, and each once"),
@@ -290,7 +312,7 @@ def test_what_cannot_be_is_skipped_with_a_reason(fault, place):
     assert any(matches(one["reason"], f"params/{file}.yaml: {expected}") for one in contents["skipped"])
 
 
-@pytest.mark.parametrize("fault", CAMPAIGN_FAULTS, ids=lambda fault: f"{fault[1]}={fault[2]}")
+@pytest.mark.parametrize("fault", CAMPAIGN_FAULTS, ids=lambda fault: f"{fault[1]}={fault[2]}"[:60])
 def test_faults_in_a_campaign(fault, place, capsys):
     file, key, value, expected = fault
     put_into(place / f"params/{file}.yaml", key, value)
@@ -308,6 +330,9 @@ def test_faults_in_a_campaign(fault, place, capsys):
         (b"7: x\n", "params/trial.yaml: 7: is "),
         (b"title: a\npretrain: {}\ntitle: b\n", "params/trial.yaml: … (line 3: the key 'title' stands there twice)"),
         (b"distill: {alpha: 1, alpha: 0}\n", "params/trial.yaml: … (line 1: the key 'alpha' stands there twice)"),
+        (b"[" * 5000 + b"]" * 5000, "params/trial.yaml: "),
+        (b"distill: {iterations: " + b"9" * 5000 + b"}", "params/trial.yaml: not valid YAML ("),
+        (b"title: 2026-13-45", "params/trial.yaml: not valid YAML (month must be in 1..12"),
     ],
 )
 def test_faulty_params_files(content, expected, place, capsys):
@@ -317,6 +342,9 @@ def test_faulty_params_files(content, expected, place, capsys):
 
 def test_missing_params_files(place, capsys):
     refuses(["use", "trail"], "params: unknown campaign 'trail'; did you mean 'trial'? (allowed: trial)", capsys)
+    (place / "params/base.yaml").unlink()
+    (place / "params/base.yaml").symlink_to("/dev/zero")
+    refuses(["use", "trial"], "params/base.yaml: is not a file that could hold params", capsys)
     (place / "params/base.yaml").unlink()
     refuses(["use", "trial"], "params/base.yaml: no such file; … restore it from git", capsys)
     shutil.rmtree(place / "params")

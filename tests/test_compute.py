@@ -21,6 +21,7 @@ from ncfm.core.errors import ParamsError
 from ncfm.core.params import DistillParams, EvaluateParams
 from ncfm.core.seeding import generator
 from ncfm.core.store import load_tensors
+from ncfm.core.torchvision_shim import notes
 from ncfm.datasets.split import load_split
 from ncfm.method.distillation import Distillation
 from ncfm.method.pool import Pool
@@ -324,3 +325,10 @@ def test_images_at_once_follows_the_network_unless_said():
     assert compute.images_at_once(DistillParams(), 128, 4096, CPU) == 1
     assert EvaluateParams().precision == "float32"
     assert not EvaluateParams().compile
+
+
+def test_a_wrong_pair_of_torch_and_torchvision_is_named():
+    assert notes("2.13.0+cpu", "0.28.0", False) == notes("2.11.1", "0.26.0+cu130", False) == []
+    assert notes("2.12.0", "0.28.0", False) == ["torch 2.12.0 goes with torchvision 0.27, but 0.28.0 is installed"]
+    (line,) = notes("2.13.0+cpu", "0.28.0+cu130", True)
+    assert "from ncfm.core.torchvision_shim import torchvision" in line

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,12 @@ from PIL import Image
 
 from ncfm import cli
 from ncfm.core.params import PrepareParams, SelectParams
-from ncfm.core.store import load_tensors, read_json, save_tensors, sha256
+from ncfm.core.store import load_tensors, read_json, read_metadata, save_tensors, sha256
 from ncfm.core.torchvision_shim import torchvision
-from ncfm.method.distilled import load
+from ncfm.datasets.catalogue import facts_of
+from ncfm.method.distilled import DistilledSet, load
 from ncfm.outside.adhoc import Limits, protocols
-from ncfm.outside.exchange import class_folders
+from ncfm.outside.export import class_folders
 from ncfm.stages.prepare import prepare
 from ncfm.stages.select import select
 
@@ -52,7 +55,7 @@ def import_command(file: str, out: str, **changes: str) -> list[str]:
 
 
 def test_an_imported_set_is_the_set_it_came_from(digits):
-    export(digits, "pt", "set.pt")
+    export(digits, "pt", "set.pt", "--stored")
     images, labels = torch.load("set.pt", weights_only=True)
     mixed = torch.arange(20).view(10, 2).T.flatten()  # 0, 1, ... 9, 0, 1, ... 9: not class by class
     torch.save([images[mixed].double(), labels[mixed].int()], "mixed.pt")
@@ -66,11 +69,16 @@ def test_an_imported_set_is_the_set_it_came_from(digits):
     here = run_evaluate(digits, Path("mixed/distilled.safetensors"), Path("here.json"), epochs=3)
     assert read_json(here)["networks"] == read_json(there)["networks"]
     record = read_json("mixed/distilled.record.json")
-    assert record["inputs"] == {"mixed.pt": sha256("mixed.pt")} and record["params"] == {"factor": 2}
+    assert record["inputs"] == {"mixed.pt": sha256("mixed.pt")} and record["params"] == {
+        "factor": None,
+        "normalised": False,
+        "run": 0,
+    }
 
 
 def test_an_imported_set_is_tested_under_every_protocol(digits, capsys):
-    export(digits, "pt", "set.pt")
+    export(digits, "pt", "set.pt", "--stored")
+    capsys.readouterr()
     command = [*import_command("set.pt", "new"), "--data", str(digits), "--epochs", "4", "--networks", "1"]
     assert cli.main(command) == 0
     shown = capsys.readouterr().out.splitlines()
@@ -93,12 +101,12 @@ def test_an_imported_set_is_tested_under_every_protocol(digits, capsys):
     assert capsys.readouterr().err.count("done before") == 5
     assert cli.main([*command[:-4], "--data", "nowhere"]) == cli.main([*command[:-6], "--epochs", "4"]) == 2
     no_data, no_test = capsys.readouterr().err.splitlines()
-    assert "nowhere/train.safetensors: no such file" in no_data and "--epochs: is read only with --data" in no_test
+    assert "nowhere/test.safetensors: no such file" in no_data and "--epochs: is read only with --data" in no_test
 
 
 def test_protocols_have_the_exceptions_of_data_set_and_ipc():
     def epochs(dataset: str, ipc: int, **limits: int) -> dict[str, int]:
-        return {name: params.epochs for name, params in protocols(dataset, ipc, Limits(**limits)).items()}
+        return {name: params.epochs for name, params in protocols(dataset, ipc, 32, Limits(**limits)).items()}
 
     usual = {"released": 2000, "dm": 1000, "dc": 300, "plain": 1000, "released-2026": 3000}
     assert epochs("mnist", 10) == epochs("cifar10", 50) == usual
@@ -106,19 +114,20 @@ def test_protocols_have_the_exceptions_of_data_set_and_ipc():
     assert epochs("tinyimagenet", 10) == {**usual, "released": 300, "authors-2026-tinyimagenet-ipc10": 300}
     cut = {"released": 40, "dm": 500, "dc": 300, "plain": 500, "released-2026": 500}
     assert epochs("tinyimagenet", 50, epochs=500) == {**cut, "authors-2026-tinyimagenet-ipc50": 30}
-    found = [protocols(name, 10, Limits())["released"] for name in ("digits", "cifar10", "tinyimagenet", "imagemeow")]
+    sides = {"digits": 16, "cifar10": 32, "tinyimagenet": 64, "imagemeow": 128}
+    found = [protocols(name, 10, side, Limits())["released"] for name, side in sides.items()]
     assert [params.arch for params in found] == ["convnet-3", "convnet-3", "convnet-4", "convnet-5"]
     assert [params.networks for params in found] == [10, 10, 10, 3]
 
 
 def test_png_and_npz_hold_the_same_images(digits):
     original = load(digits / "distilled.safetensors")
-    export(digits, "npz", "set.npz")
+    export(digits, "npz", "set.npz", "--stored")
     content = np.load("set.npz", allow_pickle=False)
     assert np.array_equal(content["images"], original.stored.numpy())
     assert content["labels"].tolist() == [label for label in range(10) for _ in range(2)]
-    export(digits, "png", "stored")
-    export(digits, "png", "decoded", "--decoded")
+    export(digits, "png", "stored", "--stored")
+    export(digits, "png", "decoded")
     for folder, images, labels in (
         ("stored", original.stored, torch.tensor(content["labels"])),
         ("decoded", original.pixels, original.labels),
@@ -134,7 +143,7 @@ def test_soft_labels_are_not_dropped_without_a_word(digits, capsys):
     tensors, facts = load_tensors(digits / "distilled.safetensors")
     soft = torch.full((4 * len(tensors["images"]), 10), 0.1)
     save_tensors(Path("curated.safetensors"), {**tensors, "soft_labels": soft}, facts)
-    assert cli.main(["export", "curated.safetensors", "--format", "pt", "--out", "curated.pt"]) == 0
+    assert cli.main(["export", "curated.safetensors", "--format", "png", "--out", "curated"]) == 0
     assert "curated.safetensors has soft labels, which are left out" in capsys.readouterr().err
     export(digits, "pt", "set.pt")
     assert capsys.readouterr().err == ""
@@ -159,15 +168,21 @@ def changed(value: float) -> list[torch.Tensor]:
     ("content", "changes", "expected"),
     [
         (b"", {}, "is not a whole torch file of tensors alone"),
+        (b"<!DOCTYPE html><html>", {}, "set.pt: is a web page, so the download went wrong"),
+        (b"version https://git-lfs.github.com/spec/v1", {}, "set.pt: is a pointer of Git LFS; run `git lfs pull`"),
+        ({"data": [list(GOOD)]}, {"run": "1"}, "has 1 runs, so --run can be 0 to 0, but is 1"),
+        (GOOD[0], {}, "holds images alone"),
+        ([GOOD[0] / 255, GOOD[1]], {}, "holds pixels from 0.00196 to 0.00196, as if they were divided by 255 twice"),
+        ([GOOD[0], torch.full((20, 10), float("nan"))], {}, "holds labels that are not finite"),
+        (None, {"dataset": "", "data": "nowhere"}, "set.pt: no such file"),
         ([GOOD[0], Path("x")], {}, "is not a whole torch file of tensors alone"),
-        (GOOD[0], {}, "does not hold a list of two tensors"),
         ([*GOOD, GOOD[1]], {}, "does not hold a list of two tensors"),
-        (GOOD, {"ipc": "1"}, "shape (20, 1, 16, 16), but digits at IPC 1 has (10, 1, 16, 16)"),
-        (GOOD, {"dataset": "cifar10"}, "shape (20, 1, 16, 16), but cifar10 at IPC 2 has (20, 3, 32, 32)"),
+        (GOOD, {"ipc": "1"}, "holds 20 images, but 1 for each of 10 classes are wanted"),
+        (GOOD, {"dataset": "cifar10"}, "images of shape (20, 1, 16, 16), but cifar10 has 3 channels"),
         ([GOOD[0], GOOD[1][:3]], {}, "holds labels of shape (3,)"),
         ([GOOD[0], GOOD[1].float()], {}, "holds labels of shape (20,) and type torch.float32"),
         ([GOOD[0], GOOD[1] + 1], {}, "holds labels 1 to 10, but digits has 0 to 9"),
-        ([GOOD[0], GOOD[1].clamp(max=8)], {}, "holds 4 images of class 8 (8), but --ipc says 2"),
+        ([GOOD[0], GOOD[1].clamp(max=8)], {}, "holds 4 images of class 8 (8), but 2 of each are wanted"),
         ([(GOOD[0] * 255).to(torch.uint8), GOOD[1]], {}, "holds images of type torch.uint8"),
         ([GOOD[0].to_sparse(), GOOD[1]], {}, "does not hold a list of two tensors"),
         ([GOOD[0].to("meta"), GOOD[1]], {}, "does not hold a list of two tensors"),
@@ -187,16 +202,111 @@ def test_files_that_are_refused(content, changes, expected, capsys):
     elif content is not None:
         torch.save(list(content) if isinstance(content, tuple) else content, "set.pt")
     assert cli.main(import_command("set.pt", "new", **changes)) == 2
-    (line,) = capsys.readouterr().err.splitlines()
+    line = capsys.readouterr().err.splitlines()[-1]
     assert expected in line
     assert not Path("new/distilled.safetensors").exists()
 
 
-def test_pixels_slightly_outside_are_clamped_and_counted(capsys):
-    torch.save(changed(1.02), "set.pt")
+def test_pixels_outside_are_kept_and_counted(capsys):
+    torch.save(changed(1.25), "set.pt")
     assert cli.main(import_command("set.pt", "new")) == 0
-    assert "1 of 5120 pixels lay outside [0, 1] and are clamped" in capsys.readouterr().err
-    assert load("new/distilled.safetensors").stored.max() == 1
+    assert "1 of 5120 pixels lie outside [0, 1] and are kept as they are" in capsys.readouterr().err
+    assert load("new/distilled.safetensors").stored.max() == 1.25
+
+
+def digits_like(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return images as other programs keep them: in [0, 1], and normalised with the statistics of the digits."""
+    facts = facts_of("digits")
+    images = torch.rand(20, 1, 16, 16, generator=torch.Generator().manual_seed(seed))
+    return images, (images - facts.mean[0]) / facts.std[0]
+
+
+def imported(file: str, **changes: str) -> DistilledSet:
+    assert cli.main(import_command(file, "new", **changes)) == 0
+    return load("new/distilled.safetensors")
+
+
+def test_the_files_of_dc_dsa_and_dm_are_read_with_their_numpy_scalars(capsys):
+    runs = [digits_like(seed) for seed in range(3)]
+    accuracies = {"ConvNet": [np.float64(50.5), np.float32(51), np.int64(3)]}
+    torch.save({"data": [[images, GOOD[1]] for _, images in runs], "accs_all_exps": accuracies}, "res.pt")
+    found = imported("res.pt", run="2")
+    assert torch.allclose(found.stored, runs[2][0], atol=1e-6) and found.factor == 1
+    assert "the form of DC, DSA and DM, run 2 of 3" in capsys.readouterr().err
+
+
+class Foreigner:
+    """An object whose loading would run code."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (Path("ran"),)
+
+
+def test_no_code_of_a_file_runs(capsys):
+    torch.save({"data": [list(GOOD)], "more": Foreigner()}, "set.pt")
+    assert cli.main(import_command("set.pt", "new")) == 2
+    assert "could run their code" in capsys.readouterr().err and not Path("ran").exists()
+
+
+def test_pairs_of_files_with_soft_labels_logits_or_classes():
+    pixels, normalised = digits_like(0)
+    logits = torch.eye(10)[GOOD[1]] * 5
+    astray = logits[:1].expand(20, -1)  # soft labels that favour one class: then images lie class by class
+    for labels in (GOOD[1], logits, logits.softmax(1), astray):
+        torch.save(normalised, "images_best.pt")
+        torch.save(labels, "labels_best.pt")
+        for source in (".", "images_best.pt"):
+            found = imported(source)
+            assert torch.allclose(found.stored, pixels, atol=1e-6) and found.labels.tolist() == GOOD[1].tolist()
+    assert found.soft_labels is not None and torch.allclose(found.soft_labels, astray.softmax(1))
+
+
+def test_a_set_of_28_pixels_gets_the_border_of_our_mnist():
+    images = torch.rand(10, 1, 28, 28)
+    torch.save([images, torch.arange(10)], "set.pt")
+    stored = imported("set.pt", dataset="mnist", ipc="1", factor="1").stored
+    assert torch.equal(stored[..., 2:30, 2:30], images) and stored.sum() == pytest.approx(float(images.sum()), rel=1e-5)
+
+
+def test_what_export_writes_import_reads(digits, capsys):
+    original = load(digits / "distilled.safetensors")
+    for form, out in (("pt", "set.pt"), ("npz", "set.npz"), ("png", "pictures")):
+        for more, factor, images in (((), 1, original.pixels), (("--stored",), 2, original.stored)):
+            export(digits, form, f"{len(more)}{out}", *more)
+            assert capsys.readouterr().out.startswith(f"{len(more)}{out}: {len(images)} ")
+            found = load_imported(f"{len(more)}{out}")
+            order = original.labels[: len(images)].argsort(stable=True)
+            step = 0.5 / 255 + 1e-6 if form == "png" else 0
+            assert found.factor == factor and (found.stored - images[order]).abs().max() <= step
+            assert found.label_names == original.label_names and len(found) == len(original)
+
+
+def load_imported(file: str) -> DistilledSet:
+    command = [word for word in import_command(file, "new") if word not in ("--ipc", "2")]
+    assert cli.main(command) == 0
+    return load("new/distilled.safetensors")
+
+
+def test_a_set_of_ones_own_folder_is_held_against_the_prepared_folder(digits):
+    facts = read_metadata(digits / "test.safetensors")
+    for split in ("train", "test"):
+        tensors, _ = load_tensors(digits / f"{split}.safetensors")
+        save_tensors(Path(f"mine/{split}.safetensors"), tensors, {**facts, "dataset": "mine"})
+    export(digits, "pt", "set.pt", "--stored")
+    command = ["import", "set.pt", "--method", "tiles", "--out", "new", "--data", "mine", "--epochs", "1"]
+    assert cli.main([*command, "--networks", "1"]) == 0
+    assert load("new/distilled.safetensors").dataset == "mine" and Path("new/convnet-3.dm.json").is_file()
+
+
+def test_parquet_is_what_the_library_datasets_reads(digits):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    export(digits, "parquet", "set.parquet")
+    table, original = parquet.read_table("set.parquet"), load(digits / "distilled.safetensors")
+    features = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
+    assert features["label"]["names"] == original.label_names and features["image"] == {"_type": "Image"}
+    assert table["label"].to_pylist() == original.labels.tolist()
+    with Image.open(io.BytesIO(table["image"][7]["bytes"].as_py())) as picture:
+        assert np.abs(np.asarray(picture) / 255 - original.pixels[7, 0].numpy()).max() <= 0.5 / 255 + 1e-6
 
 
 def test_a_set_whose_data_set_names_its_classes_itself(capsys):
@@ -204,13 +314,12 @@ def test_a_set_whose_data_set_names_its_classes_itself(capsys):
     images, labels = torch.rand(200, 3, 64, 64), torch.arange(200)
     torch.save([torch.nn.Parameter(images), labels], "set.pt")
     assert cli.main(import_command("set.pt", "new", dataset="tinyimagenet", ipc="1")) == 0
-    assert capsys.readouterr().err == ""  # a gradient wanted of the images changes nothing
-    assert cli.main(["export", "new/distilled.safetensors", "--format", "png", "--out", "pictures"]) == 0
+    assert cli.main(["export", "new/distilled.safetensors", "--format", "png", "--stored", "--out", "pictures"]) == 0
     pictures = torchvision.datasets.ImageFolder("pictures")
     assert pictures.targets == list(range(200)) and pictures.classes[:2] == ["000", "001"]
     torch.save([images, labels.clamp(max=198)], "set.pt")
     assert cli.main(import_command("set.pt", "other", dataset="tinyimagenet", ipc="1")) == 2
-    assert "holds 2 images of class 198 (198), but --ipc says 1 of each" in capsys.readouterr().err
+    assert "holds 2 images of class 198 (198), but 1 of each are wanted" in capsys.readouterr().err
 
 
 def test_exports_do_not_mix_with_other_files(digits, capsys):
@@ -230,6 +339,6 @@ def test_the_example_of_the_readme_runs():
     names: dict[str, Any] = {}
     exec(block, names)
     data, network = names["data"], names["network"]
-    assert (len(data), data.classes, data.names["method"]) == (40, 10, "fast")
+    assert (len(data), data.classes, data.names["method"]) == (400, 10, "fast")
     with torch.no_grad():
         assert (network(data.images).argmax(1) == data.labels).float().mean() > 0.5

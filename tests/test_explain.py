@@ -10,9 +10,9 @@ import pytest
 from report_helpers import evaluate, make
 
 from ncfm import cli
-from ncfm.campaign.reference import reference_text
 from ncfm.core.layout import record_file
 from ncfm.core.store import write_json, write_text
+from ncfm.report.reference import reference_text
 from ncfm.stages import table
 
 CAMPAIGN = """
@@ -41,7 +41,7 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 0) -
 def test_explain_names_each_value_and_its_place(capsys):
     text = said(capsys, "explain", "distill.iterations", "made-up")
     assert text.splitlines() == [
-        "distill.iterations: int from 1, default 20000",
+        "distill.iterations: int from 1 to 1,000,000,000, default 20000",
         "  steps of all classes' images",
         "50  from params/made-up.yaml: distill.iterations, in 2 cells:",
         "  digits ipc1 paper",

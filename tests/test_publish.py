@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -61,6 +62,9 @@ def test_page_and_tables_are_made_again_from_what_is_published(published):
     assert b"40.7500" in published["continual.csv"] and b"1.0000" in published["search.csv"]
     again = (FOLDER / "report.html").read_text()
     assert again.count("<img alt=") == page.count("<img alt=") == 8
+    links = re.findall('class="file" href="([^"]*)"', page)
+    assert "tables/results.csv" in links and all((FOLDER / link).is_file() for link in links)
+    assert "distilled.safetensors" in page  # named, and linked where it is there
     assert image_of(FOLDER / "report.html", "grid") in page  # the picture of sets is the published one
 
 

@@ -20,9 +20,9 @@ from mlflow import MlflowClient
 
 from ncfm.core.errors import NcfmError
 from ncfm.core.store import read_json, write_json, write_text
-from ncfm.run import standing, tracking
-from ncfm.run.importing import import_records, links
+from ncfm.run import sending, standing, tracking
 from ncfm.run.record import Record
+from ncfm.run.tracking import import_records, links
 
 NAMES = {"dataset": "digits", "ipc": 1, "method": "paper", "seed": 0}
 PARAMS = {"iterations": 4, "psi": {"steps": 2}, "long": "x" * 7000}
@@ -45,16 +45,16 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("template"))
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        tracking.FOLDER.mkdir(parents=True)
-        MlflowClient(tracking.store_uri()).search_experiments()
-        return tracking.FOLDER.resolve() / "mlflow.db"
+        sending.FOLDER.mkdir(parents=True)
+        MlflowClient(sending.store_uri()).search_experiments()
+        return sending.FOLDER.resolve() / "mlflow.db"
 
 
 @pytest.fixture
 def store(folder: Path, empty_store: Path) -> None:
     """An empty store in the working folder."""
-    (folder / tracking.FOLDER).mkdir(parents=True)
-    shutil.copy(empty_store, tracking.FOLDER)
+    (folder / sending.FOLDER).mkdir(parents=True)
+    shutil.copy(empty_store, sending.FOLDER)
 
 
 def stage(run: bool = True, steps: int = 4, names: dict[str, Any] = NAMES, name: str = "distill") -> Record:
@@ -81,7 +81,7 @@ def finish(record: Record) -> None:
 
 
 def client() -> Any:
-    return MlflowClient(tracking.store_uri())
+    return MlflowClient(sending.store_uri())
 
 
 def all_runs() -> list[Any]:
@@ -293,7 +293,7 @@ def test_without_mlflow_the_stage_works_and_its_record_is_sent_later(
         with pytest.raises(NcfmError, match="mlflow is not installed"):
             import_records(Path("results"))
     assert capsys.readouterr() == ("", "")
-    assert not tracking.FOLDER.exists()
+    assert not sending.FOLDER.exists()
     import_records(Path("results"))
     (run,) = stage_runs()
     assert history(run) == LOSSES
@@ -302,7 +302,7 @@ def test_without_mlflow_the_stage_works_and_its_record_is_sent_later(
 def test_tracking_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NCFM_TRACKING", "off")
     finish(stage())
-    assert not tracking.FOLDER.exists()
+    assert not sending.FOLDER.exists()
 
 
 @pytest.mark.usefixtures("store")
@@ -429,8 +429,8 @@ def test_what_is_published_is_imported_only_when_asked_for() -> None:
 def test_any_name_finds_its_run_again(name: str) -> None:
     record = {**TEMPLATE, "names": {**NAMES, "dataset": name}, "key": derived(name)}
     for _ in range(2):
-        with tracking.quiet():
-            tracking.Sender(tracking.Store(), record, Path("nowhere")).complete(record, Path("nowhere"))
+        with sending.quiet():
+            sending.Sender(sending.Store(), record, Path("nowhere")).complete(record, Path("nowhere"))
     experiment = client().get_experiment_by_name("toy").experiment_id
     runs = client().search_runs([experiment], max_results=1000)
     found = [run for run in runs if run.data.tags["dataset"] == name]
@@ -461,7 +461,7 @@ def test_a_question_mark_in_the_folder(folder: Path, monkeypatch: pytest.MonkeyP
     odd.mkdir()
     monkeypatch.chdir(odd)
     finish(stage())
-    assert (odd / tracking.FOLDER / "mlflow.db").is_file()
+    assert (odd / sending.FOLDER / "mlflow.db").is_file()
     assert [path.name for path in folder.iterdir()] == [odd.name]
     assert history(stage_runs()[0]) == LOSSES and "grid.png" in artifacts()
 

@@ -97,7 +97,7 @@ def kind_text(field: FieldInfo) -> str:
     if getattr(field.annotation, "__name__", "") == "Literal":
         return " or ".join(map(str, choices))
     named = getattr(field.annotation, "__name__", str(field.annotation))
-    bounds = [f"{word} {value}" for one in field.metadata for word, value in _bounds(one)]
+    bounds = [f"{word} {value:,.10g}" for one in field.metadata for word, value in _bounds(one)]
     return " ".join([{"str": "text", "bool": "true or false", "tuple": "list"}.get(named, named), *bounds])
 
 

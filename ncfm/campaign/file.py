@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, create_model
 
 from ncfm.core import params as models
 from ncfm.core.errors import ParamsError
@@ -24,8 +24,16 @@ def _each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must be one line of printable characters")
+    return text
+
+
 Name = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]*$")]  # it becomes a folder and a part of a DVC stage's name
 Names = Annotated[tuple[str, ...], AfterValidator(_each_once)]
+Line = Annotated[str, AfterValidator(_printable)]
+Seed = Annotated[int, models.Number, Field(ge=0, lt=2**63)]
 Counts = Annotated[tuple[models.Count, ...], AfterValidator(_each_once)]
 
 
@@ -58,8 +66,14 @@ class SearchTests(SetTests):
     norms: Names
 
 
+def _looks_at_epochs(section: models.EvaluateProtocol) -> models.EvaluateProtocol:
+    if {"looks", "epochs"} <= section.model_fields_set and section.looks > section.epochs:
+        raise ValueError(f"must have at most one look an epoch (looks: {section.looks}, epochs: {section.epochs})")
+    return section
+
+
 class _Part(_Form):
-    evaluate: models.EvaluateProtocol | None = None
+    evaluate: Annotated[models.EvaluateProtocol, AfterValidator(_looks_at_epochs)] | None = None
 
     def values_for(self, stage: str) -> dict[str, Any]:
         """Return the values that this part of the file names for a stage."""
@@ -85,11 +99,18 @@ class _DatasetSection(Section):
     pretrain: models.PretrainParams | None = None
 
 
+def _listed(by_ipc: dict[int, Section], entry: ValidationInfo) -> dict[int, Section]:
+    ipcs = entry.data.get("ipcs", ())
+    for ipc in by_ipc.keys() - set(ipcs) if ipcs else ():
+        raise ValueError(f"has IPC {ipc}, which is not in ipcs: {list(ipcs)}")
+    return by_ipc
+
+
 class DatasetEntry(_DatasetSection):
     """A data set of a campaign: the IPCs to run, and what differs for it, or for it at one IPC."""
 
     ipcs: Counts = ()
-    by_ipc: dict[models.Count, Section] = {}
+    by_ipc: Annotated[dict[models.Count, Section], AfterValidator(_listed)] = {}
 
 
 class MethodEntry(Section):
@@ -98,8 +119,8 @@ class MethodEntry(Section):
     like: str | None = None
     stage: Literal[MAKERS] | None = None  # type: ignore[valid-type]
     of: str | None = Field(None, description="with stage: curate, the method whose sets it curates")
-    label: str | None = Field(None, description="name in the tables; not taken over by `like`")
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], AfterValidator(_each_once)] | None = None
+    label: Line | None = Field(None, description="name in the tables; not taken over by `like`")
+    seeds: Annotated[tuple[Seed, ...], AfterValidator(_each_once)] | None = None
 
 
 class ArtefactEntry(_Form):
@@ -136,7 +157,7 @@ def _own_names(artefacts: dict[str, ArtefactEntry]) -> dict[str, ArtefactEntry]:
 class CampaignFile(_DatasetSection):
     """The whole of one params file."""
 
-    title: str = ""
+    title: Line = ""
     report: models.ReportParams | None = None
     architectures: Names = ()
     protocols: Annotated[dict[Name, ProtocolEntry], BeforeValidator(_mapping), AfterValidator(_free)] = {}
@@ -166,6 +187,8 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 
 def read_yaml(path: Path, end: str = "") -> Any:
     """Return what a YAML file says, up to the text ``end``; {} for nothing. Raises :class:`ParamsError`."""
+    if path.exists() and not path.is_file():
+        raise ParamsError(f"{path}: is not a file that could hold params")
     try:
         text = path.read_text(encoding="utf-8")
         values = yaml.load(text.partition(end)[0] if end else text, _Loader)
@@ -173,7 +196,9 @@ def read_yaml(path: Path, end: str = "") -> Any:
         raise ParamsError(f"{path}: no such file; run `ncfm use NAME` or restore it from git") from error
     except OSError as error:
         raise ParamsError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise ParamsError(f"{path}: not valid YAML (nested too deeply)") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: an impossible date, a number of thousands of digits
         mark = getattr(error, "problem_mark", None)
         reason = f"line {mark.line + 1}: {error.problem}" if mark else str(error)  # type: ignore[union-attr]
         raise ParamsError(f"{path}: not valid YAML ({' '.join(reason.split())})") from error

@@ -7,20 +7,35 @@ text beside a field says which. Campaign files change them (`ncfm/campaign/layer
 from __future__ import annotations
 
 import re
+import reprlib
 import types
 import typing
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ncfm.core.errors import ParamsError, one_of
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
-CountOrNone = Annotated[int, Field(ge=0)]
+
+def _number(value: Any) -> Any:
+    """Refuse what would pass for a number without being one: YAML's yes and no, and texts like "01"."""
+    if isinstance(value, bool) or (isinstance(value, str) and re.fullmatch("0[0-9]+", value)):
+        raise ValueError("must be a number")
+    return value
+
+
+# Ranges. Their upper ends are far above what anyone runs: they catch a slip before it fills the memory, or a float.
+Number = BeforeValidator(_number)
+Share = Annotated[float, Number, Field(ge=0, le=1)]
+Positive = Annotated[float, Number, Field(gt=0, le=1e30)]
+NonNegative = Annotated[float, Number, Field(ge=0, le=1e30)]
+Count = Annotated[int, Number, Field(ge=1, le=10**9)]
+CountOrNone = Annotated[int, Number, Field(ge=0, le=10**9)]
+Held = Annotated[int, Number, Field(ge=1, le=10**6)]  # so many are held in memory at once
+Networks = Annotated[int, Number, Field(ge=1, le=10**4)]
 Optimizer = Literal["sgd", "adamw", "adam"]  # of networks; adam takes its weight decay as a part of the gradient
+
+Ordered = TypeVar("Ordered", int, float)
 
 AUGMENTATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")  # parts of a strategy, joined by "_" or "|"
 
@@ -32,7 +47,7 @@ def _known_parts(strategy: str) -> str:
     return strategy
 
 
-def _increasing(values: tuple[int, ...]) -> tuple[int, ...]:
+def _increasing(values: tuple[Ordered, ...]) -> tuple[Ordered, ...]:
     if list(values) != sorted(set(values)):
         raise ValueError("must increase")
     return values
@@ -40,6 +55,7 @@ def _increasing(values: tuple[int, ...]) -> tuple[int, ...]:
 
 Strategy = Annotated[str, AfterValidator(_known_parts)]
 Increasing = Annotated[tuple[Count, ...], AfterValidator(_increasing)]
+Milestones = Annotated[tuple[Share, ...], AfterValidator(_increasing)]
 
 
 class StageParams(BaseModel):
@@ -73,17 +89,17 @@ class ComputeParams(StageParams):
 class NetworkParams(ComputeParams):
     """How a network is built and trained; shared by the extractor pool and by evaluation."""
 
-    width: Count = Field(128, description="channels per block of a ConvNet (paper: 128); others scale with it")
+    width: Held = Field(128, description="channels per block of a ConvNet (paper: 128); others scale with it")
     norm: Literal["default", "instance", "batch", "group", "layer", "none"] = Field(
         "default", description="normalisation; default: the architecture's own, a ConvNet's is instance (paper)"
     )
     epochs: Count = Field(60, description="passes over the training images")
-    batch: Count = Field(128, description="images of a step")
+    batch: Held = Field(128, description="images of a step")
     optimizer: Optimizer = Field("sgd", description="adam takes its weight decay as a part of the gradient")
     learning_rate: Positive = Field(0.01, description="before the first milestone")
     momentum: Share = Field(0.9, description="of sgd")
     weight_decay: NonNegative = Field(5e-4, description="share of the weights taken off in a step, times the rate")
-    milestones: tuple[Share, ...] = Field((2 / 3, 5 / 6), description="shares of the epochs where the rate decays")
+    milestones: Milestones = Field((2 / 3, 5 / 6), description="shares of the epochs where the rate decays")
     decay: Positive = Field(0.2, description="factor of the learning rate at each milestone")
     augmentation: Strategy = Field("color_crop", description="one draw per image; parts joined by |: one of them")
     cutmix_probability: Share = Field(0.5, description="share of batches that CutMix mixes, with Beta(1, 1)")
@@ -94,7 +110,7 @@ class PretrainParams(NetworkParams):
 
     stage = "pretrain"
     arch: str = Field("convnet-3", description="name of an entry of ncfm/models/families/")
-    pool: Count = Field(20, description="number of networks, each kept at its start and at its end")
+    pool: Networks = Field(20, description="number of networks, each kept at its start and at its end")
     kept: Literal["float32", "float16"] = Field("float32", description="what trained weights are rounded to")
 
 
@@ -110,7 +126,7 @@ class DistillParams(ComputeParams):
     shrink: Literal["area", "nearest"] = Field("area", description="of mix initialisation (released program: nearest)")
     load: str = Field("", description="distilled.safetensors to start from, with initialisation: load")
     iterations: Count = Field(20000, description="steps of all classes' images")
-    batch_real: Count = Field(1024, description="real images per class and iteration, or all where there are fewer")
+    batch_real: Held = Field(1024, description="real images per class and iteration, or all where there are fewer")
     real_batches: Literal["random", "first"] = Field("random", description="first: of each class (released program)")
     update: Literal["joint", "per-class"] = Field("joint", description="per-class: a step for each (released program)")
     discrepancy: str = Field("ncfd", description="name of an entry of ncfm/method/discrepancies/")
@@ -123,7 +139,7 @@ class DistillParams(ComputeParams):
         "mixture",
         description="mixture: of psi, trained by ascent; released: of psi as the program computes it, untrained",
     )
-    num_frequencies: Count = Field(1024, description="paper: 1024; released configs: 4096")
+    num_frequencies: Held = Field(1024, description="paper: 1024; released configs: 4096")
     sampler_learning_rate: Positive = Field(1e-4, description="Adam rate of the sampling network's ascent")
     calibration: NonNegative = Field(1.0, description="weight of the cross-entropy step; 0 switches it off")
     optimizer: Literal["adamw", "sgd"] = Field("adamw", description="of the images")
@@ -179,14 +195,12 @@ class EvaluateProtocol(NetworkParams):
     optimizer: Optimizer = Field("adamw", description="adam takes its weight decay as a part of the gradient")
     learning_rate: Positive = Field(0.001, description="before the first milestone")
     weight_decay: NonNegative = Field(0.01, description="share of the weights taken off in a step, times the rate")
-    milestones: tuple[Share, ...] = Field(
-        (0.2, 0.4, 0.6, 0.8), description="shares of the epochs where the rate decays"
-    )
+    milestones: Milestones = Field((0.2, 0.4, 0.6, 0.8), description="shares of the epochs where the rate decays")
     decay: Positive = Field(0.5, description="factor of the learning rate at each milestone")
     augmentation: Strategy = Field(
         "color_crop_flip_scale_rotate", description="one draw per image; parts joined by |: one of them"
     )
-    networks: Count = Field(10, description="fresh networks trained on one distilled set")
+    networks: Networks = Field(10, description="fresh networks trained on one distilled set")
     looks: Count = Field(20, description="test-set passes over the training, evenly spaced; the last epoch is one")
 
 
@@ -232,6 +246,9 @@ class ReportParams(StageParams):
     comparisons: tuple[tuple[str, str], ...] = Field((), description="pairs of methods to compare by paired seeds")
 
 
+SHOWN = reprlib.Repr()  # how much of a wrong value its message shows
+SHOWN.maxstring = SHOWN.maxother = 80
+SHOWN.maxlist = SHOWN.maxdict = 10
 Model = TypeVar("Model", bound=BaseModel)
 StageModel = TypeVar("StageModel", bound=StageParams)
 
@@ -254,7 +271,7 @@ def parse(model: type[Model], values: Any, where: str) -> Model:
         else:
             text = re.sub("^(Input|String|Value error,) ", "", first["msg"]).replace("valid tuple", "list")
             text = "must be a mapping of keys to values" if kind in ("model_type", "dict_type") else text
-            message = f"{place}: is {value!r}, but {text}"
+            message = f"{place}: is {SHOWN.repr(value)}, but {text}"
         raise ParamsError(message) from None
 
 
@@ -264,6 +281,8 @@ def _fields_at(model: type[BaseModel], keys: list[str]) -> list[str]:
     for key in keys:
         fields = getattr(current, "model_fields", None)
         current = fields[key].annotation if fields else typing.get_args(current)[-1]
-        if isinstance(current, types.UnionType):
+        if typing.get_origin(current) in (types.UnionType, typing.Union):
+            current = typing.get_args(current)[0]
+        if hasattr(current, "__metadata__"):  # Annotated
             current = typing.get_args(current)[0]
     return list(getattr(current, "model_fields", ()))

@@ -15,13 +15,15 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from ncfm.campaign.layers import Layers
-from ncfm.core.errors import DataError, ParamsError, one_of
+from ncfm.core.errors import ParamsError, one_of
 from ncfm.core.layout import RELEASED, WHOLE, record_file
+from ncfm.core.lock import only_writer
 from ncfm.core.params import Count, DistillParams, EvaluateParams, PretrainParams, SelectParams, StageParams, parse
-from ncfm.core.store import read_json, sha256
-from ncfm.datasets.catalogue import facts_of
+from ncfm.core.store import read_json, write_text
 from ncfm.method.coresets import RULES
+from ncfm.method.distilled import load
 from ncfm.outside.folder import Listing, facts_of_folder, list_folder, load_folder, median_side
+from ncfm.outside.outcome import Outcome
 from ncfm.run.record import Record, recorded
 from ncfm.stages import cells
 from ncfm.stages import prepare as datasets
@@ -117,11 +119,10 @@ def distill_folder(folder: Path, wish: Wish, out: Path | None = None) -> str:
     stored, last = made(wish.method, recipe)
     _, by_chance = made("random", recipe_of("random", wish))
     whole = read_json(Path(record_file(PurePosixPath(pool))))["metrics"]["test_accuracy"]
-    return (
-        f"{stored}: test accuracy {_accuracy(last)} ({last['n']} networks trained on it) on {_tested_on(listing)}\n"
-        f"beside it: random images of equal storage {_accuracy(by_chance)}, "
-        f"the whole training set {whole:.1f} % (the {wish.pool} extractors, {wish.epochs} epochs)"
-    )
+    made_by, trained = f"{wish.method}, IPC {wish.ipc}", f"the {wish.pool} extractors, {wish.epochs} epochs"
+    outcome = Outcome(listing, resolution, made_by, stored, last, by_chance, whole, trained)
+    write_text(root / "report.html", outcome.page())
+    return f"{outcome.text()}\nall on one page: {root / 'report.html'}"
 
 
 def check_enough(folder: Path, listing: Listing, ipc: int, tiles: int) -> None:
@@ -132,17 +133,6 @@ def check_enough(folder: Path, listing: Listing, ipc: int, tiles: int) -> None:
             allowed = f"allowed here: --ipc 1 to {most}" if most else f"add images: at least {tiles} for training"
             starts = f"--ipc {ipc} starts from {wanted} real images of each class ({allowed})"
             raise ParamsError(f"{folder}: class {label!r} has {len(files)} images to train on, but {starts}")
-
-
-def _tested_on(listing: Listing) -> str:
-    count = len(listing.all_files("test"))
-    if listing.test_folder:
-        return f"the {count} images of {listing.test_folder}"
-    return f"a held-out fifth of each class ({count} images)"
-
-
-def _accuracy(found: Mapping[str, Any]) -> str:
-    return f"{found['mean']:.1f} % ± {found['std']:.1f}"
 
 
 def recipe_of(method: str, wish: Wish) -> DistillParams | SelectParams:
@@ -179,18 +169,12 @@ def run_stage(
     *given: Any,
 ) -> None:
     """Call a stage's function, as ``work``, unless the outputs are there, of the same params and inputs."""
-    wanted = Record(params.stage, output, params.model_dump(mode="json"), names, inputs)
-    try:
-        found = read_json(wanted.path)
-        same = found["key"] == wanted.content["key"]
-        finished = same and all(sha256(path) == digest for path, digest in found["outputs"].items())
-    except (DataError, KeyError, TypeError):  # no record, or a torn one
-        finished = False
-    if finished:
-        say(f"{params.stage}: done before ({output})")
-        return
-    with recorded(params, output, names, inputs) as record:
-        work(params, *given, record)
+    with only_writer(output):
+        if Record(params.stage, output, params.model_dump(mode="json"), names, inputs).is_finished():
+            say(f"{params.stage}: done before ({output})")
+            return
+        with recorded(params, output, names, inputs) as record:
+            work(params, *given, record)
 
 
 class Limits(BaseModel, frozen=True):
@@ -200,10 +184,10 @@ class Limits(BaseModel, frozen=True):
     networks: Count | None = Field(None, description="trained under each protocol, at most")
 
 
-def protocols(dataset: str, ipc: int, limits: Limits) -> dict[str, EvaluateParams]:
+def protocols(dataset: str, ipc: int, resolution: int, limits: Limits) -> dict[str, EvaluateParams]:
     """Return by name how each protocol made for it trains on a set of this data set and IPC, ``released`` first."""
     layers = Layers(BASE, FULL)
-    arch = NETWORKS[nearest_resolution(facts_of(dataset).resolution)]
+    arch = NETWORKS[nearest_resolution(resolution)]
     found: dict[str, EvaluateParams] = {}
     entries = layers.files[str(BASE)].protocols
     for name in (
@@ -220,7 +204,8 @@ def protocols(dataset: str, ipc: int, limits: Limits) -> dict[str, EvaluateParam
 
 def evaluate_all(stored: Path, data: Path, names: Mapping[str, str | int], out: Path, limits: Limits) -> Iterator[str]:
     """Evaluate a set of these names under every protocol into ``out``, a JSON file each; yield one line for each."""
-    for name, params in protocols(str(names["dataset"]), int(names["ipc"]), limits).items():
+    resolution = load(stored).stored.shape[-1]
+    for name, params in protocols(str(names["dataset"]), int(names["ipc"]), resolution, limits).items():
         cell = cells.Evaluate(**{**names, "arch": params.arch, "protocol": None if name == RELEASED else name})  # type: ignore
         path = out / f"{cell.file}.json"
         run_stage(params, path, cell.names, [stored, data / "test.safetensors"], evaluate, data, stored, path)

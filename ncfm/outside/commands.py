@@ -10,7 +10,7 @@ import click
 from ncfm.core.errors import DataError, ParamsError
 
 PATH = click.Path(path_type=Path)
-FORMATS = ("pt", "png", "npz")
+FORMATS = ("pt", "png", "npz", "parquet")
 EXPORT = "export results/digits/sets/digits/ipc10/paper/seed0/distilled.safetensors --format png --out digits-images"
 IMPORT = (
     "import data_20000.pt --dataset cifar10 --ipc 10 --method authors --out results/authors/ipc10 "
@@ -20,48 +20,59 @@ IMPORT = (
 
 @click.command("import", epilog=f"\b\nexample:\n  ncfm {IMPORT}")
 @click.argument("file", type=PATH)
-@click.option("--dataset", required=True, help="the data set that it stands for, e.g. cifar10")
-@click.option("--factor", type=int, default=2, show_default=True, help="tiles per side of each stored image")
-@click.option("--ipc", type=click.IntRange(min=1), required=True, help="images per class to store")
+@click.option("--dataset", help="the data set that it stands for, e.g. cifar10 (default: that of --data)")
+@click.option("--factor", type=int, help="tiles per side of each stored image (default: what its form has)")
+@click.option("--ipc", type=click.IntRange(min=1), help="stored images per class (default: as many as it holds)")
+@click.option("--run", type=int, default=0, show_default=True, help="which of several runs in it, from 0")
+@click.option("--normalised", is_flag=True, help="its pixels are normalised (known of the forms of MTT, DC, DSA, DM)")
 @click.option("--method", required=True, help="name of the method, kept in the set's metadata")
 @click.option("--seed", type=int, default=0, show_default=True, help="kept in the set's metadata")
 @click.option("--out", type=PATH, required=True, metavar="PATH", help="folder for the set and grid.png")
 @click.option("--data", type=PATH, metavar="PATH", help="folder that `ncfm prepare` wrote: test under every protocol")
 @click.option("--epochs", type=int, help="with --data: of each training, at most (default: the protocol's)")
 @click.option("--networks", type=int, help="with --data: under each protocol, at most (default: the protocol's)")
-def import_command(file: Path, factor: int, out: Path, data: Path | None, **values: Any) -> None:
-    """Read a set that NCFM's authors released: a torch FILE of [images, labels]; no code in it is run."""
+def import_command(file: Path, out: Path, data: Path | None, **values: Any) -> None:
+    """Read a set that somebody else's program wrote; no code in it is run.
+
+    \b
+    FILE is one of: a torch file of [images, labels] (NCFM's authors), or of {"data": [[images, labels], ...]}
+    (DC, DSA, DM); images_best.pt with labels_best.pt beside it (MTT, TESLA, DATM); or what `ncfm export` wrote:
+    .pt, .npz, or a folder <class>/<number>.png. Labels may be classes, probabilities or logits.
+    """
     from ncfm.core.params import parse
-    from ncfm.datasets.split import dataset_name
+    from ncfm.method.distilled import load
     from ncfm.outside.adhoc import Limits, evaluate_all
-    from ncfm.outside.exchange import ImportParams, import_set
+    from ncfm.outside.exchange import ImportParams, import_set, target_of
+    from ncfm.outside.foreign import files_of
     from ncfm.run.record import recorded
 
-    if not file.is_file():  # no stage writes it, which the record's own message would ask for
+    if not file.exists():  # no stage writes it, which the record's own message would ask for
         raise DataError(f"{file}: no such file")
-    params = parse(ImportParams, {"factor": factor}, "ncfm import")
-    names = {name: values[name] for name in ("dataset", "ipc", "method", "seed")}
+    told = {name: values[name] for name in ("factor", "run", "normalised")}
+    params = parse(ImportParams, told, "ncfm import")
     cut = {name: values[name] for name in ("epochs", "networks") if values[name] is not None}
     if cut and data is None:
         raise ParamsError(f"--{next(iter(cut))}: is read only with --data, which is missing")
     limits = parse(Limits, cut, "import")
-    if data is not None and (found := dataset_name(data)) != values["dataset"]:
-        raise DataError(f"{data}: holds {found}, but the set stands for {values['dataset']}")
+    target = target_of(values["dataset"], data)
+    names = {"dataset": target.dataset, "ipc": values["ipc"] or 0, "method": values["method"], "seed": values["seed"]}
     stored = out / "distilled.safetensors"
-    with recorded(params, stored, names, [file]) as record:
-        import_set(params, file, names, out, record)
+    with recorded(params, stored, names, files_of(file)) as record:
+        import_set(params, file, target, names, out, record)
     if data is not None:
-        for line in evaluate_all(stored, data, names, out, limits):
+        for line in evaluate_all(stored, data, load(stored).names, out, limits):
             print(line, flush=True)
 
 
 @click.command("export", epilog=f"\b\nexample:\n  ncfm {EXPORT}")
 @click.argument("set", type=PATH)
-@click.option("--format", "form", type=click.Choice(FORMATS), required=True, help="pt, npz: [0, 1] floats; png: 8 bits")
-@click.option("--decoded", is_flag=True, help="the training images, not the stored ones they come from")
+@click.option(
+    "--format", "form", type=click.Choice(FORMATS), required=True, help="pt, npz: floats; png, parquet: 8 bits"
+)
+@click.option("--stored", is_flag=True, help="the stored images of several tiles, not the training images in them")
 @click.option("--out", type=PATH, required=True, metavar="PATH", help="the file, or for png the folder")
-def export_command(set: Path, form: str, decoded: bool, out: Path) -> None:
-    """Write a SET as the authors' .pt, as PNG folders <class>/<number>.png, or as npz."""
-    from ncfm.outside.exchange import export_set
+def export_command(set: Path, form: str, stored: bool, out: Path) -> None:
+    """Write the training images of a SET: torch, npz, folders <class>/<number>.png, or Parquet for `datasets`."""
+    from ncfm.outside.export import export_set
 
-    export_set(set, form, decoded, out)
+    print(export_set(set, form, stored, out))

@@ -1,148 +1,165 @@
-"""Sets in other people's formats: read the files that NCFM's authors released, write theirs, PNG folders or npz."""
+"""Turn a set in another program's form into one of ours: `distilled.safetensors`, checked against its data set."""
 
 from __future__ import annotations
 
 import sys
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from pydantic import Field
 from torch import Tensor
+from torch.nn.functional import pad
 
-from ncfm.core.errors import DataError, ParamsError, StorageError
-from ncfm.core.params import Count, StageParams
-from ncfm.core.store import storage_errors, write_with
-from ncfm.datasets.catalogue import DatasetFacts, facts_of
-from ncfm.datasets.split import Normalisation, Split
-from ncfm.method.distilled import in_bytes, load, write_set
+from ncfm.core.errors import DataError, ParamsError
+from ncfm.core.params import Count, CountOrNone, StageParams
+from ncfm.datasets.catalogue import facts_of
+from ncfm.datasets.split import Normalisation, Split, load_split
+from ncfm.method.distilled import write_set
+from ncfm.outside.foreign import Foreign, read_foreign
 from ncfm.run.record import Record
 
-# The released program clamps before each iteration, not after the last step: pixels may stand a few steps outside.
-OVERSHOOT = 0.1
 WHOLE_NUMBERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+OUTSIDE = 1.0  # pixels further outside [0, 1] than that were normalised with something
+TWICE = 1.5 / 255  # the brightest pixel of images that were divided by 255 twice
+MNIST = 28, 32  # pixels a side without and with the black border that our MNIST and Fashion-MNIST have
 
 
 class ImportParams(StageParams):
-    """What must be told of a released file, which holds images and labels only."""
+    """What a set in another form does not say of itself."""
 
     stage = "import"
-    factor: Count = Field(2, description="multi-formation: factor x factor tiles per stored image")
+    factor: Count | None = Field(None, description="tiles per side of each stored image; None: as its form has it")
+    normalised: bool = Field(False, description="pixels are normalised with the data set's statistics")
+    run: CountOrNone = Field(0, description="of a file with several runs the one to take, counted from 0")
 
 
-def import_set(params: ImportParams, source: Path, names: Mapping[str, Any], out: Path, record: Record) -> None:
-    """Turn a file `[images, labels]` of NCFM's authors into a set: `distilled.safetensors` and `grid.png` in ``out``.
+@dataclass(frozen=True)
+class Target:
+    """The data set that an imported set stands for."""
 
-    Images are stored class by class, in the file's order within a class. Pixels up to :data:`OVERSHOOT` outside [0, 1]
-    are clamped, and a line on standard error says how many. ``names``: dataset, ipc, method, seed. Raises ParamsError
-    for an unknown data set or a factor that does not divide its resolution, and DataError for a file that is no such
-    pair, or does not fit data set and IPC.
-    """
-    facts = facts_of(str(names["dataset"]), "--dataset")
-    if facts.resolution % params.factor:
-        must = f"must divide the resolution {facts.resolution} of {facts.name}"
-        raise ParamsError(f"--factor: is {params.factor}, but {must}")
-    images, labels = read_released(source)
+    dataset: str
+    classes: int
+    label_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    resolution: int
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """Its statistics."""
+        return Normalisation(*torch.tensor([self.mean, self.std]).view(2, 1, -1, 1, 1))
+
+
+def target_of(dataset: str | None, data: Path | None) -> Target:
+    """Return what is known of a data set: of a prepared folder, of which ``dataset`` must be the name, or by name."""
+    if data is not None:
+        split = load_split(data, "test")
+        if dataset not in (None, split.dataset):
+            raise DataError(f"{data}: holds {split.dataset}, but the set stands for {dataset}")
+        mean, std = (tuple(getattr(split.normalisation, name).flatten().tolist()) for name in ("mean", "std"))
+        return Target(split.dataset, split.classes, split.label_names, mean, std, split.resolution)
+    if dataset is None:
+        raise ParamsError("--dataset: is missing, but is needed without --data")
+    facts = facts_of(dataset, "--dataset")
     # Where only the data set's own files name the classes (Tiny ImageNet) their labels do.
     digits = len(str(facts.classes - 1))
-    label_names = facts.label_names or tuple(str(label).zfill(digits) for label in range(facts.classes))
-    for fault in _faults(images, labels, facts, int(names["ipc"]), label_names):
+    names = facts.label_names or tuple(str(label).zfill(digits) for label in range(facts.classes))
+    return Target(facts.name, facts.classes, names, facts.mean, facts.std, facts.resolution)
+
+
+def import_set(
+    params: ImportParams, source: Path, target: Target, names: Mapping[str, Any], out: Path, record: Record
+) -> None:
+    """Write a set that :func:`read_foreign` reads as `distilled.safetensors` and `grid.png` in ``out``.
+
+    Images are stored class by class, in the file's order within a class. Normalised pixels are turned back; pixels
+    outside [0, 1] are kept, and a line on standard error says how many. ``names``: dataset, ipc (0: as many as the file
+    has), method, seed. Raises ParamsError for a factor that does not divide the resolution, and DataError for a file
+    of no known form, or that does not fit data set and IPC.
+    """
+    found = read_foreign(source, params.run)
+    factor = found.factor if params.factor is None else params.factor
+    if target.resolution % factor:
+        must = f"must divide the resolution {target.resolution} of {target.dataset}"
+        raise ParamsError(f"--factor: is {factor}, but {must}")
+    found = replace(found, normalised=found.normalised or params.normalised)
+    for fault in _faults(found, target, int(names["ipc"])):
         raise DataError(f"{source}: holds {fault}")
+    images = found.images.float()
+    if found.normalised:
+        images = images * target.normalisation.std + target.normalisation.mean
+    if (images.shape[-1], target.resolution) == MNIST:
+        images = pad(images, (2, 2, 2, 2))
+    classes, soft = _labels(found.labels, target.classes)
+    order = classes.argsort(stable=True)
+    if soft is not None:
+        soft = soft[order].repeat(factor**2, 1)
+    told = f"{len(images)} images, {len(images) // target.classes} for each of {target.classes} classes"
+    notes = [f"{source}: {found.form}; {told}, {factor} x {factor} tiles, {'class' if soft is None else 'soft'} labels"]
     if outside := int(((images < 0) | (images > 1)).sum()):
-        print(f"import: {outside} of {images.numel()} pixels lay outside [0, 1] and are clamped", file=sys.stderr)
-    by_class = images.float().clamp(0, 1)[labels.argsort(stable=True)].unflatten(0, (facts.classes, -1))
+        notes.append(f"{outside} of {images.numel()} pixels lie outside [0, 1] and are kept as they are")
+    print("".join(f"import: {note}\n" for note in notes), end="", file=sys.stderr)
     none = torch.empty(0)  # of the split only the facts are read
-    normalisation = Normalisation(*torch.tensor([facts.mean, facts.std]).view(2, 1, -1, 1, 1))
-    split = Split(facts.name, none, none, facts.classes, label_names, normalisation)
-    record.finish(write_set(out, by_class, split, params.factor, names), {"images": len(labels)})
+    split = Split(target.dataset, none, none, target.classes, target.label_names, target.normalisation)
+    names = {**names, "dataset": target.dataset, "ipc": len(images) // target.classes}
+    by_class = images[order].unflatten(0, (target.classes, -1))
+    record.finish(write_set(out, by_class, split, factor, names, soft), {"images": len(images)})
 
 
-def read_released(source: Path) -> tuple[Tensor, Tensor]:
-    """Read the pair of tensors of a released file and run no code in it. Raises :class:`DataError` for another."""
-    try:
-        with warnings.catch_warnings():  # torch warns of what is refused anyway; the message is one line
-            warnings.simplefilter("ignore")
-            content = torch.load(source, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise DataError(f"{source}: cannot be read ({error.strerror})") from error
-    except Exception as error:  # torch names its errors differently for each way in which a file can be wrong
-        raise DataError(
-            f"{source}: is not a whole torch file of tensors alone (wanted: a list [images, labels]; files with other "
-            "objects are not read, because that could run their code)"
-        ) from error
-    pair = content if isinstance(content, list | tuple) else ()
-    # A tensor with a value for every entry: torch also stores sparse ones, and shapes alone.
-    plain = [isinstance(one, Tensor) and one.layout == torch.strided and one.device.type == "cpu" for one in pair]
-    if len(plain) != 2 or not all(plain):
-        raise DataError(f"{source}: does not hold a list of two tensors [images, labels]")
-    return pair[0].detach(), pair[1].detach()
+def _labels(labels: Tensor, classes: int) -> tuple[Tensor, Tensor | None]:
+    """Return each image's class and, of soft labels, the probabilities: logits are turned into such.
+
+    Soft labels may favour another class than the one that an image was distilled for: where they do not give each
+    class as many images, the images are taken to lie class by class, as every program that writes them has it.
+    """
+    if labels.dim() == 1:
+        return labels.long(), None
+    labels = labels.float()
+    is_probability = bool((labels >= 0).all()) and bool(((labels.sum(1) - 1).abs() < 1e-3).all())
+    soft = labels if is_probability else labels.softmax(1)
+    nearest = soft.argmax(1)
+    even = nearest.bincount(minlength=classes).unique().numel() == 1
+    return (nearest if even else torch.arange(classes).repeat_interleave(len(labels) // classes)), soft
 
 
-def _faults(images: Tensor, labels: Tensor, facts: DatasetFacts, ipc: int, names: Sequence[str]) -> Iterator[str]:
+def _faults(found: Foreign, target: Target, ipc: int) -> Iterator[str]:
     """Yield what the file holds and what is wanted instead; what follows a fault supposes that there is none."""
-    wanted = (facts.classes * ipc, facts.channels, facts.resolution, facts.resolution)
-    if tuple(images.shape) != wanted:
-        yield f"images of shape {tuple(images.shape)}, but {facts.name} at IPC {ipc} has {wanted}"
-    if tuple(labels.shape) != wanted[:1] or labels.dtype not in WHOLE_NUMBERS:
-        found = f"shape {tuple(labels.shape)} and type {labels.dtype}"
-        yield f"labels of {found}, but {wanted[:1]} whole numbers are wanted"
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= facts.classes:
-        yield f"labels {low} to {high}, but {facts.name} has 0 to {facts.classes - 1}"
-    for label, count in enumerate(labels.long().bincount(minlength=facts.classes).tolist()):
-        if count != ipc:
-            yield f"{count} images of class {label} ({names[label]}), but --ipc says {ipc} of each"
+    images, count = found.images, len(found.images)
+    channels, side = len(target.mean), target.resolution
+    if images.dim() != 4 or images.shape[1] != channels or images.shape[2] != images.shape[3]:
+        yield f"images of shape {tuple(images.shape)}, but {target.dataset} has {channels} channels of equal sides"
+    if images.shape[-1] != side and (images.shape[-1], side) != MNIST:
+        yield f"images of {images.shape[-1]} x {images.shape[-1]} pixels, but {target.dataset} has {side} x {side}"
+    if not count or count % target.classes or (ipc and count != ipc * target.classes):
+        wanted = f"{ipc} for each" if ipc else "equally many for each"
+        yield f"{count} images, but {wanted} of {target.classes} classes are wanted"
+    yield from _label_faults(found.labels, target, count)
     if not images.is_floating_point() or not bool(images.isfinite().all()):
         yield f"images of type {images.dtype} or not finite, but finite floats are wanted"
-    darkest, brightest = float(images.min()), float(images.max())
-    if darkest < -OVERSHOOT or brightest > 1 + OVERSHOOT:
-        yield f"pixels from {darkest:.3g} to {brightest:.3g}, but un-normalised ones in [0, 1] are wanted"
+    span = f"pixels from {float(images.min()):.3g} to {float(images.max()):.3g}"
+    if not found.normalised and images.min() >= 0 and images.max() <= TWICE:
+        yield f"{span}, as if they were divided by 255 twice"
+    if not found.normalised and (images.min() < -OUTSIDE or images.max() > 1 + OUTSIDE):
+        yield f"{span}, but un-normalised ones in [0, 1] are wanted (or say --normalised)"
 
 
-def export_set(path: Path, form: str, decoded: bool, out: Path) -> None:
-    """Write a set as `pt`, `png` or `npz`: its stored images, or the training images that they decode to.
-
-    ``out`` is the file, or for ``png`` the folder, which must be new or empty. Raises :class:`DataError` for a set that
-    is missing or torn, and :class:`StorageError` where ``out`` cannot be written.
-    """
-    data = load(path)
-    images = data.pixels if decoded else data.stored
-    labels = data.labels[: len(images)]
-    if data.soft_labels is not None:  # the forms have one class per image
-        print(f"export: {path} has soft labels, which are left out; {out} holds each image's class", file=sys.stderr)
-    if form == "png":
-        _write_png(images, labels, data.label_names, out)
-    elif form == "npz":
-        write_with(out, lambda stream: np.savez(stream, images=images.numpy(), labels=labels.numpy()))
-    else:  # copied, because torch.save keeps the whole storage behind a view
-        write_with(out, lambda stream: torch.save([images.contiguous().clone(), labels.clone()], stream))
-
-
-def _write_png(images: Tensor, labels: Tensor, label_names: Sequence[str], out: Path) -> None:
-    with storage_errors(out):
-        if out.is_dir() and any(out.iterdir()):
-            raise StorageError(f"{out}: is not empty; name a new folder, so that other images do not mix in")
-    pixels = in_bytes(images.clamp(0, 1)).permute(0, 2, 3, 1).numpy()
-    for label, name in enumerate(class_folders(label_names)):
-        rows = (labels == label).nonzero().flatten().tolist()
-        digits = len(str(len(rows) - 1))
-        for number, row in enumerate(rows):
-            picture = Image.fromarray(pixels[row].squeeze(2) if pixels.shape[3] == 1 else pixels[row])
-            write_with(out / name / f"{number:0{digits}d}.png", partial(picture.save, format="PNG"))
-
-
-def class_folders(label_names: Sequence[str]) -> list[str]:
-    """Return a folder name per class, whose alphabetical order is that of the labels: other programs number them so.
-
-    Where the names alone would give another order, or the same folder twice, each is preceded by its label.
-    """
-    names = [name.replace("/", "_") for name in label_names]
-    if names == sorted(set(names)) and not any(name.startswith(".") for name in names):
-        return names
-    digits = len(str(len(names) - 1))
-    return [f"{label:0{digits}d}-{name}" for label, name in enumerate(names)]
+def _label_faults(labels: Tensor, target: Target, count: int) -> Iterator[str]:
+    hard = tuple(labels.shape) == (count,) and labels.dtype in WHOLE_NUMBERS
+    soft = tuple(labels.shape) == (count, target.classes) and labels.is_floating_point()
+    if not hard and not soft:
+        shape = f"shape {tuple(labels.shape)} and type {labels.dtype}"
+        yield f"labels of {shape}, but ({count},) whole numbers or ({count}, {target.classes}) floats are wanted"
+    if soft and not bool(labels.isfinite().all()):
+        yield "labels that are not finite"
+    if not hard:
+        return
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= target.classes:
+        yield f"labels {low} to {high}, but {target.dataset} has 0 to {target.classes - 1}"
+    for label, number in enumerate(labels.long().bincount(minlength=target.classes).tolist()):
+        if number != count // target.classes:
+            name = target.label_names[label]
+            yield f"{number} images of class {label} ({name}), but {count // target.classes} of each are wanted"

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ncfm.core.params import ReportParams, parse
 from ncfm.core.store import json_text, write_text
+from ncfm.report.changes import changes
 from ncfm.report.collect import collect, result_files
 from ncfm.report.figures.accuracy import write_accuracies
 from ncfm.report.figures.anytime import write_anytime
@@ -19,6 +20,7 @@ from ncfm.report.figures.paper import write_paper
 from ncfm.report.figures.search import write_searches
 from ncfm.report.figures.sets import write_sets
 from ncfm.report.files import ResultsFolder, read_contents
+from ncfm.report.origins import origins_of
 from ncfm.report.page import image, image_of, page
 from ncfm.report.tables import anytime, comparisons, continual, paper, ranking, results, search, selection
 from ncfm.report.verdicts.reported import read_reported
@@ -54,6 +56,7 @@ class Shown:
 
     def __init__(self, contents: dict[str, Any], files: ResultsFolder) -> None:
         self.root, self.collected = files.root, collect(contents, files)
+        self.origins = [(row, origins_of(row, contents["campaign"], files)) for row in self.collected.rows]
         self.verdicts = verdict_table(self.collected.rows, read_reported())
         self.courses = continual.collect_courses(contents, files)
         self.searches = search.collect_searches(contents, files)
@@ -104,7 +107,8 @@ def report(params: ReportParams, shown: Shown) -> dict[str, float]:
     pictures = {name: image(figures / f"{name}.png", name) for name, any_ in drawn.items() if any_}
     if not drawn["grid"] and (published := image_of(shown.root / "report.html", "grid")):
         pictures["grid"] = published
-    write_text(shown.root / "report.html", page(collected, frames | {"verdicts": verdicts}, touched, pictures))
+    frames |= {"verdicts": verdicts, "changes": changes(collected, shown.root)}
+    write_text(shown.root / "report.html", page(collected, frames, touched, pictures, shown.origins, shown.root))
     return next(iter(pd.json_normalize(metrics, sep="/").to_dict("records")), {})
 
 

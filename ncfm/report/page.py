@@ -1,6 +1,7 @@
 """The page report.html: verdicts, results, pictures, curves and the command behind each number, in one file.
 
-It stands alone: no script, no other file; the style and the pictures are inside. Equal input gives equal bytes.
+It stands alone: the style, the pictures and the few lines of script that copy commands are inside, and it reads well
+without them. It links to other files of the campaign where they are there. Equal input gives equal bytes.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -18,18 +19,26 @@ from markupsafe import Markup
 from PIL import Image
 
 from ncfm.core.layout import RELEASED
+from ncfm.report import changes
 from ncfm.report.collect import Collected, ResultRow, Values, commit_text, hardware_text
 from ncfm.report.figures.panels import DPI
+from ncfm.report.origins import Origin, ran
 from ncfm.report.tables import comparisons, selection, settings
 from ncfm.report.tables import results as tables
 from ncfm.report.verdicts import text as verdict_text
 from ncfm.report.verdicts.rules import Verdict
 
-NUMBERS = ("IPC", "difference", "make set (s)", "evaluate (s)", *Verdict, "all")
+WHERE = "data set, IPC"
+NUMBERS = ("last", "best (test-selected)", "difference", "make set (s)", "evaluate (s)", *Verdict, "all")
+# Columns that are the caption's where all lines have the same in them: they tell lines apart, or say how all were run.
+COMMON = (
+    *(WHERE, "test network", "network", "protocol", "curation", "training images per class"),
+    *("n", "seeds", "looks taken", "pairs", "our method", "commit", "run on"),
+)
 FIGURES = (
     ("paper", "The paper's tables and figures", "Reported, and ours in the colour of the verdict.", "verdicts"),
     ("grid", "Distilled images", "Images of each method's first seed, a column per class.", "images"),
-    ("accuracy", "Accuracies", "Last accuracy of every method, each network a dot, and the mean best.", "curves"),
+    ("accuracy", "Accuracies", "Last accuracy of every method, each network a dot, and the mean best.", "results"),
     ("history", "Losses", "Loss over the iterations of every distillation.", "curves"),
     ("comparisons", "Paired differences", "The first method minus the second, seed by seed.", "comparisons"),
     ("continual", "Continual learning", "Accuracy on the classes seen so far, at each step.", "curves"),
@@ -37,11 +46,11 @@ FIGURES = (
     ("search", "Architecture search", "Networks trained on each set and on the whole training set.", "curves"),
 )
 SECTIONS = {
-    "verdicts": "Verdicts",
     "results": "Results",
     "comparisons": "Methods against each other",
     "images": "Distilled images",
     "curves": "Curves",
+    "verdicts": "Verdicts",
     "params": "Params",
     "commands": "Where each number comes from",
 }
@@ -59,23 +68,33 @@ TEMPLATES = Environment(
 
 
 def page(
-    collected: Collected, frames: Mapping[str, pd.DataFrame], touched: pd.Series, pictures: Mapping[str, str]
+    collected: Collected,
+    frames: Mapping[str, pd.DataFrame],
+    touched: pd.Series,
+    pictures: Mapping[str, str],
+    origins: Sequence[tuple[ResultRow, Sequence[Origin]]],
+    root: Path,
 ) -> str:
-    """Return the page as HTML, from the campaign's tables by name; where it touches no number, results come first.
+    """Return the page as HTML, from the campaign's tables by name.
 
     ``touched`` marks the verdicts about the campaign's data sets; ``pictures`` are the ``img`` elements, of
-    :func:`image`, of those of :data:`FIGURES` that have something to show.
+    :func:`image`, of those of :data:`FIGURES` that have something to show; ``origins`` are the stages behind each row.
+    The page will lie in the folder ``root``.
     """
     verdicts = frames["verdicts"]
     rows, remarks = tables.rounded(frames["results"])
-    order = SECTIONS if touched.any() else dict(sorted(SECTIONS.items(), key=lambda section: section[0] == "verdicts"))
+    compared = comparisons.comparisons_texts(frames["comparisons"])
     answered = verdict_text.is_answered(verdicts) & touched
     accuracies = verdicts[touched & (verdicts["metric"] == "accuracy")]["verdict"].value_counts()
+    every = [origin for _, behind in origins for origin in behind]
     return TEMPLATES.get_template("page.html").render(
         title=f"NCFM, reproduced: {collected.title}",
-        sections=order,
+        ran=ran(collected, every),
+        tables=[name for name, frame in frames.items() if len(frame) and name != "changes"],
+        sections=SECTIONS,
         touches=bool(touched.any()),
         figures=FIGURES,
+        charts=[name for name, *_ in FIGURES if name != "grid"],
         pictures=pictures,
         verdicts_note=verdict_text.NOTE,
         tiles=[(verdict, accuracies.get(verdict, 0)) for verdict in verdict_text.told(accuracies)],
@@ -87,44 +106,71 @@ def page(
             _group("On the same data sets, not run", verdicts[touched & ~answered], verdict_text.COST_NOTE),
             _group("On other data sets", verdicts[~touched], verdict_text.COST_NOTE),
         ],
-        compared=(comparisons.comparisons_texts(frames["comparisons"]), comparisons.NOTE),
+        compared=(_led(compared, "method", "against", WHERE, "difference"), comparisons.NOTE),
         selected=(selection.selection_texts(frames["selection"]), selection.NOTE),
         results_note=tables.NOTE,
-        rows=rows,
+        rows=_led(rows, "method", WHERE, "last", "95%", "n"),
         remarks=remarks,
         settings=(settings.settings_tables(collected), settings.NOTE),
-        sources=[_source(row) for row in collected.rows],
+        changed=(frames["changes"], changes.NOTE),
+        sources=[_source(row, behind, root) for row, behind in origins],
         numbers=NUMBERS,
+        compact=compact,
         len=len,
     )
+
+
+def _led(texts: pd.DataFrame, *first: str) -> pd.DataFrame:
+    """Return a table of texts with the columns ``first`` before the others; data set and IPC become one."""
+    if not len(texts):
+        return texts
+    where = texts["data set"].astype(str) + ", " + texts["IPC"].astype(str)
+    texts = texts.drop(columns=["data set", "IPC"]).assign(**{WHERE: where})
+    return texts[[*first, *texts.columns.difference(first, sort=False)]]
+
+
+def compact(texts: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Return a table without those of the columns :data:`COMMON` that hold one value, and what these say."""
+    columns = texts.columns.intersection(COMMON, sort=False) if len(texts) > 1 else []
+    same = {head: str(texts[head].iloc[0]) for head in columns if texts[head].nunique(dropna=False) == 1}
+    said = [f"{head} {value}" for head, value in same.items() if value not in ("-", "")]
+    return texts.drop(columns=list(same)), "; ".join(said)
 
 
 def _group(head: str, table: pd.DataFrame, note: str = "") -> Values:
     """Return verdicts that stand together on the page, folded away where they have a note."""
     body, params = verdict_text.readable(table)
     texts = body.loc[:, (body != "").any()]
+    read_for = [head for head in ("ours", "reported", "verdict") if head in texts]
+    texts = _led(texts, "row", WHERE, *read_for)
     return {"head": head, "texts": texts, "numbers": table["number"].tolist(), "params": params, "note": note}
 
 
-def _source(row: ResultRow) -> tuple[str, str, pd.DataFrame]:
-    """Return a row of the results, what of it was not run, and the records of its sets and its evaluations."""
-    records = [(f"set, seed {one.cell.seed}", one.record) for one in row.sets]
-    records += [(f"evaluation, seed {one.seed}", one.record) for one in row.evaluations]
+def _source(row: ResultRow, behind: Sequence[Origin], root: Path) -> Values:
+    """Return a row of the results, what of it was not run, the commands that lead to it, and what they left."""
     how = "" if row.protocol == RELEASED else f", protocol {row.protocol}"
-    head = f"{row.dataset}, IPC {row.ipc}, {row.label}, {row.arch}{how}"
     lines = [
         {
-            "what": what,
-            "command": str(record.get("command", "")),
+            "what": " ".join([origin.cell.stage, *([f"seed {seed}"] if (seed := _seed(origin)) is not None else [])]),
             "hardware": hardware_text(record),
             "versions": ", ".join(f"{name} {version}" for name, version in record["versions"].items()),
             "commit": commit_text(record),
             "seconds": tables.number(record["seconds"], 1),
+            "files": [file.relative_to(root).as_posix() for file in origin.files],
         }
-        for what, record in records
-        if record is not None
+        for origin in behind
+        if (record := origin.record) is not None
     ]
-    return head, row.reason, pd.DataFrame(lines)
+    return {
+        "head": f"{row.dataset}, IPC {row.ipc}, {row.label}, {row.arch}{how}",
+        "reason": row.reason,
+        "commands": [f"ncfm params {behind[0].campaign}", *(origin.command for origin in behind)] if behind else [],
+        "records": pd.DataFrame(lines),
+    }
+
+
+def _seed(origin: Origin) -> int | None:
+    return getattr(origin.cell, "seed", None)
 
 
 def image(path: Path, name: str) -> str:

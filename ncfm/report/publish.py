@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pandas as pd
 
@@ -26,10 +28,12 @@ from ncfm.report.verdicts.reported import read_reported
 
 PUBLISHED = Path("results/published")
 DOCUMENTS = ("README.md", "docs/*.md", "results/published/README.md")  # figures that these show are kept
+FILE_LINK = re.compile('<a class="file" href="([^"]*)">(.*?)</a>')  # as page.html writes them
 FACTS = (
     "stage",
     "names",
     "command",
+    "started",
     "hardware",
     "versions",
     "commit",
@@ -70,11 +74,18 @@ def _write(source: Path, content: Mapping[str, Any], folder: Path) -> None:
     texts = [path.read_text("utf-8") for pattern in DOCUMENTS for path in sorted(Path().glob(pattern))]
     empty = {path.stem for path in source.glob("tables/*.csv") if path.read_text("utf-8").count("\n") == 1}
     tables = [path for path in source.glob("tables/*") if ".record." not in path.name and path.stem not in empty]
-    kept = [source / "report.html", *tables]
+    kept = tables
     kept += [path for path in source.glob("figures/*") if any(f"{campaign}/figures/{path.name}" in t for t in texts)]
     for path in kept:
         (folder / path.relative_to(source)).parent.mkdir(exist_ok=True)
         shutil.copyfile(path, folder / path.relative_to(source))
+    write_text(folder / "report.html", published_page((source / "report.html").read_text("utf-8"), folder))
+
+
+def published_page(page: str, folder: Path) -> str:
+    """Return a campaign's page as it stands in ``folder``: no link to what is not there, no report before."""
+    page = re.sub("<!-- changes -->.*<!-- end of changes -->", "", page, flags=re.DOTALL)
+    return FILE_LINK.sub(lambda link: link[0] if (folder / unquote(link[1])).is_file() else link[2], page)
 
 
 def _home(path: str) -> str:

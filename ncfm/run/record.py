@@ -27,9 +27,10 @@ from typing import Any
 import torch
 
 from ncfm.core.checkpoint import Checkpoint
+from ncfm.core.errors import DataError
 from ncfm.core.layout import record_file
 from ncfm.core.params import StageParams
-from ncfm.core.store import check_writable, json_text, sha256, write_json, write_text
+from ncfm.core.store import check_writable, json_text, read_json, sha256, write_json, write_text
 from ncfm.run.compute import set_up, shard
 from ncfm.run.tracking import Run
 
@@ -101,6 +102,15 @@ class Record:
             writer.writerow({key: value if isinstance(value, int) else f"{value:.6g}" for key, value in row.items()})
         write_text(path, stream.getvalue())
         self.content["history"] = str(path)
+
+    def is_finished(self) -> bool:
+        """Tell whether the record on disk is of the same run, and its outputs are there as that run wrote them."""
+        try:
+            found = read_json(self.path)
+            same = found["key"] == self.content["key"]
+            return same and all(sha256(path) == digest for path, digest in found["outputs"].items())
+        except (DataError, KeyError, TypeError):  # no record, a torn one, or an output that is gone
+            return False
 
     def finish(self, outputs: list[str | Path], metrics: Mapping[str, float]) -> None:
         """Write the record, with the stage's outputs and final numbers, send it, and remove the checkpoint."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ncfm.core.errors import ParamsError
 from ncfm.core.layout import RELEASED
+from ncfm.core.lock import only_writer
 from ncfm.core.params import StageParams, parse
 from ncfm.core.store import read_json, read_metadata
 from ncfm.stages.table import Stage
@@ -26,15 +29,21 @@ def run(stage: Stage, params_file: Path, values: Mapping[str, Any]) -> None:
         wanted = f"that of one cell, results/<campaign>/params/{stage.name}/....json, which `ncfm params` writes"
         raise ParamsError(f"{params_file}: is the file of a campaign, but --params takes {wanted}")
     params = parse(stage.params, read_json(params_file), str(params_file))
-    from ncfm.run.record import recorded
+    from ncfm.run.compute import shard
+    from ncfm.run.record import Record, recorded
 
     function = getattr(import_module(f"ncfm.stages.{stage.name}"), stage.name)  # only a stage that runs waits for torch
     inputs = [values[argument.name] for argument in stage.arguments if argument.kind == "input"]
     main, *read = (place(stage, template, values) for template in (stage.writes[0], *stage.reads))
     assert main is not None
     files = [*filter(None, read), *getattr(params, "files", ())]
-    with recorded(params, main, names_of(params, values), files, THREADS) as record:
-        function(params, *inputs, values["out"], record)
+    names = names_of(params, values)
+    with only_writer(main) if shard()[1] == 1 else nullcontext(False) as waited:  # several processes write together
+        if waited and Record(stage.name, main, params.model_dump(mode="json"), names, files).is_finished():
+            print(f"{stage.name}: done meanwhile ({main})", file=sys.stderr)
+            return
+        with recorded(params, main, names, files, THREADS) as record:
+            function(params, *inputs, values["out"], record)
 
 
 def place(stage: Stage, template: str, values: Mapping[str, Any]) -> Path | None:

@@ -40,6 +40,12 @@ def normalised(value: Any) -> Any:
     return (np.exp(value) - math.exp(-1)) / (math.e - math.exp(-1))
 
 
+NOTE = (
+    "Scores of DD-Ranking in [0, 1], from mean accuracies of the last epoch (in percent). LRS: label-robust; ARS: "
+    f"augmentation-robust; a set no better than random images has ARS {normalised(0):.3f}. docs/evaluation.md."
+)
+
+
 def label_robust_score(full_hard: Any, set_hard: Any, set_own: Any, random_own: Any, weight: float = WEIGHT) -> Any:
     """Return LRS in [0, 1] from accuracies in [0, 1], numbers or columns.
 
@@ -110,12 +116,8 @@ def _accuracies(
 
 def ranking_markdown(table: pd.DataFrame, title: str) -> str:
     """Return the scores as Markdown; where one is missing, the rows that it would need."""
-    text = (
-        "Scores of DD-Ranking in [0, 1], from mean accuracies of the last epoch (in percent). LRS: label-robust; ARS: "
-        f"augmentation-robust; a set no better than random images has ARS {normalised(0):.3f}. docs/evaluation.md."
-    )
     scores = table.assign(**{name: 100 * table[name] for name in ACCURACIES})
     decimals = dict.fromkeys(ACCURACIES, 1) | {"lrs": 3, "ars": 3}
     heads = {"arch": "test network", **ACCURACIES, "lrs": "LRS", "ars": "ARS"}
     texts = readable(scores, ("dataset", "ipc", "label", "arch", *decimals, "missing"), decimals, **heads)
-    return document(f"DD-Ranking scores: {title}", text, texts, "There is no method to rank.")
+    return document(f"DD-Ranking scores: {title}", NOTE, texts, "There is no method to rank.")

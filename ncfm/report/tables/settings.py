@@ -19,14 +19,14 @@ def settings_tables(collected: Collected) -> list[tuple[str, pd.DataFrame, pd.Da
     """
     found = []
     for (dataset, ipc), rows in grouped(collected.rows, lambda row: (row.dataset, row.ipc)).items():
-        columns = {row.label: _values(row) for row in rows}
+        columns = {row.label: values_of(row) for row in rows}
         table = pd.DataFrame(columns).fillna("").rename_axis("key").reset_index()
         differing = table[[len(set(filter(None, line))) > 1 for line in table.drop(columns="key").to_numpy().tolist()]]
         found.append((f"{dataset}, IPC {ipc}", differing, table))
     return found
 
 
-def _values(row: ResultRow) -> dict[str, str]:
+def values_of(row: ResultRow) -> dict[str, str]:
     """Return the params of a row's first set, of the extractors and the set that it was made from, and of its test."""
     stages: dict[str, Mapping[str, object]] = {}
     for made in row.sets[:1]:

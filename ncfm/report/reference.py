@@ -8,6 +8,7 @@ from __future__ import annotations
 from ncfm.campaign.explain import kind_text, shown
 from ncfm.core.layout import NAMES
 from ncfm.core.params import StageParams
+from ncfm.report.columns import columns_text
 from ncfm.stages.table import STAGES
 
 HEAD = """\
@@ -46,7 +47,7 @@ def reference_text() -> str:
     for stage in STAGES.values():
         if stage.params.stage == stage.name:
             parts.append(f"\n## `{stage.name}`\n{stage.help}\n\n{keys_text(stage.params)}")
-    return "".join(parts)
+    return "".join([*parts, columns_text()])
 
 
 def keys_text(model: type[StageParams]) -> str:

@@ -1,0 +1,60 @@
+"""Two processes that would write the same output: the second waits, and goes on however the first one ends."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+
+from ncfm import cli
+from ncfm.core.lock import only_writer
+from ncfm.core.store import write_json
+from ncfm.stages import running
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from ncfm.core.lock import only_writer
+with only_writer(Path("results/set")) as waited:
+    print(waited, flush=True)
+    time.sleep(60 if sys.argv[1] == "hold" else 0)
+"""
+
+
+def holder(what: str) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, "-c", HOLD, what], stdout=pipe, stderr=pipe, text=True)
+
+
+def test_the_second_waits_and_says_so_until_the_first_is_gone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first = holder("hold")
+    assert first.stdout is not None and first.stdout.readline() == "False\n"
+    second = holder("go")
+    assert second.stderr is not None
+    assert second.stderr.readline() == "waiting for another process that writes results/set\n"
+    with only_writer(Path("results/other")) as waited:  # another output is free
+        assert not waited
+    assert second.poll() is None
+    first.send_signal(signal.SIGKILL)
+    assert second.communicate(timeout=30)[0] == "True\n" and second.returncode == 0
+    first.communicate()
+
+
+@pytest.mark.parametrize("waited", [True, False])
+def test_what_the_other_process_finished_is_not_made_again(waited, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NCFM_TRACKING", "off")
+    write_json("digits.json", {"dataset": "digits"})
+    command = ["prepare", "--params", "digits.json", "--out", "results/toy/digits"]
+    assert cli.main(command) == 0
+    record = Path("results/toy/digits/card.record.json")
+    before = record.stat().st_mtime_ns
+    monkeypatch.setattr(running, "only_writer", lambda path: nullcontext(waited))
+    assert cli.main(command) == 0
+    assert (record.stat().st_mtime_ns == before) is waited
+    assert ("prepare: done meanwhile" in capsys.readouterr().err) is waited

@@ -1,0 +1,74 @@
+"""The page: what comes first, what changed since the report before, the commands that make a number from nothing."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+from pathlib import Path
+
+import pandas as pd
+from report_helpers import DIGITS, RESULTS, evaluate, make, read, run
+
+from ncfm.core.layout import record_file
+from ncfm.core.store import write_text
+from ncfm.report.page import compact
+
+TWO = DIGITS.replace("ipcs: [1]", "ipcs: [1, 10]")
+
+
+def table_below(head: str) -> list[list[str]]:
+    """Return the lines of the first table below a heading of the page, its heads first."""
+    table = re.search(f">{re.escape(head)}.*?<table>(.*?)</table>", read("report.html"), re.DOTALL)[1]
+    return [re.findall("<t[dh][^>]*>([^<]*)</t[dh]>", line) for line in re.findall("<tr.*?</tr>", table, re.DOTALL)]
+
+
+def test_an_accuracy_comes_third_and_what_all_lines_share_is_said_above(tmp_path, monkeypatch):
+    chosen = make(tmp_path, monkeypatch, TWO)
+    for cell in chosen.cells_of("evaluate"):
+        evaluate(chosen, cell, [60, 62], [63, 63])
+    assert run() == 0
+    heads, first, *_ = table_below("Results</h2>")
+    assert heads[:3] == ["method", "data set, IPC", "last"] and first[:3] == ["NCFM (paper)", "digits, 1", "61.0"]
+    assert "test network" not in heads and "In all lines: test network convnet-3; protocol released" in read(
+        "report.html"
+    )
+
+
+def test_only_columns_that_tell_lines_apart_can_leave_a_table():
+    whole = pd.DataFrame(
+        {"network": ["a", "a"], "seeds": ["1", "2"], "verdict": ["same", "same"], "curation": ["-", "-"]}
+    )
+    texts, said = compact(whole)
+    assert list(texts) == ["seeds", "verdict"] and said == "network a"
+    assert compact(whole[:1])[1] == ""  # a single line keeps everything
+
+
+def test_a_changed_param_and_the_accuracies_that_it_moved_are_shown_until_the_next_change(tmp_path, monkeypatch):
+    chosen = make(tmp_path, monkeypatch, DIGITS)
+    for cell in chosen.cells_of("evaluate"):
+        evaluate(chosen, cell, [60, 62], [63, 63])
+    assert run() == 0
+    assert "Since the report before" not in read("report.html")
+    chosen = make(tmp_path, monkeypatch, DIGITS.replace("seeds: [0, 1]", "seeds: [0, 1], distill: {iterations: 20}"))
+    for cell in chosen.cells_of("evaluate"):
+        evaluate(chosen, cell, [50, 50] if cell.names["method"] == "paper" else [60, 62], [63, 63])
+    assert run() == 0
+    page, place = read("report.html"), "digits, IPC 1, NCFM (paper), convnet-3, released"
+    _, *lines = table_below("Since the report before")
+    assert lines == [["distill.iterations", place, "20000", "20"], ["accuracy", place, "61.0", "50.0"]]
+    assert run() == 0 and read("report.html") == page  # the same report again shows the same
+    write_text(RESULTS / "report.before.json", "torn")
+    assert run() == 0 and "Since the report before" not in read("report.html")
+
+
+def test_the_commands_of_a_number_start_from_nothing(tmp_path, monkeypatch):
+    chosen = make(tmp_path, monkeypatch, DIGITS)
+    for cell in chosen.cells_of("evaluate"):
+        Path(record_file(evaluate(chosen, cell, [60], [60]))).unlink()
+    for record in RESULTS.rglob("*.record.json"):
+        record.unlink()
+    assert run() == 0
+    commands = unescape(re.search('<pre class="commands">(.*?)</pre>', read("report.html"), re.DOTALL)[1]).splitlines()
+    assert commands[0] == "ncfm params made-up" and all(str(RESULTS) in one for one in commands[1:])
+    stages = [command.split()[1] for command in commands]
+    assert stages == ["params", "prepare", "pretrain", *["distill"] * 2, *["evaluate"] * 2]
