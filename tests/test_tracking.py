@@ -625,3 +625,13 @@ def test_a_fault_in_the_run_of_a_cell_stops_no_stage(
     assert cell().data.metrics == {}
     import_records(Path("results"))
     assert cell().data.metrics["test_accuracy.mean"] == 40.0
+
+
+@pytest.mark.usefixtures("store")
+def test_what_an_earlier_version_sent_is_sent_again(capsys: pytest.CaptureFixture[str]) -> None:
+    send(evaluated(0, [40.0]))
+    client().set_tag(stage_runs()[0].info.run_id, "ncfm.cell", "as it was")
+    for _ in range(2):
+        import_records(Path("results"))
+    lines = [line.partition(", failed")[0] for line in capsys.readouterr().out.splitlines()]
+    assert lines == ["records sent: 1, already there: 0", "records sent: 0, already there: 1"]

@@ -76,8 +76,9 @@ class Store:
         """Return the run of a record if it is complete, else None."""
         found = self.client.get_experiment_by_name(record["campaign"])
         same = standing.runs_with(self.client, found.experiment_id, standing.KEY, record["key"]) if found else []
-        whole = (run for run in same if run.info.status == "FINISHED" and standing.CURRENT in run.data.tags)
-        return next(whole, None)
+        needed = {standing.CELL: runs.cell_of(record)}.items()  # what an earlier version sent is sent again
+        whole = (run for run in same if standing.CURRENT in run.data.tags and needed <= run.data.tags.items())
+        return next((run for run in whole if run.info.status == "FINISHED"), None)
 
     def mark(self, record: Content, run_id: str) -> None:
         """Tell the finished run of a record, and older ones of the same names, which of them stands now."""
