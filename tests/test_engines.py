@@ -286,6 +286,18 @@ def test_dry_runs_write_nothing(tmp_path: Path) -> None:
     assert tree.files() == before
 
 
+def test_a_cluster_is_told_what_each_job_needs(sources: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Minutes are at least half an hour; a GPU is asked for where the nodes have one, whatever this machine has."""
+    for gpu in ("1", "0"):
+        told = {**sources.environment(), "NCFM_GPU": gpu}
+        monkeypatch.setattr(Tree, "environment", lambda tree, told=told: told)
+        printed = sources.run("snakemake", "-n", "--config", "campaign=tiny")
+        needs = dict(re.findall(r"rule (\w+):.*?resources: ([^\n]*)", printed, re.DOTALL))
+        assert "mem_mb=16000" in needs["distill"] and "mem_mb=8000" in needs["evaluate"]
+        assert all(int(re.search(r"runtime=(\d+)", needs[one])[1]) >= 30 for one in ("distill", "evaluate"))
+        assert f"gpu={gpu}" in needs["distill"] and "gpu=0" in needs["select"]
+
+
 def test_a_faulty_campaign_is_one_line(sources: Tree) -> None:
     printed = sources.run("snakemake", "-n", "--config", "campaign=tinny", status=1)
     assert "ncfm: params: unknown campaign 'tinny'; did you mean 'tiny'?" in printed

@@ -1,4 +1,5 @@
 # What the rules share: the shell's path, and for each stage the cell that a job's wildcards name.
+import math
 import os
 import re
 import shlex
@@ -7,14 +8,22 @@ import subprocess
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
+from ncfm.campaign.costs import CPU, H100
+from ncfm.campaign.plan import cost_of
 from ncfm.core.layout import NAMES
 from ncfm.stages import table
 
 # Jobs run on the Python that runs Snakemake, whether or not its environment is activated.
 shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
 
-# Where there is no GPU nobody queues for one, and cells run side by side on the cores.
-GPU = int(shutil.which("nvidia-smi") is not None)
+# Where there is no GPU nobody queues for one, and cells run side by side on the cores. NCFM_GPU=1 says that there are some
+# where the jobs will run, though not here: on the machine from which one submits to a cluster.
+GPU = int(os.environ.get("NCFM_GPU", shutil.which("nvidia-smi") is not None))
+# MiB that a cluster reserves for a job: a multiple of what was seen with CIFAR-10 (at most 1.6 GB), more for large images.
+MEMORY = {"distill": 16_000, "curate": 16_000, "pretrain": 16_000}
+USUAL_MEMORY = 8_000
+LOCAL = ("prepare", "report", "artefact")  # run where one submits: they take seconds, or need the network
+PATIENCE, LEAST_MINUTES = 3, 30  # how many times the estimate a cluster lets a job run, and how long at least
 # The campaign's name is no wildcard: the more of a path is plain text, the sooner Snakemake finds its rule.
 FOLDER = f"results/{CAMPAIGN.name}"
 
@@ -62,6 +71,25 @@ def job_of(cell):
 def cores_of(cell):
     """Return the cores of a job: one for each network that it trains side by side, as far as there are so many."""
     return max(1, min(workflow.cores or 1, getattr(CAMPAIGN.params[cell], STAGES[cell.stage].networks)))
+
+
+def memory_of(stage):
+    """Return a function of a job's wildcards and attempt: MiB, more at each attempt."""
+    return lambda wildcards, attempt: attempt * MEMORY.get(stage, USUAL_MEMORY)
+
+
+def minutes_of(stage):
+    """Return a function of a job's wildcards and attempt: minutes by the cost model, more at each attempt."""
+
+    def minutes(cell):
+        cost = cost_of(cell, CAMPAIGN) if "dataset" in cell.names else None
+        device = H100 if GPU and STAGES[stage].gpu and gpus_of(cell) else CPU
+        return (
+            LEAST_MINUTES + math.ceil(PATIENCE * device.seconds(cost.work, cost.params) / 60) if cost else LEAST_MINUTES
+        )
+
+    found = of_cell(stage, minutes)
+    return lambda wildcards, attempt: attempt * found(wildcards)
 
 
 def gpus_of(cell):

@@ -19,6 +19,7 @@ if STALE_PARAMS:
             touch(PARAMS_WRITTEN),
         log:
             f"{FOLDER}/logs/params.log",
+        localrule: True
         threads: 1
         params:
             campaign=CAMPAIGN.name,
