@@ -342,6 +342,8 @@ def test_faulty_params_files(content, expected, place, capsys):
 
 def test_missing_params_files(place, capsys):
     refuses(["use", "trail"], "params: unknown campaign 'trail'; did you mean 'trial'? (allowed: trial)", capsys)
+    shutil.copy(place / "params/trial.yaml", place / "params/trial copy.yaml")
+    refuses(["use", "trial copy"], "params/trial copy.yaml: the file's name may hold letters, digits", capsys)
     (place / "params/base.yaml").unlink()
     (place / "params/base.yaml").symlink_to("/dev/zero")
     refuses(["use", "trial"], "params/base.yaml: is not a file that could hold params", capsys)

@@ -459,6 +459,8 @@ def test_one_truth(tmp_path: Path) -> None:
     assert tree.times("datasets", "extractors", "sets") == untouched
     assert len(read_json(tree.folder / EVALUATIONS / "paper/seed0/convnet-3.json")["networks"]) == 1
     assert nothing in tree.snakemake()
+    changed = (tree.folder / "results/tiny/report.html").read_text().partition("Since the report before")[2]
+    assert "<td>evaluate.epochs</td>" in changed and "<td>2</td><td>3</td>" in changed
 
     # Reverted: Snakemake notices, although its own last run had these values, and DVC's cache gives the results back.
     tree.edit("epochs: 3", "epochs: 2")

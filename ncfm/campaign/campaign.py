@@ -6,6 +6,7 @@ Stages read a cell's params from a small JSON file: an engine that compares file
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -53,6 +54,9 @@ class Campaign:
         return self.artefacts[artefact] if artefact else self.cells
 
 
+NAME = "[A-Za-z0-9][A-Za-z0-9_-]*"
+
+
 def available(folder: Path = PARAMS) -> list[str]:
     """Return the names of the campaigns in ``folder``."""
     return sorted(path.stem for path in folder.glob("*.yaml") if path.stem not in RESERVED)
@@ -61,6 +65,8 @@ def available(folder: Path = PARAMS) -> list[str]:
 def load(name: str, folder: Path = PARAMS) -> Campaign:
     """Read, check and resolve `folder/<name>.yaml`. Raises :class:`ParamsError`: file, key, value, what is allowed."""
     check_declared("campaign", [name], available(folder), str(folder))
+    if not re.fullmatch(NAME, name):  # it becomes a folder, and a part of commands and of DVC's names of stages
+        raise ParamsError(f"{folder / name}.yaml: the file's name may hold letters, digits, '-' and '_' only")
     layers = Layers(folder / "base.yaml", folder / f"{name}.yaml")
     _check(layers)
     file, found = layers.campaign, Expansion(layers)
