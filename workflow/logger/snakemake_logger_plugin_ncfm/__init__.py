@@ -20,7 +20,6 @@ from ncfm.core.layout import title
 
 # Of a record's metrics, the first that it has.
 SHOWN = {"last": "{:.1f}%", "test_accuracy": "{:.1f}%", "loss": "loss {:.3g}", "images": "{:.0f} images"}
-ENOUGH = 0.1  # share of the jobs from which on the time left is estimated
 FAULT = "ncfm: "  # how the line of a log begins that says why its stage failed
 
 
@@ -32,7 +31,9 @@ class LogHandler(LogHandlerBase):
 
     def __post_init__(self) -> None:
         self._began = time.monotonic()
-        self._jobs: dict[int, list[str]] = {}  # the outputs of each job
+        self._jobs: dict[int, tuple[str, float, list[str]]] = {}  # of each job that began its rule, when, its outputs
+        self._left: dict[str, int] = {}  # jobs of each rule that have not finished
+        self._took: dict[str, list[float]] = {}  # seconds of those that have
         self._finished: list[int] = []  # since the last line
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -43,9 +44,14 @@ class LogHandler(LogHandlerBase):
         elif self.common_settings.dryrun or record.levelno >= logging.WARNING:
             self._print(self.format(record))
         elif event == LogEvent.JOB_INFO:
-            self._jobs[record.jobid] = list(record.output)  # type: ignore[attr-defined]
+            began = record.rule_name, time.monotonic(), list(record.output)  # type: ignore[attr-defined]
+            self._jobs[record.jobid] = began  # type: ignore[attr-defined]
+        elif event == LogEvent.RUN_INFO:
+            stats: dict[str, int] = record.stats  # type: ignore[attr-defined]
+            self._left = {rule: count for rule, count in stats.items() if rule not in ("total", "all")}
         elif event == LogEvent.JOB_FINISHED:
             self._finished.append(record.job_id)  # type: ignore[attr-defined]
+            self._count(record.job_id)  # type: ignore[attr-defined]
         elif event == LogEvent.PROGRESS:
             self._progress(record.done, record.total)  # type: ignore[attr-defined]
         elif event is None and "Nothing to be done" in record.getMessage():
@@ -53,12 +59,28 @@ class LogHandler(LogHandlerBase):
 
     def _progress(self, done: int, total: int) -> None:
         """Print a line for each job that has finished since the last one, but for those that are no stage."""
-        left = (time.monotonic() - self._began) * (total - done) / max(done, 1)
-        estimate = f", about {_duration(left)} left" if ENOUGH * total <= done < total else ""
+        estimate = self._time_left() if done < total else ""
         for job in self._finished:
-            if text := _result(self._jobs.pop(job, [])):
+            if text := _result(self._jobs.pop(job, ("", 0.0, []))[2]):
                 self._print(f"[{done}/{total}] {text}{estimate}")
         self._finished = []
+
+    def _count(self, job: int) -> None:
+        rule, began, _ = self._jobs.get(job, ("", 0.0, []))
+        if rule in self._left:
+            self._left[rule] -= 1
+            self._took.setdefault(rule, []).append(time.monotonic() - began)
+
+    def _time_left(self) -> str:
+        """Return the time left: each rule's own mean, as many jobs side by side as so far; unknown rules add to it."""
+        spent = sum(map(sum, self._took.values()))
+        if not spent:
+            return ""
+        side_by_side = max(1.0, spent / (time.monotonic() - self._began))
+        known = {rule: sum(took) / len(took) for rule, took in self._took.items()}
+        left = sum(count * known.get(rule, 0.0) for rule, count in self._left.items()) / side_by_side
+        unknown = any(count and rule not in known for rule, count in self._left.items())
+        return f", {'more than' if unknown else 'about'} {_duration(left)} left" if left >= 1 else ""
 
     def _failure(self, job: dict[str, Any]) -> None:
         """Print why a job failed: its line of the log where it has one, else the log's end."""
