@@ -16,7 +16,7 @@ from PIL import Image
 
 from ncfm import cli
 from ncfm.core.params import PrepareParams, SelectParams
-from ncfm.core.store import load_tensors, read_json, read_metadata, save_tensors, sha256
+from ncfm.core.store import load_tensors, read_json, read_metadata, save_tensors, sha256, write_text
 from ncfm.core.torchvision_shim import torchvision
 from ncfm.datasets.catalogue import facts_of
 from ncfm.method.distilled import DistilledSet, load
@@ -139,6 +139,47 @@ def test_png_and_npz_hold_the_same_images(digits):
         assert (pixels - images[order, 0]).abs().max() <= 0.5 / 255 + 1e-6
 
 
+@pytest.mark.parametrize("form", ["pt", "npz"])
+def test_a_curated_set_keeps_classes_and_soft_labels(form, digits):
+    """Also where one soft label favours another class than the image was made for."""
+    tensors, facts = load_tensors(digits / "distilled.safetensors")
+    original = load(digits / "distilled.safetensors")
+    soft = torch.eye(10)[original.labels]
+    soft[0] = soft[9]
+    save_tensors(Path("curated.safetensors"), {**tensors, "soft_labels": soft}, facts)
+    assert cli.main(["export", "curated.safetensors", "--format", form, "--out", f"set.{form}"]) == 0
+    found, order = load_imported(f"set.{form}"), original.labels.argsort(stable=True)
+    assert torch.equal(found.labels, original.labels[order]) and torch.equal(found.stored, original.pixels[order])
+    assert found.soft_labels is not None and torch.equal(found.soft_labels, soft[order])
+
+
+@pytest.mark.parametrize("content", ["cut", "npy", "strings", "facts"])
+def test_npz_files_that_are_refused(content, digits, capsys):
+    export(digits, "npz", "set.npz")
+    whole = Path("set.npz").read_bytes()
+    arrays = {"images": np.zeros(2), "labels": np.array(["a", "b"] if content == "strings" else [0, 1])}
+    if content == "cut":
+        Path("set.npz").write_bytes(whole[: len(whole) // 2])
+    elif content == "npy":
+        with Path("set.npz").open("wb") as stream:
+            np.save(stream, arrays["images"])
+    else:
+        np.savez("set.npz", facts=np.array("{" if content == "facts" else "{}"), **arrays)
+    assert cli.main(import_command("set.npz", "new")) == 2
+    assert "set.npz: is not a whole npz file of numbers (" in capsys.readouterr().err
+
+
+def test_folders_of_other_classes_are_refused(digits, capsys):
+    export(digits, "png", "pictures", "--stored")
+    Path("pictures/0").rename("pictures/zebra")
+    Path("pictures/set.json").unlink()
+    assert cli.main(import_command("pictures", "new")) == 2
+    assert "holds the classes 1, 2, 3 ..., but digits has 0, 1, 2 ..." in capsys.readouterr().err
+    write_text("pictures/set.json", "{")
+    assert cli.main(import_command("pictures", "new")) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_soft_labels_are_not_dropped_without_a_word(digits, capsys):
     tensors, facts = load_tensors(digits / "distilled.safetensors")
     soft = torch.full((4 * len(tensors["images"]), 10), 0.1)
@@ -167,7 +208,8 @@ def changed(value: float) -> list[torch.Tensor]:
 @pytest.mark.parametrize(
     ("content", "changes", "expected"),
     [
-        (b"", {}, "is not a whole torch file of tensors alone"),
+        (b"", {}, "set.pt: is empty"),
+        (b"PK half of a file", {}, "is not a whole torch file of tensors alone"),
         (b"<!DOCTYPE html><html>", {}, "set.pt: is a web page, so the download went wrong"),
         (b"version https://git-lfs.github.com/spec/v1", {}, "set.pt: is a pointer of Git LFS; run `git lfs pull`"),
         ({"data": [list(GOOD)]}, {"run": "1"}, "has 1 runs, so --run can be 0 to 0, but is 1"),
@@ -183,12 +225,23 @@ def changed(value: float) -> list[torch.Tensor]:
         ([GOOD[0], GOOD[1].float()], {}, "holds labels of shape (20,) and type torch.float32"),
         ([GOOD[0], GOOD[1] + 1], {}, "holds labels 1 to 10, but digits has 0 to 9"),
         ([GOOD[0], GOOD[1].clamp(max=8)], {}, "holds 4 images of class 8 (8), but 2 of each are wanted"),
-        ([(GOOD[0] * 255).to(torch.uint8), GOOD[1]], {}, "holds images of type torch.uint8"),
+        ([GOOD[0] * 255, GOOD[1]], {}, "holds pixels from 128 to 128, as if they were not divided by 255"),
+        (
+            [torch.linspace(-1, 1, 5120).view(20, 1, 16, 16), GOOD[1]],
+            {},
+            "from -1 to 1, 50% of them outside [0, 1]: un-n",
+        ),
+        ([GOOD[0].int(), GOOD[1]], {}, "holds images of type torch.int32"),
+        (
+            {"images": GOOD[0], "labels": GOOD[1], "label_names": ["a", "b"]},
+            {},
+            "the classes a, b ..., but digits has 0, ",
+        ),
         ([GOOD[0].to_sparse(), GOOD[1]], {}, "does not hold a list of two tensors"),
         ([GOOD[0].to("meta"), GOOD[1]], {}, "does not hold a list of two tensors"),
         (None, {}, "set.pt: no such file"),
         (changed(float("nan")), {}, "not finite"),
-        (changed(-2.1), {}, "holds pixels from -2.1 to 0.5, but un-normalised"),
+        (changed(-2.1), {}, "holds pixels from -2.1 to 0.5, 0% of them outside [0, 1]: un-normalised"),
         (GOOD, {"dataset": "digit"}, "--dataset: unknown dataset 'digit'; did you mean 'digits'?"),
         (GOOD, {"factor": "3"}, "--factor: is 3, but must divide the resolution 16"),
         (GOOD, {"factor": "0"}, "factor: is 0, but should be greater than or equal to 1"),

@@ -18,12 +18,17 @@ from ncfm.core.params import Count, CountOrNone, StageParams
 from ncfm.datasets.catalogue import facts_of
 from ncfm.datasets.split import Normalisation, Split, load_split
 from ncfm.method.distilled import write_set
+from ncfm.outside.export import class_folders
 from ncfm.outside.foreign import Foreign, read_foreign
 from ncfm.run.record import Record
 
 WHOLE_NUMBERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
-OUTSIDE = 1.0  # pixels further outside [0, 1] than that were normalised with something
+OUTSIDE, SHARE = (
+    1.0,
+    0.1,
+)  # pixels that lie further outside [0, 1], or more of them outside, were normalised with something
 TWICE = 1.5 / 255  # the brightest pixel of images that were divided by 255 twice
+SHOWN = 3  # classes that a message names
 MNIST = 28, 32  # pixels a side without and with the black border that our MNIST and Fashion-MNIST have
 
 
@@ -86,6 +91,8 @@ def import_set(
         must = f"must divide the resolution {target.resolution} of {target.dataset}"
         raise ParamsError(f"--factor: is {factor}, but {must}")
     found = replace(found, normalised=found.normalised or params.normalised)
+    if found.images.dtype == torch.uint8:
+        found = replace(found, images=found.images.float() / 255)
     for fault in _faults(found, target, int(names["ipc"])):
         raise DataError(f"{source}: holds {fault}")
     images = found.images.float()
@@ -94,6 +101,8 @@ def import_set(
     if (images.shape[-1], target.resolution) == MNIST:
         images = pad(images, (2, 2, 2, 2))
     classes, soft = _labels(found.labels, target.classes)
+    if found.classes is not None:
+        classes = found.classes.long()
     order = classes.argsort(stable=True)
     if soft is not None:
         soft = soft[order].repeat(factor**2, 1)
@@ -105,6 +114,7 @@ def import_set(
     none = torch.empty(0)  # of the split only the facts are read
     split = Split(target.dataset, none, none, target.classes, target.label_names, target.normalisation)
     names = {**names, "dataset": target.dataset, "ipc": len(images) // target.classes}
+    record.content["names"] = dict(names)
     by_class = images[order].unflatten(0, (target.classes, -1))
     record.finish(write_set(out, by_class, split, factor, names, soft), {"images": len(images)})
 
@@ -128,6 +138,10 @@ def _labels(labels: Tensor, classes: int) -> tuple[Tensor, Tensor | None]:
 def _faults(found: Foreign, target: Target, ipc: int) -> Iterator[str]:
     """Yield what the file holds and what is wanted instead; what follows a fault supposes that there is none."""
     images, count = found.images, len(found.images)
+    named = found.facts.get("label_names") or found.folders
+    if named and list(named) not in (list(target.label_names), class_folders(target.label_names)):
+        ours = ", ".join(target.label_names[:SHOWN])
+        yield f"the classes {', '.join(map(str, named[:SHOWN]))} ..., but {target.dataset} has {ours} ..."
     channels, side = len(target.mean), target.resolution
     if images.dim() != 4 or images.shape[1] != channels or images.shape[2] != images.shape[3]:
         yield f"images of shape {tuple(images.shape)}, but {target.dataset} has {channels} channels of equal sides"
@@ -140,10 +154,19 @@ def _faults(found: Foreign, target: Target, ipc: int) -> Iterator[str]:
     if not images.is_floating_point() or not bool(images.isfinite().all()):
         yield f"images of type {images.dtype} or not finite, but finite floats are wanted"
     span = f"pixels from {float(images.min()):.3g} to {float(images.max()):.3g}"
-    if not found.normalised and images.min() >= 0 and images.max() <= TWICE:
+    if not found.normalised:
+        yield from _pixel_faults(images, span)
+
+
+def _pixel_faults(images: Tensor, span: str) -> Iterator[str]:
+    if images.min() >= 0 and 0 < images.max() <= TWICE:
         yield f"{span}, as if they were divided by 255 twice"
-    if not found.normalised and (images.min() < -OUTSIDE or images.max() > 1 + OUTSIDE):
-        yield f"{span}, but un-normalised ones in [0, 1] are wanted (or say --normalised)"
+    if images.min() >= 0 and 1 + OUTSIDE < images.max() <= 255:
+        yield f"{span}, as if they were not divided by 255"
+    outside = float(((images < 0) | (images > 1)).float().mean())
+    if outside > SHARE or images.min() < -OUTSIDE or images.max() > 1 + OUTSIDE:
+        where = f"{span}, {outside:.0%} of them outside [0, 1]"
+        yield f"{where}: un-normalised ones are wanted (--normalised: by the data set's own statistics)"
 
 
 def _label_faults(labels: Tensor, target: Target, count: int) -> Iterator[str]:

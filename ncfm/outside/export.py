@@ -36,18 +36,22 @@ def export_set(path: Path, form: str, stored: bool, out: Path) -> str:
     facts = facts_of_set(data, stored)
     if data.soft_labels is not None and (stored or form in ("png", "parquet")):  # one class per image
         print(f"export: {path} has soft labels, which are left out; {out} holds each image's class", file=sys.stderr)
+    if form in ("png", "parquet") and (outside := int(((images < 0) | (images > 1)).sum())):
+        print(f"export: {outside} pixels lie outside [0, 1] and are clipped by 8-bit images", file=sys.stderr)
     soft = data.soft_labels if not stored else None
     if form == "png":
         _write_png(images, labels, data.label_names, facts, out)
     elif form == "npz":
         arrays = {"images": images.numpy(), "labels": (labels if soft is None else soft).numpy()}
+        arrays |= {} if soft is None else {"classes": labels.numpy()}
         arrays["facts"] = np.array(json.dumps(facts))
         write_with(out, lambda stream: np.savez(stream, **arrays))  # type: ignore[arg-type]  # its option allow_pickle
     elif form == "parquet":
-        _write_parquet(images, labels, data.label_names, out)
+        _write_parquet(images, labels, facts, out)
     else:  # copied, because torch.save keeps the whole storage behind a view
         pair = [images.contiguous().clone(), (labels if soft is None else soft).clone()]
-        content: Any = pair if stored else {"images": pair[0], "labels": pair[1], **facts}
+        classes = {} if soft is None else {"classes": labels.clone()}
+        content: Any = pair if stored else {"images": pair[0], "labels": pair[1], **classes, **facts}
         write_with(out, lambda stream: torch.save(content, stream))
     what = f"stored images of {data.factor} x {data.factor} tiles" if stored and data.factor > 1 else "training images"
     shape = " x ".join(map(str, images.shape[1:]))
@@ -80,7 +84,7 @@ def _write_png(images: Tensor, labels: Tensor, label_names: Sequence[str], facts
     write_text(out / FACTS, json_text(facts))
 
 
-def _write_parquet(images: Tensor, labels: Tensor, label_names: Sequence[str], out: Path) -> None:
+def _write_parquet(images: Tensor, labels: Tensor, facts: dict[str, Any], out: Path) -> None:
     """Write the columns ``image`` (PNG) and ``label``, with the features that `datasets.load_dataset` looks for."""
     try:
         import pyarrow as pa
@@ -94,8 +98,8 @@ def _write_parquet(images: Tensor, labels: Tensor, label_names: Sequence[str], o
         encoded.append({"bytes": stream.getvalue(), "path": None})
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     table = pa.table({"image": pa.array(encoded, kind), "label": pa.array(labels.tolist(), pa.int64())})
-    features = {"image": {"_type": "Image"}, "label": {"names": list(label_names), "_type": "ClassLabel"}}
-    known = {"huggingface": json.dumps({"info": {"features": features}})}
+    features = {"image": {"_type": "Image"}, "label": {"names": facts["label_names"], "_type": "ClassLabel"}}
+    known = {"huggingface": json.dumps({"info": {"features": features}}), "ncfm": json.dumps(facts)}
     write_with(out, lambda stream: parquet.write_table(table.replace_schema_metadata(known), stream))
 
 

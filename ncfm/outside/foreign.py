@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from ncfm.core.errors import DataError
+from ncfm.core.store import read_json
 
 FACTS = "set.json"  # what `ncfm export` writes beside PNG files
 CONVERT = 'torch.save([images, labels], "set.pt")'
@@ -31,6 +33,7 @@ class Foreign:
     ``images`` (N, C, H, W), floats; ``labels`` (N,) whole numbers, or (N, classes) probabilities or logits.
     ``normalised``: whether pixels were normalised with the data set's mean and standard deviation. ``factor``: tiles
     per side of each image. ``facts``: what an export of ours says besides.
+    ``classes`` (N,): what each image was made for, where soft labels do not say it; ``folders``: of PNG files, by name.
     """
 
     form: str
@@ -39,6 +42,8 @@ class Foreign:
     normalised: bool
     factor: int
     facts: Mapping[str, Any] = field(default_factory=dict)
+    classes: Tensor | None = None
+    folders: tuple[str, ...] = ()
 
 
 def read_foreign(source: Path, run: int = 0) -> Foreign:
@@ -50,7 +55,13 @@ def read_foreign(source: Path, run: int = 0) -> Foreign:
         return _read_folder(source, run)
     if not source.is_file():
         raise DataError(f"{source}: no such file")
-    head = source.open("rb").read(512).lstrip().lower()
+    try:
+        with source.open("rb") as stream:
+            head = stream.read(512).lstrip().lower()
+    except OSError as error:
+        raise DataError(f"{source}: cannot be read ({error.strerror})") from error
+    if not head:
+        raise DataError(f"{source}: is empty, so the download went wrong; fetch the file again")
     if head.startswith((b"<!doctype", b"<html", b"<?xml")):
         raise DataError(f"{source}: is a web page, so the download went wrong; fetch the file itself")
     if head.startswith(b"version https://git-lfs"):
@@ -63,9 +74,10 @@ def read_foreign(source: Path, run: int = 0) -> Foreign:
     if isinstance(content, Mapping) and "data" in content:
         return _one_run(source, content["data"], run)
     if isinstance(content, Mapping) and {"images", "labels"} <= content.keys():
-        facts = {key: value for key, value in content.items() if key not in ("images", "labels")}
+        facts = {key: value for key, value in content.items() if key not in ("images", "labels", "classes")}
         images, labels = _tensors(source, [content["images"], content["labels"]])
-        return Foreign("an export of ours", images, labels, False, int(facts.get("factor", 1)), facts)
+        form, factor = "an export of ours", int(facts.get("factor", 1))
+        return Foreign(form, images, labels, False, factor, facts, content.get("classes"))
     images, labels = _tensors(source, content)
     return Foreign("the form of NCFM's authors", images, labels, False, 2 if labels.dim() == 1 else 1)
 
@@ -83,13 +95,11 @@ def _torch_load(source: Path) -> Any:
         with warnings.catch_warnings(), torch.serialization.safe_globals(PLAIN):  # type: ignore[arg-type]
             warnings.simplefilter("ignore")  # torch warns of what is refused anyway; the message is one line
             return torch.load(source, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise DataError(f"{source}: cannot be read ({error.strerror})") from error
     except Exception as error:  # torch names its errors differently for each way in which a file can be wrong
         raise DataError(
-            f"{source}: is not a whole torch file of tensors alone; other objects are not read, because that could run "
-            f"their code (in a program that you trust with it: content = torch.load(FILE, weights_only=False); images, "
-            f"labels = its two tensors; {CONVERT})"
+            f"{source}: is not a whole torch file of tensors alone; it was cut short, or has other objects, which are "
+            "not read because that could run their code (where you trust it: content = torch.load(FILE, "
+            f"weights_only=False); images, labels = content[0], content[1]; {CONVERT})"
         ) from error
 
 
@@ -124,15 +134,17 @@ def _read_npz(source: Path) -> Foreign:
     try:
         with np.load(source, allow_pickle=False) as content:
             arrays = {name: content[name] for name in content.files}
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{source}: is not a whole npz file of numbers ({str(error).splitlines()[0]})") from error
+        facts = json.loads(str(arrays.pop("facts"))) if "facts" in arrays else {}
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    except (OSError, ValueError, EOFError, TypeError, AttributeError, BadZipFile) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise DataError(f"{source}: is not a whole npz file of numbers ({reason})") from error
     if not {"images", "labels"} <= arrays.keys():
         raise DataError(
             f"{source}: holds {', '.join(arrays) or 'nothing'}, but the arrays images and labels are wanted"
         )
-    facts = json.loads(str(arrays["facts"])) if "facts" in arrays else {}
-    images, labels = torch.from_numpy(arrays["images"]), torch.from_numpy(arrays["labels"])
-    return Foreign("npz", images, labels, False, int(facts.get("factor", 1)), facts)
+    images, labels, classes = tensors["images"], tensors["labels"], tensors.get("classes")
+    return Foreign("npz", images, labels, False, int(facts.get("factor", 1)), facts, classes)
 
 
 def _read_folder(source: Path, run: int) -> Foreign:
@@ -143,13 +155,14 @@ def _read_folder(source: Path, run: int) -> Foreign:
     files = [(label, file) for label, folder in enumerate(folders) for file in sorted(folder.glob("*.png"))]
     if not files:
         raise DataError(f"{source}: holds neither images_best.pt nor <class>/<number>.png")
-    facts = json.loads((source / FACTS).read_text("utf-8")) if (source / FACTS).is_file() else {}
+    facts = read_json(source / FACTS) if (source / FACTS).is_file() else {}
     arrays = [_pixels(file) for _, file in files]
     if len({array.shape for array in arrays}) > 1:
         raise DataError(f"{source}: holds images of several sizes")
     images = torch.from_numpy(np.stack(arrays)).movedim(3, 1).float() / 255
     labels = torch.tensor([label for label, _ in files])
-    return Foreign("folders of PNG files", images, labels, False, int(facts.get("factor", 1)), facts)
+    factor, names = int(facts.get("factor", 1)), tuple(folder.name for folder in folders)
+    return Foreign("folders of PNG files", images, labels, False, factor, facts, folders=names)
 
 
 def _pixels(file: Path) -> np.ndarray:
