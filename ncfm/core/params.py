@@ -132,7 +132,9 @@ class DistillParams(ComputeParams):
     discrepancy: str = Field("ncfd", description="name of an entry of ncfm/method/discrepancies/")
     extractor: Literal["pool", "random"] = Field("pool", description="random: fresh random weights each time (DM)")
     normalise_features: bool = Field(True, description="scale each image's features to length 1 (DM does not)")
-    loss_scale: Positive = Field(300.0, description="factor of the discrepancy (released program)")
+    loss_scale: Annotated[float, Number, Field(gt=0)] = Field(
+        300.0, description="factor of the discrepancy (released program)"
+    )
     alpha: Share = Field(0.5, description="weight of amplitude; phase has 1 - alpha (paper eq. 5)")
     root: bool = Field(True, description="square root of equation 5 at each frequency; false: without it")
     frequencies: Literal["gaussian", "mixture", "released"] = Field(

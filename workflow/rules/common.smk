@@ -34,7 +34,7 @@ os.environ.setdefault("NCFM_TRACKING", "late")
 
 def send_records():
     """Send to MLflow what the stages left to it; a fault is one line on the screen and fails nothing."""
-    if os.environ["NCFM_TRACKING"].lower() == "late" and find_spec("mlflow"):
+    if os.environ.get("NCFM_TRACKING", "").lower() == "late" and find_spec("mlflow"):
         command = [sys.executable, "-m", "ncfm.cli", "track", "import", FOLDER]
         subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
 
@@ -61,6 +61,11 @@ def log_of(stage):
     """Return where a stage's jobs write what they print, e.g. ``logs/distill/digits-ipc1-paper-seed0.log``."""
     names = "-".join(f"{NAMES.get(name, '')}{{{name}}}" for name in names_in(stage))
     return f"{FOLDER}/logs/{stage}/{names or stage}.log"
+
+
+def inputs_of(cell):
+    """Return a job's inputs; a params file that is still to be written is not there to be looked at."""
+    return [PARAMS_WRITTEN if file in STALE_PARAMS else file for file in campaigns.inputs(CAMPAIGN, cell)]
 
 
 def job_of(cell):

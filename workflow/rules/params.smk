@@ -4,11 +4,6 @@ STALE_PARAMS = {str(path): text for path, text in campaigns.stale_params(CAMPAIG
 PARAMS_WRITTEN = f"{FOLDER}/logs/params/{campaigns.digest(STALE_PARAMS)}"
 
 
-def inputs_of(cell):
-    """Return a job's inputs; a params file that is still to be written is not there to be looked at."""
-    return [PARAMS_WRITTEN if file in STALE_PARAMS else file for file in campaigns.inputs(CAMPAIGN, cell)]
-
-
 if STALE_PARAMS:
 
     rule params:
