@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,8 @@ from ncfm.outside.foreign import Foreign, read_foreign
 from ncfm.run.record import Record
 
 WHOLE_NUMBERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
-OUTSIDE, SHARE = (
-    1.0,
-    0.1,
-)  # pixels that lie further outside [0, 1], or more of them outside, were normalised with something
+OUTSIDE = 1.0  # pixels further outside [0, 1] than that were normalised with something,
+SHARE = 0.1  # and so was a set with a larger share of its pixels outside
 TWICE = 1.5 / 255  # the brightest pixel of images that were divided by 255 twice
 SHOWN = 3  # classes that a message names
 MNIST = 28, 32  # pixels a side without and with the black border that our MNIST and Fashion-MNIST have
@@ -41,42 +39,29 @@ class ImportParams(StageParams):
     run: CountOrNone = Field(0, description="of a file with several runs the one to take, counted from 0")
 
 
-@dataclass(frozen=True)
-class Target:
-    """The data set that an imported set stands for."""
+def target_of(dataset: str | None, data: Path | None) -> Split:
+    """Return the data set that a set stands for: a prepared folder's test split, or one without images, by its name.
 
-    dataset: str
-    classes: int
-    label_names: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    resolution: int
-
-    @property
-    def normalisation(self) -> Normalisation:
-        """Its statistics."""
-        return Normalisation(*torch.tensor([self.mean, self.std]).view(2, 1, -1, 1, 1))
-
-
-def target_of(dataset: str | None, data: Path | None) -> Target:
-    """Return what is known of a data set: of a prepared folder, of which ``dataset`` must be the name, or by name."""
+    Of a folder ``dataset`` must be the name, where it is given.
+    """
     if data is not None:
         split = load_split(data, "test")
         if dataset not in (None, split.dataset):
             raise DataError(f"{data}: holds {split.dataset}, but the set stands for {dataset}")
-        mean, std = (tuple(getattr(split.normalisation, name).flatten().tolist()) for name in ("mean", "std"))
-        return Target(split.dataset, split.classes, split.label_names, mean, std, split.resolution)
+        return split
     if dataset is None:
         raise ParamsError("--dataset: is missing, but is needed without --data")
     facts = facts_of(dataset, "--dataset")
     # Where only the data set's own files name the classes (Tiny ImageNet) their labels do.
     digits = len(str(facts.classes - 1))
     names = facts.label_names or tuple(str(label).zfill(digits) for label in range(facts.classes))
-    return Target(facts.name, facts.classes, names, facts.mean, facts.std, facts.resolution)
+    none = torch.empty(0, facts.channels, facts.resolution, facts.resolution)
+    normalisation = Normalisation(*torch.tensor([facts.mean, facts.std]).view(2, 1, -1, 1, 1))
+    return Split(facts.name, none, torch.empty(0), facts.classes, names, normalisation)
 
 
 def import_set(
-    params: ImportParams, source: Path, target: Target, names: Mapping[str, Any], out: Path, record: Record
+    params: ImportParams, source: Path, target: Split, names: Mapping[str, Any], out: Path, record: Record
 ) -> None:
     """Write a set that :func:`read_foreign` reads as `distilled.safetensors` and `grid.png` in ``out``.
 
@@ -111,12 +96,10 @@ def import_set(
     if outside := int(((images < 0) | (images > 1)).sum()):
         notes.append(f"{outside} of {images.numel()} pixels lie outside [0, 1] and are kept as they are")
     print("".join(f"import: {note}\n" for note in notes), end="", file=sys.stderr)
-    none = torch.empty(0)  # of the split only the facts are read
-    split = Split(target.dataset, none, none, target.classes, target.label_names, target.normalisation)
     names = {**names, "dataset": target.dataset, "ipc": len(images) // target.classes}
     record.content["names"] = dict(names)
     by_class = images[order].unflatten(0, (target.classes, -1))
-    record.finish(write_set(out, by_class, split, factor, names, soft), {"images": len(images)})
+    record.finish(write_set(out, by_class, target, factor, names, soft), {"images": len(images)})
 
 
 def _labels(labels: Tensor, classes: int) -> tuple[Tensor, Tensor | None]:
@@ -135,14 +118,14 @@ def _labels(labels: Tensor, classes: int) -> tuple[Tensor, Tensor | None]:
     return (nearest if even else torch.arange(classes).repeat_interleave(len(labels) // classes)), soft
 
 
-def _faults(found: Foreign, target: Target, ipc: int) -> Iterator[str]:
+def _faults(found: Foreign, target: Split, ipc: int) -> Iterator[str]:
     """Yield what the file holds and what is wanted instead; what follows a fault supposes that there is none."""
     images, count = found.images, len(found.images)
     named = found.facts.get("label_names") or found.folders
     if named and list(named) not in (list(target.label_names), class_folders(target.label_names)):
         ours = ", ".join(target.label_names[:SHOWN])
         yield f"the classes {', '.join(map(str, named[:SHOWN]))} ..., but {target.dataset} has {ours} ..."
-    channels, side = len(target.mean), target.resolution
+    channels, side = target.channels, target.resolution
     if images.dim() != 4 or images.shape[1] != channels or images.shape[2] != images.shape[3]:
         yield f"images of shape {tuple(images.shape)}, but {target.dataset} has {channels} channels of equal sides"
     if images.shape[-1] != side and (images.shape[-1], side) != MNIST:
@@ -169,7 +152,7 @@ def _pixel_faults(images: Tensor, span: str) -> Iterator[str]:
         yield f"{where}: un-normalised ones are wanted (--normalised: by the data set's own statistics)"
 
 
-def _label_faults(labels: Tensor, target: Target, count: int) -> Iterator[str]:
+def _label_faults(labels: Tensor, target: Split, count: int) -> Iterator[str]:
     hard = tuple(labels.shape) == (count,) and labels.dtype in WHOLE_NUMBERS
     soft = tuple(labels.shape) == (count, target.classes) and labels.is_floating_point()
     if not hard and not soft:

@@ -20,11 +20,9 @@ from ncfm.core.store import json_text, storage_errors, write_text, write_with
 from ncfm.method.distilled import DistilledSet, in_bytes, load
 from ncfm.outside.foreign import FACTS
 
-FORMS = ("pt", "png", "npz", "parquet")
-
 
 def export_set(path: Path, form: str, stored: bool, out: Path) -> str:
-    """Write a set in a form of :data:`FORMS`: its training images, or the stored ones of ``factor`` tiles per side.
+    """Write a set as `pt`, `png`, `npz` or `parquet`: its training images, or the stored ones, of tiles.
 
     ``out`` is the file, or for ``png`` the folder, which must be new or empty. Returns a line that says what was
     written. Raises :class:`DataError` for a set that is missing or torn, and :class:`StorageError` where ``out`` cannot

@@ -86,8 +86,12 @@ def files_of(source: Path) -> list[str | Path]:
     """Return the files that :func:`read_foreign` reads: of a folder all."""
     if source.is_dir():
         return sorted(path for path in source.rglob("*") if path.is_file())
-    beside = source.with_name(source.name.replace("images", "labels", 1))
+    beside = _labels_of(source)
     return [source, *([beside] if beside != source and beside.is_file() else [])]
+
+
+def _labels_of(images: Path) -> Path:
+    return images.with_name(images.name.replace("images", "labels", 1))
 
 
 def _torch_load(source: Path) -> Any:
@@ -114,7 +118,7 @@ def _tensors(source: Path, content: Any) -> tuple[Tensor, Tensor]:
 
 def _with_labels_beside(source: Path, images: Tensor) -> Foreign:
     """Read the labels of MTT's, TESLA's and DATM's pair of files: ``images_best.pt`` and ``labels_best.pt``."""
-    beside = source.with_name(source.name.replace("images", "labels", 1))
+    beside = _labels_of(source)
     if beside == source or not beside.is_file():
         raise DataError(f"{source}: holds images alone, and {beside.name.replace('images', 'labels')} is not beside it")
     images, labels = _tensors(source, [images, _torch_load(beside)])

@@ -19,6 +19,7 @@ from ncfm.core import layout
 from ncfm.core.errors import DataError
 from ncfm.core.store import read_json, sha256
 
+APART = {"published", "shipped"}  # folders of results whose records are of other machines
 MOST_BYTES = 5_000_000  # of one artifact
 MOST_SET_BYTES = 10_000_000  # of a distilled set among them
 MOST_INPUTS = 20  # input files that get a tag each; the record names all
@@ -57,16 +58,26 @@ def moment(record: Content, seconds: float = 0.0) -> int:
     return int(datetime.datetime.fromisoformat(record["started"]).timestamp() * 1000) + int(seconds * 1000)
 
 
+def records_below(folder: Path) -> list[Path]:
+    """Return the records below a folder of results, but for those in folders of :data:`APART`."""
+    return [path for path in sorted(folder.rglob("*.record.json")) if not APART & set(path.relative_to(folder).parts)]
+
+
+def beside(path: Path, record: Content, name: str) -> Path:
+    """Return where a file that the record at ``path`` names lies, also where both were moved together since."""
+    home = PurePosixPath(record["output"]).parent
+    return Path(os.path.normpath(path.parent / os.path.relpath(name, home)))
+
+
 def files_of(record: Content, path: Path) -> dict[str, Path]:
     """Return the files that the stage of the record at ``path`` wrote, by the names it gave them, as far as unchanged.
 
     They lie beside the record, also where it was moved or copied since; a file there that is not the one that the
     record names, by its SHA-256, belongs to another run and is left out.
     """
-    home = PurePosixPath(record["output"]).parent if "output" in record else None
     found = {}
     for name, digest in record.get("outputs", {}).items():
-        file = Path(name) if home is None else Path(os.path.normpath(path.parent / os.path.relpath(name, home)))
+        file = beside(path, record, name) if "output" in record else Path(name)
         if file.is_file() and sha256(file) == digest:
             found[name] = file
     return found

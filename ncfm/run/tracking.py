@@ -22,7 +22,6 @@ from ncfm.run import standing
 from ncfm.run.presentation import Content, Row
 from ncfm.run.sending import Sender, Store, quiet, store_uri
 
-APART = {"published", "shipped"}  # folders of results whose records are of other machines
 PATIENCE = 5.0  # seconds before a stage opens the store: a shorter stage sends everything at its end, in one go
 PASSWORD = r"//[^/@\s]*@"  # in an address, and the user before it
 INTERVAL = 2.0  # seconds between two sendings
@@ -37,7 +36,7 @@ def import_records(folder: Path) -> None:
     _need_mlflow("import again")
     if not folder.is_dir():
         raise NcfmError(f"{folder}: no such folder; name the one that holds the results")
-    paths = [path for path in sorted(folder.rglob("*.record.json")) if not APART & set(path.relative_to(folder).parts)]
+    paths = runs.records_below(folder)
     try:
         with quiet():
             store = Store()

@@ -9,8 +9,7 @@ from typing import Any
 
 from ncfm.core.errors import DataError
 from ncfm.core.store import read_json, sha256
-
-APART = ("published", "shipped")  # folders of `results` whose files are known by other notes
+from ncfm.run.presentation import beside, records_below
 
 
 def verify(folder: Path) -> Iterator[str]:
@@ -18,7 +17,7 @@ def verify(folder: Path) -> Iterator[str]:
 
     Raises :class:`DataError` where there was such a file, or no record at all.
     """
-    records = [path for path in sorted(folder.rglob("*.record.json")) if not set(APART) & set(path.parts)]
+    records = records_below(folder)
     if not records:
         raise DataError(f"{folder}: holds no record of a stage")
     hash_of, faults = cache(sha256), 0
@@ -38,18 +37,11 @@ def _faults(path: Path, hash_of: Any) -> Iterator[str]:
     except (DataError, KeyError, TypeError):
         yield f"{path}: is not a whole record"
         return
-    root = _root(path, Path(output))
     for name, known in written.items():
-        if not (file := root / name).is_file():
+        if not (file := beside(path, record, name)).is_file():
             yield f"{file}: is missing; {stage} wrote it"
         elif hash_of(file) != known:
             yield f"{file}: is not what {stage} wrote"
     for name, known in read.items():
-        if (file := root / name).is_file() and hash_of(file) != known:
-            yield f"{root / output}: {stage} read another {name} than the one that is there"
-
-
-def _root(path: Path, output: Path) -> Path:
-    """Return the folder from which the record at ``path`` names its files: results may have moved as a whole."""
-    depth = len(output.parent.parts)
-    return path.parents[depth] if path.parent.parts[-depth:] == output.parent.parts else Path()
+        if (file := beside(path, record, name)).is_file() and hash_of(file) != known:
+            yield f"{beside(path, record, output)}: {stage} read another {name} than the one that is there"
