@@ -89,9 +89,8 @@ def minutes_of(stage):
     def minutes(cell):
         cost = cost_of(cell, CAMPAIGN) if "dataset" in cell.names else None
         device = H100 if GPU and STAGES[stage].gpu and gpus_of(cell) else CPU
-        return (
-            LEAST_MINUTES + math.ceil(PATIENCE * device.seconds(cost.work, cost.params) / 60) if cost else LEAST_MINUTES
-        )
+        estimate = device.seconds(cost.work, cost.params) / 60 if cost else 0
+        return LEAST_MINUTES + math.ceil(PATIENCE * estimate)
 
     found = of_cell(stage, minutes)
     return lambda wildcards, attempt: attempt * found(wildcards)
