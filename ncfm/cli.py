@@ -16,7 +16,7 @@ from ncfm.campaign.plan import plan_text
 from ncfm.core.errors import NcfmError, ParamsError
 from ncfm.core.layout import RELEASED, campaign_folder
 from ncfm.core.params import parse
-from ncfm.outside.commands import export_command, import_command
+from ncfm.outside.commands import add_command, export_command, import_command
 from ncfm.stages import cells, table
 from ncfm.stages.running import THREADS, run
 from ncfm.stages.table import STAGES, Argument, Stage
@@ -26,7 +26,7 @@ TYPES: dict[str, Any] = {"ipc": click.IntRange(min=1), "seed": int}
 DEFAULTS: dict[str, Any] = {"seed": 0, "protocol": RELEASED}
 PARAMS = Argument("params", "", "params of the stage (JSON)", "input")
 SECTIONS = {  # of the help text
-    "Workflow": ("campaigns", "methods", "use", "plan", "status", "explain", "params", "track", "ui"),
+    "Workflow": ("campaigns", "methods", "use", "plan", "status", "explain", "params", "add", "track", "ui"),
     "Stages (snakemake and dvc repro run them for you)": tuple(name for name in STAGES if name != cells.Artefact.stage),
     "Sets of images and results": ("import", "export", "compare", "verify"),
 }
@@ -260,6 +260,7 @@ def _ui(port: int) -> None:
     tracking.serve(port)
 
 
+cli.add_command(add_command)
 cli.add_command(import_command)
 cli.add_command(export_command)
 

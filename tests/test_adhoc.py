@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +18,10 @@ from PIL import Image
 from ncfm import cli
 from ncfm.core.errors import DataError, NcfmError
 from ncfm.core.store import read_json, sha256, write_text
+from ncfm.datasets.folder import list_folder, load_folder, median_side
 from ncfm.datasets.split import load_split
 from ncfm.method.distilled import load
 from ncfm.outside import adhoc
-from ncfm.outside.folder import list_folder, load_folder, median_side
 
 TUTORIAL = Path(__file__).resolve().parent.parent / "docs/tutorial.md"
 SMALL = ["--iterations", "4", "--epochs", "1", "--pool", "1"]
@@ -324,3 +326,33 @@ def test_folders_that_cannot_be_right():
             picture(f"nested/{name}/{inner}/0.png", 9)
     with pytest.raises(DataError, match=r"nested: every folder in it holds left, right; wanted is nested/<class>"):
         list_folder(Path("nested"))
+
+
+def ncfm(*command: str) -> subprocess.CompletedProcess[str]:
+    """Run `ncfm` in a process of its own, which reads the files of facts that are there then."""
+    return subprocess.run([sys.executable, "-m", "ncfm.cli", *command], check=False, capture_output=True, text=True)
+
+
+def test_a_folder_becomes_a_data_set_that_campaigns_name():
+    write_classes("Pets/train", 8)
+    write_classes("Pets/test", 2)
+    shutil.copytree(adhoc.BASE.parent, "params")
+    assert ncfm("add", "Pets", "--resolution", "32").returncode == 0
+    campaign = Path("params/tiny.yaml").read_text("utf-8").replace("digits:", "pets:")
+    write_text("params/mine.yaml", campaign)
+    assert ncfm("params", "mine").returncode == 0
+    prepare = ("prepare", "--params", "results/mine/params/prepare/pets.json", "--out", "data/pets")
+    assert ncfm(*prepare).returncode == 0
+    assert torch.equal(load_split("data/pets", "train").images, shown("Pets", 32)[2])
+
+    assert ncfm("add", "Pets", "--resolution", "32").returncode == 0, "the same again"
+    picture("Pets/train/a/00.png", (1, 2, 3))
+    refused = {
+        ("add", "Pets"): "--name: pets is another data set",
+        prepare: "pets: source folder gave other train images",
+    }
+    refused[("add", "Pets", "--name", "a/b")] = "--name: 'a/b' must be small letters"
+    for command, said in refused.items():
+        result = ncfm(*command)
+        assert (result.returncode, result.stderr.count("\n")) == (2, 1) and said in result.stderr, result.stderr
+    assert ncfm("add", "Pets", "--name", "pets-2").returncode == 0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ncfm.core.errors import DataError
 from ncfm.core.registry import Registry
+from ncfm.core.store import tensor_sha256
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,6 +23,13 @@ class Loaded:
     splits: dict[str, tuple[Tensor, Tensor]]  # train and test: images, uint8 (N, C, H, W), and labels, int64 (N,)
     origin: dict[str, Any]  # for the card: what the bytes were, by package, file names, checksums
     label_names: tuple[str, ...] = ()  # in label order, where the facts leave them to the source
+
+    def content(self) -> dict[str, str]:
+        """Return the SHA-256 of the images and of the labels of each split."""
+        hashes: dict[str, str] = {}
+        for split, (images, labels) in self.splits.items():
+            hashes |= {f"{split} images": tensor_sha256(images), f"{split} labels": tensor_sha256(labels)}
+        return hashes
 
 
 # A source takes the facts and the folder ``prepare.root``, and raises DataError, in one line, where it has no data.

@@ -76,3 +76,16 @@ def load_split(folder: str | Path, split: Literal["train", "test"], device: str 
 def dataset_name(folder: str | Path) -> str:
     """Return the name of the data set in ``folder``. Raises :class:`DataError` where there is none."""
     return str(read_metadata(Path(folder) / "train.safetensors").get("dataset", "unknown"))
+
+
+def statistics(images: Tensor) -> tuple[list[float], list[float]]:
+    """Return mean and standard deviation of each channel of uint8 images (N, C, H, W), for pixels in [0, 1].
+
+    They are computed from counts of the 256 values, so they do not depend on the order of a floating-point sum.
+    """
+    counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in images.unbind(1)]).double()
+    values = torch.arange(256, dtype=torch.float64) / 255
+    shares = counts / counts.sum(1, keepdim=True)
+    mean = shares @ values
+    deviation = (shares * (values - mean[:, None]) ** 2).sum(1).sqrt()
+    return [round(value, 5) for value in mean.tolist()], [round(value, 5) for value in deviation.tolist()]

@@ -20,9 +20,9 @@ from ncfm.core.layout import RELEASED, WHOLE, record_file
 from ncfm.core.lock import only_writer
 from ncfm.core.params import Count, DistillParams, EvaluateParams, PretrainParams, SelectParams, StageParams, parse
 from ncfm.core.store import read_json, write_text
+from ncfm.datasets.folder import Listing, facts_of_folder, list_folder, load_folder, median_side
 from ncfm.method.coresets import RULES
 from ncfm.method.distilled import load
-from ncfm.outside.folder import Listing, facts_of_folder, list_folder, load_folder, median_side
 from ncfm.outside.outcome import Outcome
 from ncfm.run.record import Record, recorded
 from ncfm.stages import cells
@@ -71,7 +71,7 @@ def distill_folder(folder: Path, wish: Wish, out: Path | None = None) -> str:
 
     These are random images of equal storage, and the extractors, which were trained on the whole training set. All goes
     to ``out`` (default: results/adhoc/<folder name>), laid out as the results of a campaign. Raises DataError for a
-    folder that is missing or in no layout of `ncfm/outside/folder.py`, or an unreadable image, and ParamsError for an
+    folder that is missing or in no layout of `ncfm/datasets/folder.py`, or an unreadable image, and ParamsError for an
     unknown method, a resolution that is not offered, or an IPC that a class cannot give.
     """
     recipe = recipe_of(wish.method, wish)

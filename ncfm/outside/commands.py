@@ -1,4 +1,4 @@
-"""The sub-commands of `ncfm` that bring sets in and out: import and export."""
+"""The sub-commands of `ncfm` that bring data sets and distilled sets in, and these out: add, import, export."""
 
 from __future__ import annotations
 
@@ -16,6 +16,17 @@ IMPORT = (
     "import data_20000.pt --dataset cifar10 --ipc 10 --method authors --out results/authors/ipc10 "
     "--data results/cifar10-cpu/datasets/cifar10"
 )
+
+
+@click.command("add", epilog="\b\nexample:\n  ncfm add photos --resolution 32")
+@click.argument("folder", type=PATH)
+@click.option("--name", help="of the data set (default: the folder's, in small letters)")
+@click.option("--resolution", type=int, help="of the images: 32, 64 or 128 (default: the nearest to theirs)")
+def add_command(folder: Path, name: str | None, resolution: int | None) -> None:
+    """Make a FOLDER of images, one sub-folder per class, a data set that campaigns can name."""
+    from ncfm.outside.own import add
+
+    print(add(folder, name, resolution))
 
 
 @click.command("import", epilog=f"\b\nexample:\n  ncfm {IMPORT}")

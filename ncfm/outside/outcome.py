@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ncfm.datasets.folder import Listing
 from ncfm.method.distilled import load
-from ncfm.outside.folder import Listing
 
 Tested = Mapping[str, Any]  # accuracies of networks: mean, std, n
 

@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from ncfm.core.errors import DataError, ParamsError, one_of
 from ncfm.core.params import PrepareParams
-from ncfm.core.store import save_tensors, storage_errors, tensor_sha256, write_json
+from ncfm.core.store import save_tensors, storage_errors, write_json
 from ncfm.datasets.catalogue import DatasetFacts, Loaded, check_sizes, facts_of
+from ncfm.datasets.split import statistics
 from ncfm.run.record import Record
 
 
@@ -50,7 +50,7 @@ def write(facts: DatasetFacts, source: str, loaded: Loaded, out: Path, record: R
         "images_per_class": {split: dict(zip(names, count, strict=True)) for split, count in counts.items()},
         "normalisation": {"mean": facts.mean, "std": facts.std},
         "measured": {"mean": mean, "std": deviation},
-        "sha256": _hashes(loaded),
+        "sha256": loaded.content(),
     }
     write_json(files[-1], card)
     record.finish(files, {f"{split}_images": len(labels) for split, (_, labels) in loaded.splits.items()})
@@ -94,30 +94,10 @@ def _verify(facts: DatasetFacts, name: str, loaded: Loaded) -> None:
         if len(outside):
             raise DataError(f"{place}: gave the {split} label {outside[0]}, but labels are 0 to {facts.classes - 1}")
         check_sizes(facts, split, labels.bincount(minlength=facts.classes).tolist(), names, place)
-    found = _hashes(loaded) if facts.content else {}
+    found = loaded.content() if facts.content else {}
     for part, expected in facts.content.items():
         if found[part] != expected:
             raise DataError(
                 f"{place} gave other {part} than the known ones "
                 f"(content hash {found[part]}, expected {expected}); move its files away and run again"
             )
-
-
-def _hashes(loaded: Loaded) -> dict[str, str]:
-    hashes: dict[str, str] = {}
-    for split, (images, labels) in loaded.splits.items():
-        hashes |= {f"{split} images": tensor_sha256(images), f"{split} labels": tensor_sha256(labels)}
-    return hashes
-
-
-def statistics(images: Tensor) -> tuple[list[float], list[float]]:
-    """Return mean and standard deviation of each channel of uint8 images (N, C, H, W), for pixels in [0, 1].
-
-    They are computed from counts of the 256 values, so they do not depend on the order of a floating-point sum.
-    """
-    counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in images.unbind(1)]).double()
-    values = torch.arange(256, dtype=torch.float64) / 255
-    shares = counts / counts.sum(1, keepdim=True)
-    mean = shares @ values
-    deviation = (shares * (values - mean[:, None]) ** 2).sum(1).sqrt()
-    return [round(value, 5) for value in mean.tolist()], [round(value, 5) for value in deviation.tolist()]

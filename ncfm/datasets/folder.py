@@ -23,7 +23,7 @@ from torch import Tensor
 
 from ncfm.core.errors import DataError
 from ncfm.datasets.catalogue import DatasetFacts, Loaded, exactly, one_line
-from ncfm.stages.prepare import statistics
+from ncfm.datasets.split import statistics
 
 TRAIN = ("train", "training", "trainset", "trn")  # names of splits, in small letters
 TEST = ("test", "testing", "testset", "val", "valid", "validation", "dev", "eval")  # the first that is there is taken
