@@ -35,7 +35,6 @@ $(READY): requirements.txt constraints.txt pyproject.toml $(wildcard workflow/lo
 	@touch $@
 
 demo: $(READY)  ## run the default campaign (another: CAMPAIGN=NAME) and print its table
-	@[ -z "$$(ls -A .snakemake/locks 2>/dev/null)" ] || $(MAKE) --no-print-directory unlock
 	@$(BIN)/snakemake --cores all --quiet host reason --config campaign=$(CAMPAIGN)
 	@echo; cat results/$(CAMPAIGN)/tables/results.md
 	@echo; echo "page:    results/$(CAMPAIGN)/report.html"

@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ncfm import cli
 from ncfm.campaign import campaign
-from ncfm.campaign.costs import CPU, DEVICES
-from ncfm.campaign.plan import cost_of, costs_of, plan, plan_text, reported_seconds, seconds_of
+from ncfm.campaign.costs import CPU, DEVICES, H100
+from ncfm.campaign.plan import cost_of, costs_of, plan, plan_text, reported_seconds, seconds_of, warning
 from ncfm.core.params import DistillParams, EvaluateParams, PretrainParams
 from ncfm.core.seeding import generator
 from ncfm.datasets.catalogue import each, facts_of
@@ -203,3 +203,14 @@ def test_a_reported_number_costs_more_with_more_images_and_with_distillation():
         for params in (DistillParams(factor=1, extractor="random"), DistillParams(factor=1))
     )
     assert whole[1] - whole[0] == pytest.approx(alone[1] - alone[0]) and alone[1] > alone[0]
+
+
+def test_more_than_a_day_is_said_beforehand():
+    """Of the campaign, or of the artefact that was asked for; what takes hours is begun without a word."""
+    chosen = campaign.load("paper")
+    (line,) = warning(chosen, None, CPU)
+    hours = sum(CPU.seconds(cost.work, cost.params) for cost in costs_of(chosen).values()) / 3600
+    assert f"about {hours:,.0f} hours" in line and "snakemake table1" in line
+    (part,) = warning(chosen, "table5", H100)
+    assert part.startswith("paper table5: about ") and "table1" not in part
+    assert warning(campaign.load("digits"), None, CPU) == []

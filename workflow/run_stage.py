@@ -8,6 +8,7 @@ case. Nothing here is part of the rules, so changing it makes no result old.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -51,8 +52,30 @@ def through_dvc(stage: str) -> int:
     child = subprocess.Popen(["dvc", "--wait-for-lock", "repro", "-s", *force, stage])
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda got, frame: child.send_signal(got))
-    status = child.wait()
-    return status if status >= 0 else 128 - status
+    engine = parent_of(os.getppid())  # Snakemake, above the shell that it started us in
+    while True:
+        try:
+            status = child.wait(timeout=0.2)
+            return status if status >= 0 else 128 - status
+        except subprocess.TimeoutExpired:
+            if parent_of(os.getppid()) != engine:
+                stop(child.pid)  # a killed Snakemake leaves its jobs, and DVC would call their files busy
+
+
+def parent_of(process: int) -> int | None:
+    """Return the number of a process's parent; None where it has ended, or this system does not say."""
+    try:
+        return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
+
+
+def stop(process: int) -> None:
+    """End a process and all that it started."""
+    for child in [int(path.name) for path in Path("/proc").glob("[0-9]*") if parent_of(int(path.name)) == process]:
+        stop(child)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, signal.SIGTERM)
 
 
 def active() -> tuple[str | None, int, int]:

@@ -5,6 +5,7 @@ Stages read a cell's params from a small JSON file: an engine that compares file
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ncfm.campaign.expand import Expansion, Skipped
+from ncfm.campaign.file import read_yaml
 from ncfm.campaign.layers import Layers, check_declared
 from ncfm.core import layout
 from ncfm.core.errors import ParamsError
@@ -60,6 +62,15 @@ NAME = "[A-Za-z0-9][A-Za-z0-9_-]*"
 def available(folder: Path = PARAMS) -> list[str]:
     """Return the names of the campaigns in ``folder``."""
     return sorted(path.stem for path in folder.glob("*.yaml") if path.stem not in RESERVED)
+
+
+def having(artefact: str, folder: Path = PARAMS) -> list[str]:
+    """Return the names of the campaigns in ``folder`` that have an artefact of this name."""
+    found = []
+    for name in available(folder):
+        with contextlib.suppress(ParamsError, AttributeError, TypeError):  # a file with a fault has none
+            found += [name] if artefact in read_yaml(folder / f"{name}.yaml").get("artefacts", ()) else []
+    return found
 
 
 def load(name: str, folder: Path = PARAMS) -> Campaign:

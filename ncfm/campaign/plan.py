@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ncfm.campaign.campaign import Campaign
-from ncfm.campaign.costs import DEVICES
+from ncfm.campaign.costs import DEVICES, Device
 from ncfm.core.errors import ParamsError, one_of
 from ncfm.core.params import DistillParams, EvaluateParams, PretrainParams
 from ncfm.datasets.catalogue import DatasetFacts, facts_of
@@ -18,6 +18,7 @@ from ncfm.stages.costs import DEFAULTS, Cost, NoFormulaError, Reads
 from ncfm.stages.table import STAGES
 
 GIB = 2**30
+DAY = 24  # hours
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,20 @@ def plan_text(campaign: Campaign, artefact: str | None = None) -> str:
         named = f"{unknown} cells of networks or stages that have no formula"
         text += [f"Without an estimate, and not in the sums: {named}."]
     return "\n".join(text) + "\n"
+
+
+def warning(campaign: Campaign, artefact: str | None, device: Device) -> list[str]:
+    """Return a line about the hours ahead where a campaign, or an artefact of it, takes more than a day; else none."""
+    known = [cost for cost in costs_of(campaign, artefact).values() if cost]
+    hours = sum(device.seconds(cost.work, cost.params) for cost in known) / 3600
+    if hours <= DAY:
+        return []
+    name = " ".join([campaign.name, *([artefact] if artefact else [])])
+    ways = "" if artefact or not campaign.artefacts else f"; a part of it: snakemake {next(iter(campaign.artefacts))}"
+    return [
+        f"{name}: about {hours_text(hours)} hours of {device.name} from nothing, by `ncfm plan {campaign.name}`; "
+        f"what is done is not done again, and Ctrl-C stops{ways}"
+    ]
 
 
 def _cells(lines: Sequence[Line]) -> list[str]:

@@ -9,8 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
 from ncfm.campaign.costs import CPU, H100
-from ncfm.campaign.plan import cost_of
+from ncfm.campaign.plan import cost_of, warning
 from ncfm.core.layout import NAMES
+from ncfm.core.store import write_text
 from ncfm.stages import table
 
 # Jobs run on the Python that runs Snakemake, whether or not its environment is activated.

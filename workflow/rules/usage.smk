@@ -1,0 +1,65 @@
+# What people do by accident is said, or put right, before anything runs: a target of another campaign, a campaign of weeks,
+# an unnamed report beside the campaigns' own, a folder that a dead Snakemake left locked.
+import json
+import socket
+
+import psutil
+
+LOCKS, OWNER = Path(".snakemake/locks"), Path(".snakemake/ncfm-owner.json")
+WORDS = sys.argv[1:] if Path(sys.argv[0]).stem == "snakemake" else []
+TARGETS = [word for word in WORDS if re.fullmatch(campaigns.NAME, word) and not word.isdigit()]
+
+
+def refuse_other_targets():
+    """Stop where a target is an artefact of other campaigns alone."""
+    known = {cell.artefact for cell in CAMPAIGN.cells_of("artefact")}
+    for target in TARGETS:
+        others = campaigns.having(target) if target not in known | {"all", *STAGES} else []
+        if others:
+            sys.exit(
+                f"ncfm: {target}: not in campaign {CAMPAIGN.name}, but in {', '.join(others)}: snakemake {target} "
+                f"--config campaign={others[0]}"
+            )
+
+
+def refuse_unnamed_report():
+    """Stop where Snakemake's own report would become report.html in the root, beside the campaigns' own pages."""
+    if "--report" in WORDS and not any(word.endswith((".html", ".zip")) for word in WORDS):
+        sys.exit(f"ncfm: --report: name a file, e.g. snakemake --report {FOLDER}/snakemake.html")
+
+
+def this_process():
+    """Return who locks the folder: no other process on any machine has the same three."""
+    return [socket.gethostname(), os.getpid(), psutil.Process().create_time()]
+
+
+def free_folder():
+    """Unlock the folder where the Snakemake that locked it ran on this machine and is dead."""
+    try:
+        host, process, started = json.loads(OWNER.read_text())
+        if not any(LOCKS.iterdir()) or host != socket.gethostname():
+            return
+        if psutil.pid_exists(process) and psutil.Process(process).create_time() == started:
+            return
+    except (OSError, ValueError, psutil.Error):
+        return
+    for file in LOCKS.iterdir():
+        file.unlink(missing_ok=True)
+    print(f"ncfm: the Snakemake that had locked this folder (process {process}) is dead: unlocked", file=sys.stderr)
+
+
+def own_folder():
+    """Write down who has locked the folder."""
+    write_text(OWNER, json.dumps(this_process()))
+
+
+def say_hours():
+    """Print what is ahead where it takes more than a day."""
+    target = next((word for word in TARGETS if word in CAMPAIGN.artefacts), None)
+    for line in warning(CAMPAIGN, target, H100 if GPU else CPU):
+        print(f"ncfm: {line}", file=sys.stderr, flush=True)
+
+
+refuse_other_targets()
+refuse_unnamed_report()
+free_folder()
