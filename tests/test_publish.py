@@ -91,7 +91,7 @@ def test_empty_tables_are_not_published(tmp_path, monkeypatch):
     fill(make(tmp_path, monkeypatch, DIGITS), {"paper": 60.0})
     assert run() == 0 and main(["made-up"]) == 0
     published = {path.stem for path in FOLDER.glob("tables/*")}
-    assert published == {"results", "verdicts", "ranking", "selection", "metrics"}
+    assert published == {"results", "times", "verdicts", "ranking", "selection", "metrics"}
 
 
 def test_publishing_what_is_published_changes_nothing(published):

@@ -22,7 +22,7 @@ from ncfm.report.figures.sets import write_sets
 from ncfm.report.files import ResultsFolder, read_contents
 from ncfm.report.origins import origins_of
 from ncfm.report.page import image, image_of, page
-from ncfm.report.tables import anytime, comparisons, continual, paper, ranking, results, search, selection
+from ncfm.report.tables import anytime, comparisons, continual, paper, ranking, results, search, selection, times
 from ncfm.report.verdicts.reported import read_reported
 from ncfm.report.verdicts.table import COLUMNS, touches, verdict_table
 from ncfm.report.verdicts.text import verdicts_markdown
@@ -74,11 +74,13 @@ def report(params: ReportParams, shown: Shown) -> dict[str, float]:
     touched, metrics = touches(verdicts, collected.rows), results.metrics(shown.results)
     frames = {"results": shown.results, "verdicts": verdicts[list(COLUMNS)], "ranking": scores}
     frames |= {"continual": shown.learnt, "search": shown.searched, "comparisons": shown.comparisons}
+    frames |= {"times": times.times_table(collected)}
     frames |= {"selection": selection.selection_table(collected.rows), "anytime": shown.anytime}
     texts = {
         **{f"{name}.csv": results.csv_text(frame) for name, frame in frames.items()},
         "results.md": results.results_markdown(shown.results, title),
         "results.tex": results.results_latex(shown.results, title),
+        "times.md": times.times_markdown(frames["times"], title),
         "verdicts.md": verdicts_markdown(verdicts, touched, title),
         "paper.csv": paper.artefacts_csv(verdicts),
         "paper.md": paper.artefacts_markdown(verdicts, title),

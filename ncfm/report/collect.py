@@ -276,9 +276,9 @@ def collect_tested(
 
 
 def hardware_text(record: Values) -> str:
-    """Return the hardware of a record, e.g. ``NVIDIA H200`` or ``Intel Xeon, 2 threads``."""
+    """Return the machine of a record, e.g. ``NVIDIA H200`` or ``Intel Xeon, 2 cores``."""
     hardware = record["hardware"]
-    return str(hardware["gpu"] or f"{hardware['cpu']}, {hardware['threads']} threads")
+    return str(hardware["gpu"] or f"{hardware['cpu']}, {hardware['cores']} cores")
 
 
 def commit_text(record: Values) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ncfm.report.tables import anytime, comparisons, continual, ranking, results, search, selection
+from ncfm.report.tables import anytime, comparisons, continual, ranking, results, search, selection, times
 from ncfm.report.verdicts import text as verdict_text
 from ncfm.report.verdicts.table import COLUMNS as VERDICTS
 from ncfm.report.verdicts.table import COSTS
@@ -10,6 +10,7 @@ from ncfm.report.verdicts.table import COSTS
 # By the name of the file the columns, and what is said below the table.
 TABLES = {
     "results": (results.COLUMNS, results.NOTE),
+    "times": (times.COLUMNS, times.NOTE),
     "verdicts": (VERDICTS, verdict_text.NOTE),
     "comparisons": (comparisons.COLUMNS, comparisons.NOTE),
     "selection": (selection.COLUMNS, selection.NOTE),
@@ -41,7 +42,7 @@ OWN = {
     "training_images_per_class": "images that a network trains on: stored images times tiles",
     "distill_seconds": "seconds to make one set, mean over the seeds",
     "evaluate_seconds": "seconds to test one set with all its networks, mean over the seeds",
-    "hardware": "processor or GPU, and threads of a network",
+    "hardware": "processor and its cores, or GPU",
     "torch": "version",
     "note": "what of the row was not run",
     "number": "line of the reported number, from 1",

@@ -23,7 +23,7 @@ from ncfm.report import changes
 from ncfm.report.collect import Collected, ResultRow, Values, commit_text, hardware_text
 from ncfm.report.figures.panels import DPI
 from ncfm.report.origins import Origin, ran
-from ncfm.report.tables import comparisons, selection, settings
+from ncfm.report.tables import comparisons, selection, settings, times
 from ncfm.report.tables import results as tables
 from ncfm.report.verdicts import text as verdict_text
 from ncfm.report.verdicts.rules import Verdict
@@ -33,7 +33,7 @@ NUMBERS = ("last", "best (test-selected)", "difference", "make set (s)", "evalua
 # Columns that are the caption's where all lines have the same in them: they tell lines apart, or say how all were run.
 COMMON = (
     *(WHERE, "test network", "network", "protocol", "curation", "training images per class"),
-    *("n", "seeds", "looks taken", "pairs", "our method", "commit", "run on"),
+    *("n", "seeds", "looks taken", "pairs", "our method", "run on", "torch", "commit"),
 )
 FIGURES = (
     ("paper", "The paper's tables and figures", "Reported, and ours in the colour of the verdict.", "verdicts"),
@@ -111,6 +111,7 @@ def page(
         results_note=tables.NOTE,
         rows=_led(rows, "method", WHERE, "last", "95%", "n"),
         remarks=remarks,
+        took=(_led(times.times_texts(frames["times"]), "method", WHERE), times.NOTE),
         settings=(settings.settings_tables(collected), settings.NOTE),
         changed=(frames["changes"], changes.NOTE),
         sources=[_source(row, behind, root) for row, behind in origins],

@@ -10,21 +10,20 @@ import pandas as pd
 
 from ncfm.core.layout import RELEASED
 from ncfm.datasets.catalogue import facts_of
-from ncfm.report.collect import Collected, ResultRow, Values, commit_text, hardware_text
+from ncfm.report.collect import Collected, ResultRow, Values
 from ncfm.report.verdicts.intervals import interval, mean_of, seed_means
 
 NOTE = (
     "Accuracy in percent. Last: test accuracy after the last epoch; the project's own claims rest on it. "
     "Best: the highest test accuracy over the looks at the test set, so it selects on the test set. "
     "Both are means over the n = seeds x networks; 95%: t interval of the mean over the seeds, each of which is the "
-    "mean of its networks. One set says nothing about another set of its method. Seconds are means over the seeds; an "
-    "evaluation trains all networks of one seed. Protocols and curation: docs/evaluation.md."
+    "mean of its networks. One set says nothing about another set of its method. Protocols and curation: "
+    "docs/evaluation.md. Where and how long each row was computed stands in the table of times."
 )
 COLUMNS = (
     *("dataset", "ipc", "method", "label", "curation", "arch", "protocol"),
     *("last", "last_std", "last_low", "last_high", "best", "best_std", "best_low", "best_high", "n", "n_seeds"),
-    *("training_images_per_class", "distill_seconds", "evaluate_seconds"),
-    *("hardware", "torch", "commit", "note"),
+    *("training_images_per_class", "note"),
 )
 HEADS = {
     "dataset": "data set",
@@ -39,13 +38,9 @@ HEADS = {
     "best_interval": "95% of best",
     "n": "n",
     "training_images_per_class": "training images per class",
-    "distill_seconds": "make set (s)",
-    "evaluate_seconds": "evaluate (s)",
-    "place": "run on",
 }
-LETTERS = 26  # for the places of computation
 ONE_SET = "one set"  # in place of an interval over seeds
-DECIMALS = {"distill_seconds": 1, "evaluate_seconds": 1, "training_images_per_class": 0}
+DECIMALS = {"training_images_per_class": 0}
 SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
 ESCAPES = str.maketrans(SPECIAL | {character: f"\\{character}" for character in "&%$#_{}"})
 
@@ -75,13 +70,6 @@ def _line(row: ResultRow) -> Values:
         line |= {f"{name}_low": low, f"{name}_high": high}
     line |= {"n": sum(len(evaluation.last) for evaluation in row.evaluations), "n_seeds": len(row.evaluations)}
     line["training_images_per_class"] = row.evaluations[0].training_images / facts_of(row.dataset).classes
-    made = [stored.record for stored in row.sets if stored.record is not None]
-    evaluated = [evaluation.record for evaluation in row.evaluations if evaluation.record is not None]
-    for name, records in (("distill_seconds", made), ("evaluate_seconds", evaluated)):
-        line[name] = float(np.mean([record["seconds"] for record in records])) if records else None
-    texts = {"hardware": hardware_text, "torch": lambda record: record["versions"]["torch"], "commit": commit_text}
-    for name, text in texts.items():
-        line[name] = " / ".join(dict.fromkeys(text(record) for record in [*made, *evaluated]))
     return line
 
 
@@ -96,9 +84,7 @@ def metrics(table: pd.DataFrame) -> Values:
     for line in table.to_dict("records"):
         if pd.isna(line["last"]):
             continue
-        names = ("last", "last_std", "best", "best_std", "n")
-        leaf = {name: round(float(line[name]), 4) for name in names if not pd.isna(line[name])}
-        leaf["n"] = int(leaf["n"])
+        leaf = {name: round(float(line[name]), 4) for name in ("last", "best")}
         methods = tree.setdefault(line["dataset"], {}).setdefault(f"ipc{line['ipc']}", {})
         name = line["arch"] if line["protocol"] == RELEASED else f"{line['arch']}.{line['protocol']}"
         methods.setdefault(line["method"], {})[name] = leaf
@@ -111,17 +97,17 @@ def csv_text(table: pd.DataFrame) -> str:
 
 
 def results_markdown(table: pd.DataFrame, title: str) -> str:
-    """Return the results as Markdown for people: rounded, with the places of computation listed below."""
+    """Return the results as Markdown for people: rounded, with what was not run listed below."""
     display, below = rounded(table)
-    lines = [f"- **{mark}**: {text}\n" if mark != "*" else f"- \\* {text}\n" for mark, text in below]
+    lines = [f"- \\* {text}\n" for text in below]
     return "".join([document(f"Results: {title}", NOTE, display, markdown(display)), *["\n"] * bool(lines), *lines])
 
 
 def results_latex(table: pd.DataFrame, title: str) -> str:
     """Return the results as a LaTeX table; the document needs ``\\usepackage{booktabs}``."""
     display, below = rounded(table)
-    columns = "".join("r" if name in ("IPC", "n") or "(s)" in name else "l" for name in display.columns)
-    remarks = " ".join(f"{mark}: {text}." for mark, text in below)
+    columns = "".join("r" if name in ("IPC", "n") else "l" for name in display.columns)
+    remarks = " ".join(f"*: {text}." for text in below)
     return latex_table(display, f"Results: {title}. {NOTE}", columns, "small", remarks)
 
 
@@ -138,14 +124,9 @@ def latex_table(texts: pd.DataFrame, caption: str, columns: str = "", size: str 
     return "\n".join([*parts, r"\end{table}", ""])
 
 
-def rounded(table: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
-    """Return the table as short text under :data:`HEADS`, and what to say below it.
-
-    That is where each row was computed, under a letter, and under ``*`` which seeds of a row are not there.
-    """
-    places: dict[str, str] = {}
-    notes: list[tuple[str, str]] = []
-    lines = []
+def rounded(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Return the table as short text under :data:`HEADS`, and of rows marked ``*`` which seeds are not there."""
+    notes, lines = [], []
     for line in table.to_dict("records"):
         texts = _texts(line, HEADS, DECIMALS)
         if pd.isna(line["last"]):
@@ -155,17 +136,12 @@ def rounded(table: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
             for name in ("last", "best"):
                 bounds = interval_text(line[f"{name}_low"], line[f"{name}_high"], 1)
                 texts |= {name: number(line[name], 1), f"{name}_interval": bounds}
-            if line["hardware"]:
-                place = f"{line['hardware']}; torch {line['torch']}; commit {line['commit']}"
-                letter = chr(ord("a") + len(places)) if len(places) < LETTERS else f"a{len(places) - LETTERS + 1}"
-                texts["place"] = places.setdefault(place, letter)
             if line["note"]:
                 place = f"{line['dataset']}, IPC {line['ipc']}, {line['label']}, {line['arch']}, {line['protocol']}"
-                notes.append(("*", f"{place}: {line['note']}"))
+                notes.append(f"{place}: {line['note']}")
                 texts["last"] += " *"
         lines.append(texts)
-    below = [(letter, place) for place, letter in places.items()]
-    return pd.DataFrame(lines, columns=list(HEADS)).rename(columns=HEADS), below + notes
+    return pd.DataFrame(lines, columns=list(HEADS)).rename(columns=HEADS), notes
 
 
 def interval_text(low: float, high: float, decimals: int) -> str:
