@@ -96,6 +96,18 @@ def test_check_writable_makes_the_folder_and_leaves_it_empty(tmp_path):
     assert only(tmp_path / "new")
 
 
+def test_what_killed_processes_left_goes_with_time(tmp_path):
+    old, young = tmp_path / ".distilled.0123abcd.tmp.safetensors", tmp_path / ".mlflow.0123abcd.tmp.db-journal"
+    others = tmp_path / ".hidden.tmp", tmp_path / "mine.0123abcd.tmp.png"
+    for path in (old, young, *others):
+        path.touch()
+    os.utime(old, (0, 0))
+    store.check_writable(tmp_path / "new.json")
+    assert not old.exists() and young.exists()
+    store.sweep(tmp_path, older_than=0)
+    assert only(tmp_path, *(path.name for path in others))
+
+
 def test_a_text_is_told_from_another_one(tmp_path):
     target = tmp_path / "values.json"
     assert not store.is_text(target, "")

@@ -6,10 +6,12 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -44,6 +46,9 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise StorageError(f"{path}: cannot be written: {reasons[error.errno]}") from error
 
 
+HALF_WRITTEN = re.compile(r"\..*\.[0-9a-f]{8}\.tmp(\..*)?").fullmatch  # the names that `replacing` gives
+
+
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Give an empty file beside ``path``; on success it is renamed onto ``path``, on failure it is removed.
@@ -62,14 +67,27 @@ def replacing(path: str | Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def sweep(folder: Path, older_than: float = 600) -> None:
+    """Remove what killed processes left beside files of a folder; ``older_than`` in seconds: others may be writing."""
+    for path in folder.iterdir():
+        if HALF_WRITTEN(path.name):
+            with suppress(OSError):  # another process swept it
+                if time.time() - path.stat().st_mtime >= older_than:
+                    path.unlink()
+
+
 def check_writable(path: str | Path) -> None:
-    """Make the folder of ``path`` and try to write there: better before hours of computing than after."""
+    """Make the folder of ``path`` and try to write there: better before hours of computing than after.
+
+    What processes that were killed long ago left there goes.
+    """
     target = Path(path)
     with storage_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         tempfile.TemporaryFile(dir=target.parent).close()
+        sweep(target.parent)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from filelock import FileLock
 
 from ncfm.core import layout
-from ncfm.core.store import replacing
+from ncfm.core.store import replacing, sweep
 from ncfm.run import presentation as runs
 from ncfm.run import standing
 from ncfm.run.presentation import Content, Row
@@ -55,6 +55,7 @@ class Store:
             logging.getLogger(logger).setLevel(logging.CRITICAL)
         with self.lock:  # processes that create the tables of one new database together destroy it
             if database is not None and not database.exists():
+                sweep(home, older_than=0)
                 with replacing(database) as fresh:  # a process killed meanwhile would leave it broken for good
                     MlflowClient(f"sqlite:///{fresh}").delete_experiment("0")  # `Default`, which stays empty
                 with contextlib.closing(sqlite3.connect(database)) as connection:
