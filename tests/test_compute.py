@@ -13,6 +13,7 @@ from pathlib import Path
 
 import golden
 import helpers
+import psutil
 import pytest
 import torch
 
@@ -25,7 +26,7 @@ from ncfm.core.torchvision_shim import notes
 from ncfm.datasets.split import load_split
 from ncfm.method.distillation import Distillation
 from ncfm.method.pool import Pool
-from ncfm.run import compute
+from ncfm.run import compute, gpus
 from ncfm.run.record import recorded
 
 CPU = torch.device("cpu")
@@ -284,17 +285,25 @@ def test_cores_change_no_byte(data, pool, tmp_path, threads, monkeypatch):
     assert found[2] == found[3]
 
 
+def over_processes(data, pool, out, **changes):
+    """Start `ncfm distill` on the CPU, into ``out``; what it prints on standard error can be read once it has ended."""
+    params = out.with_suffix(".json")
+    params.write_text(json.dumps({**helpers.TINY_DISTILL, **changes}))
+    command = ["distill", "--params", params, "--data", data, "--extractors", pool, "--ipc", "2", "--method", "test"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "ncfm.cli", *map(str, command), "--seed", "0", "--out", str(out)],
+        env={**os.environ, "NCFM_TRACKING": "off", "NCFM_THREADS": "1", "OMP_NUM_THREADS": "1", "NCFM_DEVICE": "cpu"},
+        cwd=Path(__file__).parent.parent,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 @pytest.mark.parametrize("processes", [2, 4])  # 4: one has no class
 def test_classes_over_processes_equal_one_process(processes, data, pool, tmp_path):
-    params = {**helpers.TINY_DISTILL, "iterations": 3, "learning_rate": 0.002}
-    (tmp_path / "params.json").write_text(json.dumps(params))
-    command = ["-m", "ncfm.cli", "distill", "--params", str(tmp_path / "params.json"), "--data", str(data)]
-    command += ["--extractors", str(pool), "--ipc", "2", "--method", "test", "--seed", "0", "--out"]
-    several = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    environment = {**os.environ, "NCFM_TRACKING": "off", "NCFM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    for launcher, name in ((several, "several"), ([], "one")):
-        arguments = [sys.executable, *launcher, *command, str(tmp_path / name)]
-        subprocess.run(arguments, check=True, env=environment, cwd=Path(__file__).parent.parent, timeout=200)
+    for name, count in (("several", processes), ("one", 1)):
+        run = over_processes(data, pool, tmp_path / name, processes=count, iterations=3, learning_rate=0.002)
+        assert run.wait(timeout=200) == 0
     images = [load_tensors(tmp_path / name / "distilled.safetensors")[0]["images"] for name in ("several", "one")]
     # Adam makes a part of a step (0.002) of the rounding of a gradient near zero: few pixels, and never a whole step.
     difference = (images[0] - images[1]).abs()
@@ -307,6 +316,53 @@ def test_classes_over_processes_equal_one_process(processes, data, pool, tmp_pat
     assert sorted(path.name for path in (tmp_path / "several").iterdir()) == sorted(
         path.name for path in (tmp_path / "one").iterdir()
     )
+
+
+def test_a_process_of_several_that_is_killed_is_one_line(data, pool, tmp_path):
+    run = over_processes(data, pool, tmp_path / "set", processes=2, iterations=10**6, checkpoint_every=1)
+    checkpoint, end = tmp_path / "set/checkpoint.safetensors", time.monotonic() + 100
+    while not checkpoint.exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    os.kill(next(one.pid for one in psutil.Process(run.pid).children() if one.environ().get("RANK") == "1"), 9)
+    *_, said = run.communicate(timeout=100)[1].splitlines()
+    assert run.returncode == 2 and not psutil.Process().children()
+    assert said.startswith(
+        "ncfm: distill: process 1 of 2 (0 to 1) ended by signal 9 (SIGKILL); the others were stopped"
+    )
+    assert checkpoint.exists()
+
+
+HOLD = """
+import sys, time
+from ncfm.run import gpus
+print(*gpus.take(int(sys.argv[1]), sys.argv[2:]), flush=True)
+time.sleep(60)
+"""
+
+
+def test_each_process_takes_the_gpus_with_the_fewest_others(monkeypatch):
+    """Of a made-up list, one process after the other."""
+    first, second, third = names = [f"pretended-{os.getpid()}-{letter}" for letter in "abc"]
+    running = []
+    try:
+        for count, expected in ((1, [first]), (2, [second, third]), (2, [first, second])):
+            command = [sys.executable, "-c", HOLD, str(count), *names]
+            running.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+            assert running[-1].stdout.readline().split() == expected
+        running[1].kill()
+        running[1].wait()
+        assert gpus.take(1, names) == [second]
+    finally:
+        for process in running:
+            process.kill()
+            process.communicate()
+    with pytest.raises(ParamsError, match=r"^processes: is 4, but there are 3 GPUs"):
+        gpus.take(4, names)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-x, 3")
+    monkeypatch.delenv("NCFM_DEVICE", raising=False)
+    assert gpus.visible() == ["GPU-x", "3"]
+    gpus.choose(1)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] in ("GPU-x", "3")
 
 
 def test_several_processes_need_joint_steps(data, pool, monkeypatch):

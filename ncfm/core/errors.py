@@ -30,6 +30,10 @@ class DivergenceError(NcfmError):
     """A loss became infinite or not a number; the run stopped before the optimiser stepped."""
 
 
+class StageError(NcfmError):
+    """One of the processes of a stage ended before the work was done."""
+
+
 def one_of(what: str, value: object, allowed: Iterable[object], place: str = "") -> str:
     """Return the message for an unknown ``what`` (e.g. method), with the nearest valid one; ``place``: file and key."""
     names = [str(name) for name in allowed]

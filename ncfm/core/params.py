@@ -155,6 +155,9 @@ class DistillParams(ComputeParams):
     plateau_factor: Annotated[float, Field(gt=0, lt=1)] = Field(0.5, description="of the rate when it falls")
     augmentation: Strategy = Field("color_crop_cutout", description="one draw for all images of a class")
     checkpoint_every: Count = Field(500, description="iterations between checkpoints")
+    processes: Annotated[int, Number, Field(ge=1, le=64)] = Field(
+        1, description="of one machine, a GPU each, among which the classes of a joint step are divided"
+    )
     snapshots: Increasing = Field((), description="iterations after which the set is kept too (docs/evaluation.md)")
     log_every: CountOrNone = Field(0, description="iterations between two readings of the losses; 0: 10, on a CPU 1")
     kept: Literal["float32", "uint8"] = Field("float32", description="what the finished images are rounded to")

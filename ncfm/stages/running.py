@@ -29,6 +29,7 @@ def run(stage: Stage, params_file: Path, values: Mapping[str, Any]) -> None:
         wanted = f"that of one cell, results/<campaign>/params/{stage.name}/....json, which `ncfm params` writes"
         raise ParamsError(f"{params_file}: is the file of a campaign, but --params takes {wanted}")
     params = parse(stage.params, read_json(params_file), str(params_file))
+    from ncfm.run import gpus
     from ncfm.run.compute import shard
     from ncfm.run.record import Record, recorded
 
@@ -38,9 +39,18 @@ def run(stage: Stage, params_file: Path, values: Mapping[str, Any]) -> None:
     assert main is not None
     files = [*filter(None, read), *getattr(params, "files", ())]
     names = names_of(params, values)
-    with only_writer(main) if shard()[1] == 1 else nullcontext(False) as waited:  # several processes write together
+    alone, processes = shard()[1] == 1, getattr(params, "processes", 1)
+    with only_writer(main) if alone else nullcontext(False) as waited:  # several processes write together
         if waited and Record(stage.name, main, params.model_dump(mode="json"), names, files).is_finished():
             print(f"{stage.name}: done meanwhile ({main})", file=sys.stderr)
+            return
+        if alone and stage.gpu:
+            gpus.choose(processes)
+        if alone and processes > 1:
+            from ncfm.run.ranks import run_ranks
+
+            words = (word for name, value in values.items() if value is not None for word in (f"--{name}", str(value)))
+            run_ranks(processes, [stage.name, "--params", str(params_file), *words])
             return
         with recorded(params, main, names, files, THREADS) as record:
             function(params, *inputs, values["out"], record)

@@ -52,7 +52,7 @@ class Stage:
     arguments: tuple[Argument, ...]  # of its command, besides ``--params``
     reads: tuple[str, ...]  # templates of its files, besides the params
     writes: tuple[str, ...]  # templates, the main output first; the record is added
-    networks: str = ""  # the params field that counts networks trained side by side, each of which may have a core
+    side_by_side: str = ""  # the params field that counts networks or processes, each of which may have a core
     gpu: bool = True  # whether it computes on a GPU where there is one
     command: str = ""  # the sub-command, where it is not the stage's name
 
@@ -123,7 +123,7 @@ _ALL = (
         (_DATA, Argument("out", POOL, "the pool's .safetensors file", "output")),
         (TRAIN, TEST),
         (POOL, "extractors/{dataset}/{extractor}.history.csv"),
-        networks="pool",
+        side_by_side="pool",
     ),
     Stage(
         cells.Distill(*_OF, "convnet-3"),
@@ -134,6 +134,7 @@ _ALL = (
         (_DATA, _EXTRACTORS, _IPC, _METHOD, _SEED, _SET_OUT),
         (TRAIN, POOL),
         (SET, f"{SET_FOLDER}/history.csv", f"{SET_FOLDER}/grid.png"),
+        side_by_side="processes",
     ),
     Stage(
         cells.Select("digits", 1, "random", 0),

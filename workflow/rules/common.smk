@@ -8,10 +8,13 @@ import subprocess
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
+from snakemake.resources import Resource
+
 from ncfm.campaign.costs import CPU, H100
 from ncfm.campaign.plan import cost_of, warning
 from ncfm.core.layout import NAMES
 from ncfm.core.store import write_text
+from ncfm.run import gpus
 from ncfm.stages import table
 
 # Jobs run on the Python that runs Snakemake, whether or not its environment is activated.
@@ -20,6 +23,8 @@ shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH
 # Where there is no GPU nobody queues for one, and cells run side by side on the cores. NCFM_GPU=1 says that there are some
 # where the jobs will run, though not here: on the machine from which one submits to a cluster.
 GPU = int(os.environ.get("NCFM_GPU", shutil.which("nvidia-smi") is not None))
+if "gpu" not in workflow.global_resources:  # else `--resources gpu=3` said how many jobs use them at a time
+    workflow.register_resource("gpu", Resource("gpu", max(1, len(gpus.visible()))))
 # MiB that a cluster reserves for a job: a multiple of what was seen with CIFAR-10 (at most 1.6 GB), more for large images.
 MEMORY = {"distill": 16_000, "curate": 16_000, "pretrain": 16_000}
 USUAL_MEMORY = 8_000
@@ -76,7 +81,7 @@ def job_of(cell):
 
 def cores_of(cell):
     """Return the cores of a job: one for each network that it trains side by side, as far as there are so many."""
-    return max(1, min(workflow.cores or 1, getattr(CAMPAIGN.params[cell], STAGES[cell.stage].networks)))
+    return max(1, min(workflow.cores or 1, getattr(CAMPAIGN.params[cell], STAGES[cell.stage].side_by_side)))
 
 
 def memory_of(stage):
@@ -98,8 +103,9 @@ def minutes_of(stage):
 
 
 def gpus_of(cell):
-    """Return whether a job computes on a GPU: a coreset whose rule reads no extractors does not."""
-    return GPU * all(table.has(cell, file) for file in STAGES[cell.stage].reads)
+    """Return how many GPUs a job computes on: none for a coreset whose rule reads no extractors."""
+    needed = all(table.has(cell, file) for file in STAGES[cell.stage].reads)
+    return GPU * needed * getattr(CAMPAIGN.params[cell], "processes", 1)
 
 
 def shown(template):

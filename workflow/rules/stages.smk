@@ -13,7 +13,7 @@ for stage in dict.fromkeys(cell.stage for cell in CAMPAIGN.cells):
         wildcard_constraints:
             **constraints_of(stage),
         localrule: stage in LOCAL
-        threads: of_cell(stage, cores_of) if STAGES[stage].networks else 1
+        threads: of_cell(stage, cores_of) if STAGES[stage].side_by_side else 1
         resources:
             gpu=of_cell(stage, gpus_of) if GPU and STAGES[stage].gpu else 0,
             mem_mb=memory_of(stage),

@@ -1,0 +1,38 @@
+"""One stage over several processes of this machine, through torchrun's launcher; one line where one of them fails."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import signal
+import sys
+from collections.abc import Sequence
+
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from ncfm.core.errors import StageError
+
+
+def run_ranks(count: int, command: Sequence[str]) -> None:
+    """Run ``ncfm COMMAND`` in ``count`` processes that know their ranks. Raises :class:`StageError` if one fails."""
+    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # its report of a failure is 30 lines
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=count,
+        run_id=secrets.token_hex(8),
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+    )
+    try:
+        elastic_launch(config, sys.executable)("-m", "ncfm.cli", *command)
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        how = f"signal {-failure.exitcode} ({signal.Signals(-failure.exitcode).name})" if failure.exitcode < 0 else ""
+        how = how or f"exit status {failure.exitcode}; its reason stands above"
+        raise StageError(
+            f"{command[0]}: process {rank} of {count} (0 to {count - 1}) ended by {how}; the others were stopped; "
+            "run the same command again to continue"
+        ) from error
