@@ -26,7 +26,7 @@ TYPES: dict[str, Any] = {"ipc": click.IntRange(min=1), "seed": int}
 DEFAULTS: dict[str, Any] = {"seed": 0, "protocol": RELEASED}
 PARAMS = Argument("params", "", "params of the stage (JSON)", "input")
 SECTIONS = {  # of the help text
-    "Workflow": ("campaigns", "methods", "use", "plan", "status", "explain", "params", "add", "track", "ui"),
+    "Workflow": ("campaigns", "methods", "use", "plan", "status", "settle", "explain", "params", "add", "track", "ui"),
     "Stages (snakemake and dvc repro run them for you)": tuple(name for name in STAGES if name != cells.Artefact.stage),
     "Sets of images and results": ("import", "export", "compare", "verify"),
 }
@@ -203,6 +203,15 @@ def _methods() -> None:
 def _status(campaign: str | None) -> None:
     """Say which cells of a campaign are done, running or failed and why, and how many hours are left."""
     print(status.status_text(campaigns.load(campaign or engines.active())), end="")
+
+
+@cli.command("settle", epilog=_example("ncfm settle digits"))
+@click.argument("campaign", required=False)
+def _settle(campaign: str | None) -> None:
+    """Tell Snakemake what is done already, e.g. after `dvc pull` into a fresh clone: by records, not by times."""
+    from ncfm.campaign.settle import settle
+
+    print(settle(campaigns.load(campaign or engines.active())))
 
 
 @cli.command("explain", epilog=_example("ncfm explain distill.iterations"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib.util
 import json
 import os
@@ -500,8 +501,34 @@ def test_one_truth(tmp_path: Path) -> None:
     tree.run("dvc", "repro")
     assert tree.computed() == after_growth
 
-    # What DVC and Snakemake show of it.
+    check_what_engines_show(tree)
+    check_a_colleague_has_nothing_to_do(tree)
+
+
+def check_what_engines_show(tree: Tree) -> None:
     assert "convnet-3.last" in tree.run("dvc", "metrics", "show")
     tree.run("dvc", "plots", "show")
     tree.snakemake("--report", "report.html")
     assert (tree.folder / "report.html").stat().st_size > 100_000
+
+
+def check_a_colleague_has_nothing_to_do(tree: Tree) -> None:
+    """What was pushed and committed is done in a fresh clone, for both engines; a file that was changed is not."""
+    tree.run("dvc", "remote", "add", "-d", "store", str(tree.folder.parent / "store"))
+    tree.run("dvc", "push")
+    subprocess.run(["git", "add", "dvc.lock", ".dvc/config", "params"], cwd=tree.folder, check=True)
+    tree.commit()
+    clone = copy.copy(tree)
+    clone.folder = tree.folder.parent / "colleague"
+    subprocess.run(["git", "clone", "-q", tree.folder, clone.folder], check=True)
+    clone.run("dvc", "pull")
+    assert re.fullmatch(r"tiny: (\d+) of \1 cells are done; snakemake does the others\n", clone.run("ncfm", "settle"))
+    assert "Nothing to be done" in clone.snakemake("-n")
+    assert "Data and pipelines are up to date" in clone.run("dvc", "repro")
+    theirs, ours = ([*map(bytes, one.contents().values())] for one in (clone, tree))
+    assert sorted(theirs) == sorted(ours) and not clone.computed()
+    path = clone.folder / EVALUATIONS / "paper/seed0/convnet-3.json"
+    text = path.read_text()
+    path.unlink()
+    path.write_text(text + " ")
+    assert "tiny: 7 of 9 cells are done" in clone.run("ncfm", "settle")

@@ -22,7 +22,7 @@ def verify(folder: Path) -> Iterator[str]:
         raise DataError(f"{folder}: holds no record of a stage")
     hash_of, faults = cache(sha256), 0
     for path in records:
-        for fault in _faults(path, hash_of):
+        for fault in faults_of(path, hash_of):
             faults += 1
             yield fault
     if faults:
@@ -30,7 +30,8 @@ def verify(folder: Path) -> Iterator[str]:
     yield f"{folder}: every file is as its record says ({len(records)} records)"
 
 
-def _faults(path: Path, hash_of: Any) -> Iterator[str]:
+def faults_of(path: Path, hash_of: Any = sha256) -> Iterator[str]:
+    """Yield a line for each file that is not as the record at ``path`` says."""
     try:
         record = read_json(path)
         stage, output, written, read = (record[key] for key in ("stage", "output", "outputs", "inputs"))
