@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from html import unescape
+from html import escape, unescape
 from pathlib import Path
 
 import pandas as pd
@@ -72,3 +73,17 @@ def test_the_commands_of_a_number_start_from_nothing(tmp_path, monkeypatch):
     assert commands[0] == "ncfm params made-up" and all(str(RESULTS) in one for one in commands[1:])
     stages = [command.split()[1] for command in commands]
     assert stages == ["params", "prepare", "pretrain", *["distill"] * 2, *["evaluate"] * 2]
+
+
+def test_names_with_html_are_text(tmp_path, monkeypatch):
+    """A title and a label may hold anything printable: both come from files of other people as well."""
+    evil = "<script>alert(1)</script>&\"'</style>"
+    text = DIGITS.replace("title: made-up", "") + f"title: {json.dumps(evil)}\n"
+    text = text.replace("paper: {", f"paper: {{label: {json.dumps(evil)}, ", 1)
+    chosen = make(tmp_path, monkeypatch, text)
+    for cell in chosen.cells_of("evaluate"):
+        evaluate(chosen, cell, [60, 62], [63, 63])
+    assert run() == 0
+    page = read("report.html")
+    assert page.count(escape(evil)) >= 3 and evil not in page
+    assert page.count("<script>") == 1, "the page's own"

@@ -7,7 +7,13 @@ from collections.abc import Iterable
 
 
 class NcfmError(Exception):
-    """A fault the user can mend. The command line prints its message as one line and exits with status 2."""
+    """A fault the user can mend. The command line prints its message as one line and exits with status 2.
+
+    What cannot be printed, and would break or colour the line, is escaped: a message names keys and files as they are.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(one if one.isprintable() else repr(one)[1:-1] for one in message))
 
 
 class ParamsError(NcfmError):
