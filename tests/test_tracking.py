@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -210,6 +211,7 @@ out = Path("results/toy/card.json")
 with recorded(PrepareParams(dataset="digits"), out, names, []) as record:
     for step in range(int(sys.argv[2])):
         record.log(step, {"loss": 1 / (step + 1)})
+    record.run.wait()
     if sys.argv[1] != "0":
         os.kill(os.getpid(), int(sys.argv[1]))
     record.finish([], {})
@@ -227,6 +229,23 @@ def test_a_killed_stage_says_so_and_its_next_attempt_continues_the_same_run() ->
     assert attempt(9, 2) == ("RUNNING", LOSSES[:2])
     assert attempt(15, 3) == ("KILLED", LOSSES[:3])
     assert attempt(0, 4) == ("FINISHED", LOSSES)
+
+
+@pytest.mark.usefixtures("store")
+def test_a_stage_does_not_wait_for_a_slow_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store hangs until all steps were computed; nothing is lost by that."""
+    computed, real = threading.Event(), tracking.Sender
+
+    def slow(*arguments: Any) -> Any:
+        assert computed.wait(60)
+        return real(*arguments)
+
+    monkeypatch.setattr(tracking, "Sender", slow)
+    record = stage()
+    computed.set()
+    finish(record)
+    (run,) = stage_runs()
+    assert (run.info.status, history(run)) == ("FINISHED", LOSSES)
 
 
 @pytest.mark.usefixtures("store")

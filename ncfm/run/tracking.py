@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import queue
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,6 +27,9 @@ from ncfm.run.sending import Sender, Store, quiet, store_uri
 PATIENCE = 5.0  # seconds before a stage opens the store: a shorter stage sends everything at its end, in one go
 PASSWORD = r"//[^/@\s]*@"  # in an address, and the user before it
 INTERVAL = 2.0  # seconds between two sendings
+LAST_WAIT = 60.0  # seconds that a finished stage waits until everything is sent
+LATER = "`ncfm track import` sends the record later"
+Job = tuple[list[Row], Callable[[Sender], None], bool]  # what to send, what to do then, whether to report a failure
 
 
 def import_records(folder: Path) -> None:
@@ -113,36 +118,40 @@ def serve(port: int) -> None:
 class Run:
     """The run of a stage that computes, where it is ``wanted`` and not off: sends batches of rows until one fails.
 
-    ``path`` is where the stage's record will lie.
+    A thread of its own sends, so that the stage never waits for the store while it computes; only at its end it does,
+    at most :data:`LAST_WAIT`. ``path`` is where the stage's record will lie.
     """
 
     def __init__(self, record: Content, path: Path, wanted: bool = True) -> None:
         self._record, self._path = record, path
         self._rows: list[Row] = []
         self._due = time.monotonic() + PATIENCE
-        self._sender: Sender | None = None
+        self._jobs: queue.Queue[Job] = queue.Queue()
+        self._thread: threading.Thread | None = None
         setting = os.environ.get("NCFM_TRACKING", "").lower()
         off, self._late = not wanted or setting == "off", setting == "late"
         self._given_up = off or importlib.util.find_spec("mlflow") is None
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Buffer the metrics of one step; send what is buffered where it is time to."""
+        """Buffer the metrics of one step; have what is buffered sent where it is time to."""
         if self._given_up:
             return
         self._rows.append(Row(step, dict(values), int(time.time() * 1000)))
         if time.monotonic() >= self._due:
-            self._try(lambda sender: None)
+            self._post(lambda sender: None)
 
     def finish(self, record: dict[str, Any]) -> None:
         """Send the rest and the finished record, but leave that of a short stage to an import, where that is set."""
-        if self._late and time.monotonic() < self._due and self._sender is None:
+        if self._late and time.monotonic() < self._due and self._thread is None:
             return
 
         def act(sender: Sender) -> None:
             sender.complete(record, self._path)
             sender.refresh(record["campaign"])
 
-        self._try(act)
+        self._post(act)
+        if not self.wait():
+            print(f"ncfm: the MLflow store is slow; {LATER}", file=sys.stderr)
 
     def fail(self, status: str) -> None:
         """Close as FAILED or KILLED, silently: what made the stage fail is about to be reported, on one line."""
@@ -151,22 +160,43 @@ class Run:
             sender.client.set_terminated(sender.run_id, status)
             sender.refresh(self._record["campaign"])
 
-        self._try(act, report=False)
+        self._post(act, report=False)
+        self.wait()
 
-    def _try(self, act: Callable[[Sender], None], report: bool = True) -> None:
+    def wait(self) -> bool:
+        """Wait until all that was logged is sent, at most :data:`LAST_WAIT`; return whether it is."""
+        end = time.monotonic() + LAST_WAIT
+        while (busy := self._jobs.unfinished_tasks > 0) and time.monotonic() < end:
+            time.sleep(0.01)
+        return not busy
+
+    def _post(self, act: Callable[[Sender], None], report: bool = True) -> None:
+        """Leave the buffered rows, and what is to be done after them, to the thread."""
         if self._given_up:
             return
-        try:
-            with quiet():
-                self._sender = self._sender or Sender(Store(), self._record, self._path)
-                self._sender.send(map(runs.curves, self._rows))
-                self._rows = []
-                act(self._sender)
-        except Exception as error:
-            self._given_up = True
-            if report:
-                print(f"ncfm: {_unreachable(error)}; `ncfm track import` sends the record later", file=sys.stderr)
+        self._jobs.put((self._rows, act, report))
+        self._rows = []
+        if self._thread is None:  # a daemon: a store that hangs must not keep the process
+            self._thread = threading.Thread(target=self._send_all, name="tracking", daemon=True)
+            self._thread.start()
         self._due = time.monotonic() + INTERVAL
+
+    def _send_all(self) -> None:
+        sender: Sender | None = None
+        while True:
+            rows, act, report = self._jobs.get()
+            try:
+                if not self._given_up:
+                    with quiet():
+                        sender = sender or Sender(Store(), self._record, self._path)
+                        sender.send(map(runs.curves, rows))
+                        act(sender)
+            except Exception as error:
+                self._given_up = True
+                if report:
+                    print(f"ncfm: {_unreachable(error)}; {LATER}", file=sys.stderr)
+            finally:
+                self._jobs.task_done()
 
 
 def _first_line(error: Exception) -> str:
