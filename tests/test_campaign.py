@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from ncfm.campaign import campaign, engines
+from ncfm.campaign import campaign, engines, layers
 from ncfm.campaign.campaign import Campaign
 from ncfm.core import layout
 from ncfm.core.errors import ParamsError
@@ -389,3 +391,24 @@ def test_recipes_of_the_base(here):
         assert found[name] == found["paper"] | changed
     for name, (rule, factor) in coresets.items():
         assert found[name] == SelectParams(rule=rule, factor=factor).model_dump()
+
+
+def test_the_work_of_reading_grows_with_the_params_and_not_with_the_seeds(tmp_path, monkeypatch):
+    """Both files are read once; each params of a cell is parsed once, whoever has it; so a plan stays linear."""
+    counts = Counter[str]()
+    for module, name in ((layers, "read_yaml"), (layers, "parse")):
+        real = getattr(module, name)
+        counted = lambda *given, real=real, name=name: counts.update([name]) or real(*given)  # noqa: E731
+        monkeypatch.setattr(module, name, counted)
+    text = "architectures: [convnet-3]\ndatasets: {digits: {ipcs: [1]}}\nmethods:\n"
+    shutil.copy(REPOSITORY / "params/base.yaml", tmp_path)
+
+    def work(methods: int, seeds: int) -> tuple[int, Counter[str]]:
+        lines = [f"  m{number}: {{like: paper, seeds: {list(range(seeds))}}}\n" for number in range(methods)]
+        write_text(tmp_path / "many.yaml", text + "".join(lines))
+        counts.clear()
+        return len(campaign.load("many", tmp_path).cells), counts.copy()
+
+    (few, once), (more, seeded), (many, doubled) = work(10, 1), work(10, 20), work(20, 1)
+    assert more > 9 * few and seeded == once and once["read_yaml"] == 2
+    assert many < 2 * few and once["parse"] < doubled["parse"] <= 2 * once["parse"]

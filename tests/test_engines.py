@@ -435,6 +435,11 @@ def test_both_engines_compute_the_same_bytes_and_campaigns_do_not_disturb_each_o
 def test_what_dvc_finds_wrong_is_on_the_screen(tmp_path: Path) -> None:
     tree = Tree(tmp_path / "ncfm", git=True)
     tree.run("ncfm", "use", "tiny")
+    (tree.folder / ".dvc/tmp").mkdir(exist_ok=True)
+    (tree.folder / ".dvc/tmp/rwlock").touch()  # torn, as a killed DVC leaves it
+    tree.run("snakemake", "--cores", "1", "results/tiny/datasets/digits/card.json")
+    assert "a killed DVC left it torn: removed" in (tree.folder / "results/tiny/logs/prepare/digits.log").read_text()
+    shutil.rmtree(tree.folder / "results/tiny/datasets")
     (tree.folder / "dvc.yaml").write_text("stages: [")
     printed = tree.run("snakemake", "--cores", "1", status=1)
     assert "dvc.yaml' is invalid" in printed

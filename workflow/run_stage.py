@@ -9,16 +9,19 @@ case. Nothing here is part of the rules, so changing it makes no result old.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 RUNNERS = ("dvc", "direct")
 ACTIVE = Path("params/campaign.yaml")
+RWLOCK = Path(".dvc/tmp/rwlock")
 
 
 def main(arguments: list[str]) -> None:
@@ -46,6 +49,7 @@ def main(arguments: list[str]) -> None:
 
 def through_dvc(stage: str) -> int:
     """Let DVC run the stage and return its exit status; what ends this process ends DVC too."""
+    mend_locks()
     force = ["-f"] if os.environ.get("NCFM_FORCE") == "1" else []
     sys.stdout.flush()
     # Without --wait-for-lock parallel calls fail at once; with -q DVC's own errors would not be printed.
@@ -60,6 +64,20 @@ def through_dvc(stage: str) -> int:
         except subprocess.TimeoutExpired:
             if parent_of(os.getppid()) != engine:
                 stop(child.pid)  # a killed Snakemake leaves its jobs, and DVC would call their files busy
+
+
+def mend_locks() -> None:
+    """Remove DVC's list of busy files where a killed DVC left it torn: no later call could read it."""
+    for _ in range(20):  # a living DVC may be writing it
+        try:
+            json.loads(RWLOCK.read_text(encoding="utf-8"))
+            return
+        except FileNotFoundError:
+            return
+        except ValueError:
+            time.sleep(0.1)
+    print(f"run_stage.py: {RWLOCK}: a killed DVC left it torn: removed", flush=True)
+    RWLOCK.unlink(missing_ok=True)
 
 
 def parent_of(process: int) -> int | None:

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -28,6 +29,8 @@ def run_ranks(count: int, command: Sequence[str]) -> None:
     )
     try:
         elastic_launch(config, sys.executable)("-m", "ncfm.cli", *command)
+    except SignalException as error:  # this process was asked to end, and has ended the others
+        sys.exit(128 + error.sigval)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         how = f"signal {-failure.exitcode} ({signal.Signals(-failure.exitcode).name})" if failure.exitcode < 0 else ""
