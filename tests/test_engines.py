@@ -1,40 +1,30 @@
-"""Snakemake and DVC: the same stages on the same files, and the real workflow from one engine to the other and back."""
+"""Snakemake and DVC: the same stages on the same files, and what they say where something is wrong."""
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import importlib.util
-import json
 import os
 import re
 import shutil
 import sqlite3
-import subprocess
-import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
+from engine_tree import BIN, ROOT, Tree
 
 from ncfm.campaign import campaign, engines
-from ncfm.core.store import load_tensors, read_json
+from ncfm.core.store import read_json
 from ncfm.stages import table
 
-ROOT = Path(__file__).resolve().parent.parent
-BIN = Path(sys.executable).parent
-SET = Path("results/tiny/sets/digits/ipc1/paper/seed0")
-EVALUATIONS = Path("results/tiny/evaluations/digits/ipc1")
 # A campaign whose selections read extractors and whose distillations are none.
 CORESETS = """
 architectures: [convnet-3]
 datasets: {digits: {ipcs: [1, 2]}}
 methods: {random: {}, herding: {seeds: [0, 1]}, forgetting-tiles: {}, whole: {}}
 """
-STAGES = {"prepare": 1, "pretrain": 1, "distill": 1, "select": 1, "evaluate": 2, "report": 1}
 
 # What the tiny campaign leaves out: other protocols, curation, continual learning, anytime curves, search.
 TRIAL = """
@@ -68,114 +58,6 @@ artefacts:
 
 pytest.importorskip("snakemake")
 pytest.importorskip("dvc")
-
-
-class Tree:
-    """A copy of this repository's sources, as a git checkout or as a downloaded archive would be."""
-
-    tracked = False  # whether its stages go to MLflow
-
-    def __init__(self, folder: Path, git: bool) -> None:
-        skip = (
-            ".git",
-            ".venv",
-            ".snakemake",
-            "results",
-            "data",
-            "cache",
-            "tmp",
-            "tests",
-            "dvc.lock",
-            "*.egg-info",
-            "__*__",
-        )
-        shutil.copytree(
-            ROOT, folder, ignore=lambda at, names: shutil.ignore_patterns(*skip)(at, names) - {"__init__.py"}
-        )
-        self.folder, self.git = folder, git
-        if git:
-            for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "start"]):
-                identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
-                subprocess.run(["git", *identity, *command], cwd=folder, check=True)
-
-    def environment(self) -> dict[str, str]:
-        """Return an environment without this process's engine settings; ncfm is the tree's."""
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("NCFM_", "SNAKEMAKE", "DVC"))}
-        kept |= {"PYTHONPATH": str(self.folder), "OMP_NUM_THREADS": "1"}
-        return kept if self.tracked else kept | {"NCFM_TRACKING": "off"}
-
-    def commit(self) -> None:
-        """Commit the tracked files as they are."""
-        identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
-        subprocess.run(["git", *identity, "commit", "-qam", "change"], cwd=self.folder, check=True)
-
-    def start(self, *command: str) -> subprocess.Popen[str]:
-        """Start a command of the virtual environment; what it prints can be read once it has ended."""
-        return subprocess.Popen(
-            [BIN / command[0], *command[1:]],
-            cwd=self.folder,
-            env=self.environment(),
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-
-    def run(self, *command: str, status: int = 0) -> str:
-        """Run a command of the virtual environment and return what it printed. Only for DVC is that on the path."""
-        environment = self.environment()
-        if command[0] == "dvc":
-            environment["PATH"] = os.pathsep.join([str(BIN), environment["PATH"]])
-        done = subprocess.run(
-            [BIN / command[0], *command[1:]],
-            cwd=self.folder,
-            env=environment,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=300,
-            check=False,
-        )
-        logs = "".join(path.read_text() for path in self.folder.glob("results/*/logs/**/*.log"))
-        assert done.returncode == status, f"{command}: {done.stdout}\n{logs}"
-        return done.stdout
-
-    def snakemake(self, *arguments: str) -> str:
-        """Run Snakemake on the tiny campaign."""
-        return self.run("snakemake", *arguments, "--cores", "1", "--config", "campaign=tiny")
-
-    def edit(self, old: str, new: str) -> None:
-        """Change the tiny campaign's file."""
-        path = self.folder / "params/tiny.yaml"
-        text = path.read_text()
-        assert text.count(old) == 1
-        path.write_text(text.replace(old, new))
-
-    def computed(self) -> Counter[str]:
-        """Return how often each stage was computed: DVC's run cache has one entry for each time."""
-        entries = [yaml.safe_load(p.read_text()) for p in self.folder.glob(".dvc/cache/runs/*/*/*") if p.is_file()]
-        return Counter(entry["cmd"].split()[1] for entry in entries)
-
-    def contents(self, name: str = "tiny") -> dict[Path, bytes]:
-        """Return the bytes of a campaign's results but for those that hold times: records, other tables."""
-        parts = ("params", "datasets", "extractors", "sets", "evaluations", "figures")
-        paths = [path for part in parts for path in (self.folder / "results" / name / part).rglob("*")]
-        paths += (self.folder / "results" / name / "tables").glob("results.*")
-        return {path: path.read_bytes() for path in paths if path.is_file() and not path.name.endswith("record.json")}
-
-    def files(self) -> dict[Path, bytes]:
-        """Return the bytes of every file but the engines' own notes and compiled Python."""
-        skip = (".snakemake", ".git", "__pycache__", "tmp")
-        paths = [path for path in self.folder.rglob("*") if path.is_file() and not set(skip) & set(path.parts)]
-        return {path: path.read_bytes() for path in paths}
-
-    def tracked_changes(self) -> str:
-        """Return what git sees changed among the tracked files."""
-        command = ["git", "status", "--porcelain", "--untracked-files=no"]
-        return subprocess.run(command, cwd=self.folder, check=True, capture_output=True, text=True).stdout
-
-    def times(self, *names: str) -> dict[Path, int]:
-        """Return the time stamps of some of the campaign's results."""
-        return {p: p.stat().st_mtime_ns for name in names for p in (self.folder / "results/tiny" / name).rglob("*")}
 
 
 @pytest.fixture(scope="module")
@@ -357,81 +239,6 @@ def test_a_downloaded_archive_runs_without_git(tmp_path: Path) -> None:
     assert "Nothing to be done" in tree.snakemake(card)
 
 
-def kill_while_distilling(tree: Tree) -> int:
-    """Start the workflow, kill Snakemake alone at a checkpoint of the distillation, return the last one's iteration.
-
-    What Snakemake ran through DVC must end by itself.
-    """
-    command = [BIN / "snakemake", "--cores", "1", "--config", "campaign=tiny"]
-    process = subprocess.Popen(
-        command,
-        cwd=tree.folder,
-        env=tree.environment(),
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    checkpoint = tree.folder / SET / "checkpoint.safetensors"
-    try:
-        end = time.monotonic() + 240
-        while not checkpoint.is_file() and process.poll() is None and time.monotonic() < end:
-            time.sleep(0.01)
-    finally:
-        process.kill()
-        process.wait()
-        # Until init has reaped them all: DVC takes a zombie for a living stage that holds its lock.
-        with contextlib.suppress(ProcessLookupError):
-            while time.monotonic() < end:
-                os.killpg(process.pid, 0)
-                time.sleep(0.01)
-    return int(json.loads(load_tensors(checkpoint)[1]["text"])["iteration"])
-
-
-def test_both_engines_compute_the_same_bytes_and_campaigns_do_not_disturb_each_other(tmp_path: Path) -> None:
-    """Two campaigns at once while `ncfm use` switches between them, against `dvc repro` of one alone."""
-    reference, tree = Tree(tmp_path / "reference", git=True), Tree(tmp_path / "ncfm", git=True)
-    names = ("tiny", "second")
-    for one in (reference, tree):
-        one.edit("pool: 1", "pool: 2")  # two networks side by side, where there are the cores
-        text = (one.folder / "params/tiny.yaml").read_text()
-        (one.folder / "params/second.yaml").write_text(text.replace("iterations: 4", "iterations: 5"))
-        subprocess.run(["git", "add", "."], cwd=one.folder, check=True)
-        one.commit()
-    reference.run("ncfm", "use", "tiny")
-    reference.run("dvc", "repro")
-    tree.run("ncfm", "use", "tiny")
-    tree.commit()
-    command = ["snakemake", "--cores", "1", "--config"]
-    running = [tree.start(*command, f"campaign={name}") for name in names]
-    switches = 0
-    while any(process.poll() is None for process in running):
-        tree.run("ncfm", "use", names[switches % 2])
-        switches += 1
-    assert switches > 2
-    for process in running:
-        printed, _ = process.communicate()
-        assert process.returncode == 0, printed
-    expected = {path.relative_to(reference.folder): content for path, content in reference.contents().items()}
-    assert {path.relative_to(tree.folder): content for path, content in tree.contents().items()} == expected
-    second = {
-        path.relative_to(tree.folder / "results/second"): content for path, content in tree.contents("second").items()
-    }
-    first = {path.relative_to("results/tiny"): content for path, content in expected.items()}
-    assert second.keys() == first.keys()
-    differing = {path.parts[0] for path in first if first[path] != second[path] and "random" not in path.parts}
-    assert differing == {"params", "sets", "evaluations", "figures"}  # an iteration more; data set and pool are equal
-
-    # A campaign of one call: no tracked file changes, and what it made can be handed to DVC.
-    tree.run("ncfm", "use", "tiny")
-    (tree.folder / "results/second/report.html").unlink()
-    tree.run(*command, "campaign=second")
-    assert (tree.folder / "results/second/report.html").is_file() and tree.tracked_changes() == ""
-    assert "second is not the active campaign" in (tree.folder / "results/second/logs/report/report.log").read_text()
-    tree.run("ncfm", "use", "second")
-    tree.run("dvc", "commit", "-f")
-    assert "Data and pipelines are up to date" in tree.run("dvc", "repro")
-
-
 def test_what_dvc_finds_wrong_is_on_the_screen(tmp_path: Path) -> None:
     tree = Tree(tmp_path / "ncfm", git=True)
     tree.run("ncfm", "use", "tiny")
@@ -444,96 +251,3 @@ def test_what_dvc_finds_wrong_is_on_the_screen(tmp_path: Path) -> None:
     printed = tree.run("snakemake", "--cores", "1", status=1)
     assert "dvc.yaml' is invalid" in printed
     assert "FAILED prepare (results/tiny/logs/prepare/digits.log):\n" in printed
-
-
-def test_one_truth(tmp_path: Path) -> None:
-    """One long walk, since every step needs the one before: no stage is ever computed twice on the same values."""
-    tree = Tree(tmp_path / "ncfm", git=True)
-    tree.edit("iterations: 4", "iterations: 150")
-    tree.run("ncfm", "use", "tiny")
-    nothing = "Nothing to be done"
-
-    # Killed in the middle, the same command finishes the work, from the checkpoint.
-    assert 0 < kill_while_distilling(tree) < 150
-    unlocked, *printed = [line for line in tree.snakemake().splitlines() if line.startswith(("[", "ncfm: "))]
-    line = r"\[\d/\d\] evaluate digits ipc1 (paper|random) seed0 convnet-3: \d+\.\d% \(\d+ s\)"
-    assert any(re.fullmatch(line + r"(, (about|more than) \d+ s left)?", one) for one in printed)
-    assert unlocked.endswith("is dead: unlocked")
-    assert re.fullmatch(r"\[\d/\d\] report: done \(\d+ s\).*", printed[-1]) and len(printed) < 7
-    assert tree.computed() == STAGES
-    assert not list(tree.folder.rglob("*checkpoint.safetensors"))
-    first = tree.contents()
-
-    # Snakemake then DVC.
-    assert nothing in tree.snakemake()
-    tree.run("dvc", "repro")
-    assert tree.computed() == STAGES
-
-    # A parameter of the evaluation changes, DVC runs; Snakemake has nothing left to do.
-    untouched = tree.times("datasets", "extractors", "sets")
-    tree.edit("epochs: 2", "epochs: 3")
-    tree.run("dvc", "repro")
-    after_change = Counter(STAGES) + Counter(evaluate=2, report=1)
-    assert tree.computed() == after_change
-    assert tree.times("datasets", "extractors", "sets") == untouched
-    assert len(read_json(tree.folder / EVALUATIONS / "paper/seed0/convnet-3.json")["networks"]) == 1
-    assert nothing in tree.snakemake()
-    changed = (tree.folder / "results/tiny/report.html").read_text().partition("Since the report before")[2]
-    assert "<td>evaluate.epochs</td>" in changed and "<td>2</td><td>3</td>" in changed
-
-    # Reverted: Snakemake notices, although its own last run had these values, and DVC's cache gives the results back.
-    tree.edit("epochs: 3", "epochs: 2")
-    tree.snakemake()
-    assert tree.contents() == first
-    tree.run("dvc", "repro")
-    assert nothing in tree.snakemake()
-    assert tree.computed() == after_change
-
-    # Results deleted: both engines bring them back.
-    shutil.rmtree(tree.folder / "results")
-    tree.snakemake()
-    assert tree.contents() == first
-    shutil.rmtree(tree.folder / "results/tiny/tables")
-    tree.run("dvc", "repro")
-    assert tree.contents() == first
-    assert tree.computed() == after_change
-
-    # A new cell: only its own stages and the report.
-    tree.edit("random: {seeds: [0]}", "random: {seeds: [0, 1]}")
-    tree.snakemake()
-    after_growth = after_change + Counter(select=1, evaluate=1, report=1)
-    assert tree.computed() == after_growth
-    tree.run("dvc", "repro")
-    assert tree.computed() == after_growth
-
-    check_what_engines_show(tree)
-    check_a_colleague_has_nothing_to_do(tree)
-
-
-def check_what_engines_show(tree: Tree) -> None:
-    assert "convnet-3.last" in tree.run("dvc", "metrics", "show")
-    tree.run("dvc", "plots", "show")
-    tree.snakemake("--report", "report.html")
-    assert (tree.folder / "report.html").stat().st_size > 100_000
-
-
-def check_a_colleague_has_nothing_to_do(tree: Tree) -> None:
-    """What was pushed and committed is done in a fresh clone, for both engines; a file that was changed is not."""
-    tree.run("dvc", "remote", "add", "-d", "store", str(tree.folder.parent / "store"))
-    tree.run("dvc", "push")
-    subprocess.run(["git", "add", "dvc.lock", ".dvc/config", "params"], cwd=tree.folder, check=True)
-    tree.commit()
-    clone = copy.copy(tree)
-    clone.folder = tree.folder.parent / "colleague"
-    subprocess.run(["git", "clone", "-q", tree.folder, clone.folder], check=True)
-    clone.run("dvc", "pull")
-    assert re.fullmatch(r"tiny: (\d+) of \1 cells are done; snakemake does the others\n", clone.run("ncfm", "settle"))
-    assert "Nothing to be done" in clone.snakemake("-n")
-    assert "Data and pipelines are up to date" in clone.run("dvc", "repro")
-    theirs, ours = ([*map(bytes, one.contents().values())] for one in (clone, tree))
-    assert sorted(theirs) == sorted(ours) and not clone.computed()
-    path = clone.folder / EVALUATIONS / "paper/seed0/convnet-3.json"
-    text = path.read_text()
-    path.unlink()
-    path.write_text(text + " ")
-    assert "tiny: 7 of 9 cells are done" in clone.run("ncfm", "settle")

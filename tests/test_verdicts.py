@@ -282,7 +282,7 @@ def test_the_page_stands_alone_and_is_well_formed(tmp_path, monkeypatch):
             cell.stage == "evaluate" and cell.names["method"] in ("paper", "random")
         ):
             assert f"ncfm {cell.stage} --method {cell.names['method']} --seed {cell.names['seed']} '<&>'" in text
-    assert "Made_up & Co 100%, 2 threads" in text and "0123456+" in text and "torch 2.13.0" in text
+    assert "Made_up & Co 100%, 2 cores" in text and "0123456+" in text and "torch 2.13.0" in text
     record = read_json("results/made-up/tables/metrics.record.json")
     assert "results/made-up/report.html" in record["outputs"]
     assert Report() in chosen.params
