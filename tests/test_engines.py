@@ -181,6 +181,19 @@ def test_a_cluster_is_told_what_each_job_needs(sources: Tree, monkeypatch: pytes
         assert f"gpu={gpu}" in needs["distill"] and "gpu=0" in needs["select"]
 
 
+def test_results_of_the_future_do_not_hide_a_change(tmp_path: Path) -> None:
+    """The clock was set back after they were made: Snakemake alone would find nothing to do."""
+    tree = Tree(tmp_path / "ncfm", git=False)
+    target = "results/tiny/sets/digits/ipc1/random/seed0/grid.png"
+    tree.run("snakemake", "--cores", "1", "--config", "campaign=tiny", "--", target)
+    for path in (tree.folder / "results").rglob("*"):
+        os.utime(path, (time.time() + 86_400,) * 2)
+    said = tree.run("snakemake", "-n", "--config", "campaign=tiny", "--", target)
+    assert "Nothing to be done" in said and "files of tiny were of the future" in said
+    tree.edit("random: {seeds: [0]}", "random: {seeds: [0], select: {factor: 2}}")
+    assert "select" in tree.run("snakemake", "-n", "--config", "campaign=tiny", "--", target)
+
+
 def test_what_people_do_by_accident_is_one_line(sources: Tree) -> None:
     """A target that another campaign has; Snakemake's own report in the root, beside the campaigns' pages."""
     for words, said in {
@@ -245,7 +258,15 @@ def test_what_dvc_finds_wrong_is_on_the_screen(tmp_path: Path) -> None:
     (tree.folder / ".dvc/tmp").mkdir(exist_ok=True)
     (tree.folder / ".dvc/tmp/rwlock").touch()  # torn, as a killed DVC leaves it
     tree.run("snakemake", "--cores", "1", "results/tiny/datasets/digits/card.json")
-    assert "a killed DVC left it torn: removed" in (tree.folder / "results/tiny/logs/prepare/digits.log").read_text()
+    log = tree.folder / "results/tiny/logs/prepare/digits.log"
+    assert "rwlock: a killed DVC left it torn: removed" in log.read_text()
+    tree.run("snakemake", "--cores", "1", "results/tiny/sets/digits/ipc1/random/seed0/grid.png")
+    known = (tree.folder / "dvc.lock").read_text()
+    (tree.folder / "dvc.lock").write_text(known[: len(known) // 2].rstrip())
+    shutil.rmtree(tree.folder / "results/tiny/datasets")
+    tree.run("snakemake", "--cores", "1", "results/tiny/datasets/digits/card.json")
+    assert "dvc.lock: a killed DVC left it torn: as it was before the last stage" in log.read_text()
+    assert "prepare@tiny_digits:" in (tree.folder / "dvc.lock").read_text()
     shutil.rmtree(tree.folder / "results/tiny/datasets")
     (tree.folder / "dvc.yaml").write_text("stages: [")
     printed = tree.run("snakemake", "--cores", "1", status=1)

@@ -17,11 +17,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 RUNNERS = ("dvc", "direct")
 ACTIVE = Path("params/campaign.yaml")
 RWLOCK = Path(".dvc/tmp/rwlock")
+LOCKS = (Path("dvc.lock"), Path("params/dvc.lock"))
 
 
 def main(arguments: list[str]) -> None:
@@ -49,7 +51,7 @@ def main(arguments: list[str]) -> None:
 
 def through_dvc(stage: str) -> int:
     """Let DVC run the stage and return its exit status; what ends this process ends DVC too."""
-    mend_locks()
+    mend_files()
     force = ["-f"] if os.environ.get("NCFM_FORCE") == "1" else []
     sys.stdout.flush()
     # Without --wait-for-lock parallel calls fail at once; with -q DVC's own errors would not be printed.
@@ -66,18 +68,60 @@ def through_dvc(stage: str) -> int:
                 stop(child.pid)  # a killed Snakemake leaves its jobs, and DVC would call their files busy
 
 
-def mend_locks() -> None:
-    """Remove DVC's list of busy files where a killed DVC left it torn: no later call could read it."""
-    for _ in range(20):  # a living DVC may be writing it
+def mend_files() -> None:
+    """Mend what a DVC that was killed while it wrote left torn, since no later call could read it.
+
+    Its list of busy files goes. Of `dvc.lock`, which knows all results, the copy comes back that was kept before the
+    last stage ran: that stage alone is not in it, and DVC's cache has its results.
+    """
+    if not settled(RWLOCK, is_json):
+        print(f"run_stage.py: {RWLOCK}: a killed DVC left it torn: removed", flush=True)
+        RWLOCK.unlink(missing_ok=True)
+    for lock in LOCKS:
+        kept = Path(".dvc/tmp", f"{'-'.join(lock.parts)}.kept")
+        if settled(lock, is_lock):
+            if lock.is_file():
+                copy(lock, kept)
+        elif kept.is_file():
+            copy(kept, lock)
+            print(f"run_stage.py: {lock}: a killed DVC left it torn: as it was before the last stage", flush=True)
+        elif not lock.read_bytes():
+            print(f"run_stage.py: {lock}: a killed DVC left it empty: removed", flush=True)
+            lock.unlink()
+
+
+def settled(path: Path, fit: Callable[[str], bool]) -> bool:
+    """Return whether a file is not there, or is fit after at most two seconds: a living DVC may be writing it."""
+    for _ in range(20):
         try:
-            json.loads(RWLOCK.read_text(encoding="utf-8"))
-            return
+            if fit(path.read_text(encoding="utf-8")):
+                return True
         except FileNotFoundError:
-            return
-        except ValueError:
-            time.sleep(0.1)
-    print(f"run_stage.py: {RWLOCK}: a killed DVC left it torn: removed", flush=True)
-    RWLOCK.unlink(missing_ok=True)
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def is_json(text: str) -> bool:
+    """Return whether a text is whole JSON."""
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def is_lock(text: str) -> bool:
+    """Return whether a text can be a whole `dvc.lock`; parsing thousands of stages would take seconds."""
+    return text.startswith("schema:") and text.endswith("\n")
+
+
+def copy(source: Path, target: Path) -> None:
+    """Put a copy of a file in the place of another one, at once."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    shutil.copyfile(source, temporary)
+    temporary.replace(target)
 
 
 def parent_of(process: int) -> int | None:
