@@ -1,6 +1,6 @@
-# What people do by accident is said, or put right, before anything runs: a target of another campaign, a campaign of weeks,
-# an unnamed report beside the campaigns' own, a folder that a dead Snakemake left locked, results of the
-# future.
+# What is said, or put right, before anything runs: a target of another campaign, a campaign of weeks, an unnamed report
+# beside the campaigns' own, a folder that a dead Snakemake left locked, results that are older than they look.
+import contextlib
 import json
 import socket
 import time
@@ -58,7 +58,8 @@ def mend_times():
         if (changed := path.stat().st_mtime) > now + 60:  # a file server's clock may be a little ahead
             future[path] = changed
     for place, path in enumerate(sorted(future, key=future.get)):
-        os.utime(path, (now + (place - len(future)) / 1000,) * 2)
+        with contextlib.suppress(PermissionError):  # somebody else's
+            os.utime(path, (now + (place - len(future)) / 1000,) * 2)
     if future:
         print(
             f"ncfm: {len(future)} files of {CAMPAIGN.name} were of the future, and now are of this moment",
@@ -78,7 +79,8 @@ def say_hours():
         print(f"ncfm: {line}", file=sys.stderr, flush=True)
 
 
-refuse_other_targets()
-refuse_unnamed_report()
-free_folder()
-mend_times()
+if workflow.is_main_process:  # and not a job's own, on a node whose clock may differ
+    refuse_other_targets()
+    refuse_unnamed_report()
+    free_folder()
+    mend_times()
