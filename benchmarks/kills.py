@@ -1,10 +1,10 @@
 """Kill the workflow at random moments: does the next call finish it, with the same bytes as an undisturbed run?
 
-`python benchmarks/kills.py [KILLS [ENGINE]]` (default 100, both) runs the campaign `tiny`, with 150 iterations, in a clone
-of this checkout under each engine in turn. Each kill is a SIGKILL at a random moment to the engine alone, to a random
-process below it, or to all of them; the same command is then called again until three kills have hit it, and once more to
-the end. Compared by SHA-256 are images, extractors, sets, evaluations and the table of results. Seeded, but a moment is a
-moment. Prints a Markdown table, and writes benchmarks/results/.
+`python benchmarks/kills.py [KILLS [ENGINE]]` (default 100, both) runs the campaign `tiny`, with 150 iterations, in
+a clone of this checkout under each engine in turn. Each kill is a SIGKILL at a random moment to the engine alone,
+to a random process below it, or to all of them; the same command is then called again until three kills have hit
+it, and once more to the end. Compared by SHA-256 are images, extractors, sets, evaluations and the table of
+results. Seeded, but a moment is a moment. Prints a Markdown table, and writes benchmarks/results/.
 """
 
 from __future__ import annotations
