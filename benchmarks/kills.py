@@ -77,10 +77,11 @@ def finish(tree: Path, engine: str) -> int:
 
 
 def hashes(tree: Path) -> dict[str, str]:
-    """Return the SHA-256 of the results that must not differ."""
+    """Return the SHA-256 of the results that must not differ; half-written hidden files, which go later, are none."""
     folder = tree / "results/tiny"
     paths = [path for part in PARTS for path in (folder / part).rglob("*")] + [folder / "tables/results.csv"]
-    kept = [path for path in sorted(paths) if path.is_file() and not path.name.endswith("record.json")]
+    kept = [path for path in sorted(paths) if path.is_file() and not path.name.startswith(".")]
+    kept = [path for path in kept if not path.name.endswith("record.json")]
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in kept}
 
 
