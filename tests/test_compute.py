@@ -318,11 +318,17 @@ def test_classes_over_processes_equal_one_process(processes, data, pool, tmp_pat
     )
 
 
-def test_several_processes_end_when_they_are_asked_to(data, pool, tmp_path):
-    run = over_processes(data, pool, tmp_path / "set", processes=2, iterations=10**6, checkpoint_every=1)
-    checkpoint, end = tmp_path / "set/checkpoint.safetensors", time.monotonic() + 100
+def first_checkpoint(out):
+    """Wait until a distillation into ``out`` has kept one; return its file."""
+    checkpoint, end = out / "checkpoint.safetensors", time.monotonic() + 100
     while not checkpoint.exists() and time.monotonic() < end:
         time.sleep(0.01)
+    return checkpoint
+
+
+def test_several_processes_end_when_they_are_asked_to(data, pool, tmp_path):
+    run = over_processes(data, pool, tmp_path / "set", processes=2, iterations=10**6, checkpoint_every=1)
+    first_checkpoint(tmp_path / "set")
     run.terminate()
     assert "Traceback" not in run.communicate(timeout=100)[1] and run.returncode == 143
     assert not psutil.Process().children()
@@ -330,9 +336,7 @@ def test_several_processes_end_when_they_are_asked_to(data, pool, tmp_path):
 
 def test_a_process_of_several_that_is_killed_is_one_line(data, pool, tmp_path):
     run = over_processes(data, pool, tmp_path / "set", processes=2, iterations=10**6, checkpoint_every=1)
-    checkpoint, end = tmp_path / "set/checkpoint.safetensors", time.monotonic() + 100
-    while not checkpoint.exists() and time.monotonic() < end:
-        time.sleep(0.01)
+    checkpoint = first_checkpoint(tmp_path / "set")
     os.kill(next(one.pid for one in psutil.Process(run.pid).children() if one.environ().get("RANK") == "1"), 9)
     *_, said = run.communicate(timeout=100)[1].splitlines()
     assert run.returncode == 2 and not psutil.Process().children()

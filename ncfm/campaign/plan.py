@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ncfm.campaign.campaign import Campaign
@@ -73,7 +73,12 @@ def cost_of(cell: DatasetCell, campaign: Campaign) -> Cost | None:
 
 def seconds_of(known: Sequence[Cost]) -> tuple[float, ...]:
     """Return the seconds that each device needs for all of these."""
-    return tuple(sum(device.seconds(cost.work, cost.params) for cost in known) for device in DEVICES)
+    return tuple(seconds_on(device, known) for device in DEVICES)
+
+
+def seconds_on(device: Device, costs: Iterable[Cost | None]) -> float:
+    """Return the seconds that a device needs for all costs that are known."""
+    return sum(device.seconds(cost.work, cost.params) for cost in costs if cost)
 
 
 def reported_seconds(
@@ -122,8 +127,7 @@ def plan_text(campaign: Campaign, artefact: str | None = None) -> str:
 
 def warning(campaign: Campaign, artefact: str | None, device: Device) -> list[str]:
     """Return a line about the hours ahead where a campaign, or an artefact of it, takes more than a day; else none."""
-    known = [cost for cost in costs_of(campaign, artefact).values() if cost]
-    hours = sum(device.seconds(cost.work, cost.params) for cost in known) / 3600
+    hours = seconds_on(device, costs_of(campaign, artefact).values()) / 3600
     if hours <= DAY:
         return []
     name = " ".join([campaign.name, *([artefact] if artefact else [])])

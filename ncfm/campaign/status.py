@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ncfm.campaign.campaign import Campaign
 from ncfm.campaign.costs import CPU
-from ncfm.campaign.plan import costs_of, hours_text
+from ncfm.campaign.plan import costs_of, hours_text, seconds_on
 from ncfm.core.errors import DataError
 from ncfm.core.layout import campaign_folder, record_file, title
 from ncfm.core.store import json_text, read_json
@@ -63,7 +63,7 @@ def status_text(campaign: Campaign) -> str:
         if state in (State.RUNNING, State.FAILED):
             lines.append(f"{state}: {f'{cell.stage} {title(cell.names)}'.strip()}{f': {said}' if said else ''}")
     left = {cell: cost for cell, cost in costs_of(campaign).items() if found[cell][0] is not State.DONE}
-    hours = sum(CPU.seconds(cost.work, cost.params) for cost in left.values() if cost) / 3600
+    hours = seconds_on(CPU, left.values()) / 3600
     unknown = sum(cost is None for cost in left.values())
     more = f", besides {unknown} cells without an estimate" if unknown else ""
     return "\n".join([*lines, f"left: about {hours_text(hours)} h on {CPU.name}{more}"]) + "\n"

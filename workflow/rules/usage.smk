@@ -30,11 +30,6 @@ def refuse_unnamed_report():
         sys.exit(f"ncfm: --report: name a file, e.g. snakemake --report {FOLDER}/snakemake.html")
 
 
-def this_process():
-    """Return who locks the folder: no other process on any machine has the same three."""
-    return [socket.gethostname(), os.getpid(), psutil.Process().create_time()]
-
-
 def free_folder():
     """Unlock the folder where the Snakemake that locked it ran on this machine and is dead."""
     try:
@@ -68,8 +63,8 @@ def mend_times():
 
 
 def own_folder():
-    """Write down who has locked the folder."""
-    write_text(OWNER, json.dumps(this_process()))
+    """Write down who has locked the folder: no other process on any machine has the same three."""
+    write_text(OWNER, json.dumps([socket.gethostname(), os.getpid(), psutil.Process().create_time()]))
 
 
 def say_hours():
