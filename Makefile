@@ -8,12 +8,18 @@ FIT := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3 python; do \
 	$$name -c '$(FIT)' 2>/dev/null && echo $$name && break; done)
 
-# uv takes less than half of pip's time, but does not read pip's configuration: where that names indexes, pip it is.
+# uv takes half of pip's time, but does not read pip's configuration: it is told where that finds packages. pip is the fallback.
+INSTALLER ?= uv
 UV := uv==0.13.9
-INSTALLER ?= $$($(BIN)/python -m pip config list | grep -qE 'index-url|find-links' && echo pip || echo uv)
 PIP := $(BIN)/python -m pip install --quiet
+PLACES = $(BIN)/python -m pip config list | tr -d "'" | awk ' \
+	/[.]find-links=/ { option = "--find-links" } \
+	/[.]index-url=/ { option = "--default-index" } \
+	/[.]extra-index-url=/ { option = "--index" } \
+	option { sub(/^[^=]*=/, ""); gsub(/\\n/, " "); n = split($$0, places, " "); \
+		for (i = 1; i <= n; i++) print option, places[i]; option = "" }'
 INSTALL = { [ "$(INSTALLER)" = uv ] && $(PIP) $(UV) && $(BIN)/uv pip install --quiet --compile-bytecode \
-	--python $(BIN)/python $(1); } || $(PIP) $(1)
+	--python $(BIN)/python --index-strategy unsafe-best-match $$($(PLACES)) $(1); } || $(PIP) $(1)
 
 .PHONY: help setup demo coverage test bench lint format publish ship ui unlock clean clean-results clean-all
 

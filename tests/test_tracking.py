@@ -135,9 +135,9 @@ def test_a_record_arrives_whole_live_or_imported(live: bool, folder: Path, capsy
     content = record.content
     tags = {"stage": "distill", "campaign": "toy", "ipc": "1", "mlflow.parentRunId": parent.info.run_id}
     tags |= {"ncfm.key": content["key"], "hardware.cpu": content["hardware"]["cpu"]}
-    tags |= {f"input.{path}": digest for path, digest in content["inputs"].items()}
     tags |= {"commit": content["commit"]} if content["commit"] else {}
     assert tags.items() <= run.data.tags.items()
+    assert not [name for name in run.data.tags if "/" in name]  # a column for each path would bury the others
     assert run.data.tags["mlflow.source.name"] == "ncfm distill"
     artifacts = Path(run.info.artifact_uri.removeprefix("file://"))
     assert artifacts.is_relative_to(folder / "results" / "mlflow" / "artifacts")

@@ -22,7 +22,6 @@ from ncfm.core.store import read_json, sha256
 APART = {"published", "shipped"}  # folders of results whose records are of other machines
 MOST_BYTES = 5_000_000  # of one artifact
 MOST_SET_BYTES = 10_000_000  # of a distilled set among them
-MOST_INPUTS = 20  # input files that get a tag each; the record names all
 ARTIFACTS = (".png", ".svg", ".pdf", ".csv", ".md", ".tex", ".html", ".json")
 KEY_LENGTH, PARAM_LENGTH, TAG_LENGTH, DIGEST_LENGTH = 250, 6000, 8000, 36  # MLflow's limits, in characters
 GROUP = ("dataset", "ipc", "method")  # the names that make a cell: its runs are shown together
@@ -171,11 +170,6 @@ def artifacts_of(files: Iterable[Path]) -> list[tuple[Path, str | None]]:
     return [(path, None if path.parent == root else os.path.relpath(path.parent, root)) for path in small]
 
 
-def inputs_of(record: Content) -> dict[str, str]:
-    """Return the first inputs and their SHA-256; a report reads more than fit, and the record names them all."""
-    return dict(list(record["inputs"].items())[:MOST_INPUTS])
-
-
 def datasets_of(record: Content) -> list[tuple[str, str, str, str]]:
     """Return the data sets and distilled sets that a stage read: name, digest, source, and what for."""
     found = []
@@ -203,11 +197,15 @@ def description(campaign: str) -> str:
 
 
 def tags_of(record: Content) -> dict[str, str]:
-    """Return the tags: names, commit, hardware, versions and the SHA-256 of the inputs."""
+    """Return the tags: names, commit, hardware and versions, and nothing whose name differs between runs of a stage.
+
+    The SHA-256 of each input is in the record, an artifact.
+    """
     copied = ("stage", "campaign", "command", "commit", "dirty", "started", "hardware", "versions")
     tags = record["names"] | {name: record.get(name) for name in copied}
-    tags |= {"input": inputs_of(record), "ncfm.key": record["key"], "mlflow.source.git.commit": record.get("commit")}
     tags |= {
+        "ncfm.key": record["key"],
+        "mlflow.source.git.commit": record.get("commit"),
         "mlflow.source.name": f"ncfm {record['stage']}",
         "mlflow.source.type": "LOCAL",
         "ncfm.cell": cell_of(record),
