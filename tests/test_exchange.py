@@ -362,6 +362,13 @@ def test_parquet_is_what_the_library_datasets_reads(digits):
         assert np.abs(np.asarray(picture) / 255 - original.pixels[7, 0].numpy()).max() <= 0.5 / 255 + 1e-6
 
 
+def test_a_set_that_ships_is_exported_by_its_name(capsys):
+    assert cli.main(["export", "cifar10-ipc1-fast", "--format", "npz", "--out", "set.npz"]) == 0
+    assert np.array_equal(np.load("set.npz")["images"], load("cifar10-ipc1-fast").pixels.numpy())
+    assert cli.main(["export", "another", "--format", "npz", "--out", "another.npz"]) == 2
+    assert "(allowed: cifar10-ipc1-fast" in capsys.readouterr().err
+
+
 def test_a_set_whose_data_set_names_its_classes_itself(capsys):
     """The catalogue names no class of Tiny ImageNet; those of an imported set must be told apart all the same."""
     images, labels = torch.rand(200, 3, 64, 64), torch.arange(200)

@@ -76,14 +76,17 @@ def import_command(file: Path, out: Path, data: Path | None, **values: Any) -> N
 
 
 @click.command("export", epilog=f"\b\nexample:\n  ncfm {EXPORT}")
-@click.argument("set", type=PATH)
+@click.argument("set")
 @click.option(
     "--format", "form", type=click.Choice(FORMATS), required=True, help="pt, npz: floats; png, parquet: 8 bits"
 )
 @click.option("--stored", is_flag=True, help="the stored images of several tiles, not the training images in them")
 @click.option("--out", type=PATH, required=True, metavar="PATH", help="the file, or for png the folder")
-def export_command(set: Path, form: str, stored: bool, out: Path) -> None:
-    """Write the training images of a SET: torch, npz, folders <class>/<number>.png, or Parquet for `datasets`."""
+def export_command(set: str, form: str, stored: bool, out: Path) -> None:
+    """Write the training images of a SET: torch, npz, folders <class>/<number>.png, or Parquet for `datasets`.
+
+    SET is a distilled.safetensors, or the name of a set that ships with the repository, such as cifar10-ipc10-fast.
+    """
     from ncfm.outside.export import export_set
 
     print(export_set(set, form, stored, out))
