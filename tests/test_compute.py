@@ -299,9 +299,8 @@ def over_processes(data, pool, out, **changes):
     )
 
 
-@pytest.mark.parametrize("processes", [2, 4])  # 4: one has no class
-def test_classes_over_processes_equal_one_process(processes, data, pool, tmp_path):
-    for name, count in (("several", processes), ("one", 1)):
+def test_classes_over_processes_equal_one_process(data, pool, tmp_path):
+    for name, count in (("several", 4), ("one", 1)):  # one of the four has no class
         run = over_processes(data, pool, tmp_path / name, processes=count, iterations=3, learning_rate=0.002)
         assert run.wait(timeout=200) == 0
     images = [load_tensors(tmp_path / name / "distilled.safetensors")[0]["images"] for name in ("several", "one")]
