@@ -24,9 +24,9 @@ from ncfm.outside.foreign import FACTS
 def export_set(path: str | Path, form: str, stored: bool, out: Path) -> str:
     """Write a set as `pt`, `png`, `npz` or `parquet`: its training images, or the stored ones, of tiles.
 
-    ``path`` may be the name of a set that ships (:func:`ncfm.load`). ``out`` is the file, or for ``png`` the folder, which
-    must be new or empty. Returns a line that says what was written. Raises :class:`DataError` for a set that is missing or
-    torn, and :class:`StorageError` where ``out`` cannot be written.
+    ``path`` may be the name of a set that ships (:func:`ncfm.load`). ``out`` is the file, or for ``png`` the folder,
+    which must be new or empty. Returns a line that says what was written. Raises :class:`DataError` for a set that is
+    missing or torn, and :class:`StorageError` where ``out`` cannot be written.
     """
     data = load(path)
     images = data.stored if stored else data.pixels
