@@ -12,7 +12,7 @@ from snakemake.resources import Resource
 
 from ncfm.campaign.costs import CPU, H100
 from ncfm.campaign.plan import cost_of, warning
-from ncfm.core.layout import NAMES
+from ncfm.core.layout import log_file
 from ncfm.core.store import write_text
 from ncfm.run import gpus
 from ncfm.stages import table
@@ -64,9 +64,8 @@ def constraints_of(stage):
 
 
 def log_of(stage):
-    """Return where a stage's jobs write what they print, e.g. ``logs/distill/digits-ipc1-paper-seed0.log``."""
-    names = "-".join(f"{NAMES.get(name, '')}{{{name}}}" for name in names_in(stage))
-    return f"{FOLDER}/logs/{stage}/{names or stage}.log"
+    """Return the pattern of where a stage's jobs write what they print."""
+    return str(log_file(CAMPAIGN.name, stage, {name: f"{{{name}}}" for name in names_in(stage)}))
 
 
 def inputs_of(cell):
