@@ -117,16 +117,19 @@ def test_status(chosen, capsys):
     log = Path("results/made-up/logs/prepare/digits.log")
     write_text(log, "ncfm: data: no such folder\n")
     write_text("results/made-up/logs/pretrain/digits-convnet-3.log", "pretrain: 3/8 network 0 loss 1.6\nnoise\n")
+    log_of_test = Path("results/made-up/logs/evaluate/digits-ipc10-random-seed0-convnet-3.dm.log")
+    write_text(log_of_test, "evaluate: network 0\nncfm: out of memory\n")
     text = said(capsys, "status", "made-up")
     assert text.splitlines()[:-1] == [
         "prepare    1 failed",
         "pretrain   1 running",
         "distill    4 done",
         "select     1 done, 1 to do",
-        "evaluate   1 done, 1 params changed, 10 to do",
+        "evaluate   1 done, 1 params changed, 1 failed, 9 to do",
         "report     1 to do",
         f"failed: prepare digits: data: no such folder ({log})",
         "running: pretrain digits convnet-3: pretrain: 3/8 network 0 loss 1.6",
+        f"failed: evaluate digits ipc10 random seed0 convnet-3 dm: out of memory ({log_of_test})",
     ]
     assert text.splitlines()[-1].startswith("left: about ")
     before = time.time() - 3600

@@ -10,7 +10,7 @@ from ncfm.campaign.campaign import Campaign
 from ncfm.campaign.costs import CPU
 from ncfm.campaign.plan import costs_of, hours_text, seconds_on
 from ncfm.core.errors import DataError
-from ncfm.core.layout import log_file, record_file, title
+from ncfm.core.layout import record_file, title
 from ncfm.core.store import json_text, read_json
 from ncfm.stages import table
 from ncfm.stages.cells import Artefact, Cell, Report
@@ -40,7 +40,7 @@ def state_of(campaign: Campaign, cell: Cell) -> tuple[State, str]:
         wanted = campaign.params[cell].model_dump(mode="json")
         same = isinstance(cell, Report | Artefact) or json_text(params) == json_text(wanted)
         return (State.DONE if same else State.CHANGED), ""
-    log = Path(log_file(campaign.name, cell.stage, cell.names))
+    log = Path(table.place(campaign.name, cell, table.STAGES[cell.stage].log))
     if not log.is_file():
         return State.TO_DO, ""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()

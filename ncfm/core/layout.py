@@ -25,11 +25,6 @@ def campaign_folder(campaign: str) -> PurePosixPath:
     return PurePosixPath("results", campaign)
 
 
-def log_file(campaign: str, stage: str, names: Mapping[str, Any]) -> PurePosixPath:
-    """Return where a stage's jobs write what they print, e.g. ``logs/distill/digits-ipc1-paper-seed0.log``."""
-    return campaign_folder(campaign) / "logs" / stage / f"{title(names, '-') or stage}.log"
-
-
 def record_file(output: PurePosixPath) -> PurePosixPath:
     """Return the record beside a stage's main output: what ran, when, where and on what (never an input of a stage)."""
     return output.parent / f"{output.stem}.record.json"

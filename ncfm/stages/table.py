@@ -14,7 +14,7 @@ from string import Formatter
 from typing import Any, Literal
 
 from ncfm.core import params as models
-from ncfm.core.layout import campaign_folder, record_file
+from ncfm.core.layout import NAMES, campaign_folder, record_file
 from ncfm.stages import cells, costs
 from ncfm.stages.cells import Cell
 from ncfm.stages.costs import Cost, Reads
@@ -70,6 +70,17 @@ class Stage:
     def outputs(self) -> tuple[str, ...]:
         """Templates of all files that it writes, the main output first and the record last."""
         return *self.writes, str(record_file(PurePosixPath(self.writes[0])))
+
+    @property
+    def wildcards(self) -> tuple[str, ...]:
+        """The names in the path of its main output, in their order: they tell one of its jobs from another."""
+        return tuple(dict.fromkeys(name for _, name, _, _ in Formatter().parse(self.writes[0]) if name))
+
+    @property
+    def log(self) -> str:
+        """Template of where its jobs write what they print, e.g. ``logs/distill/digits-ipc1-paper-seed0.log``."""
+        names = "-".join(f"{NAMES.get(name, '')}{{{name}}}" for name in self.wildcards)
+        return f"logs/{self.name}/{names or self.name}.log"
 
 
 _DATA = Argument("data", DATA, "folder that `ncfm prepare` wrote", "input")

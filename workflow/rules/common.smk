@@ -12,7 +12,6 @@ from snakemake.resources import Resource
 
 from ncfm.campaign.costs import CPU, H100
 from ncfm.campaign.plan import cost_of, warning
-from ncfm.core.layout import log_file
 from ncfm.core.store import write_text
 from ncfm.run import gpus
 from ncfm.stages import table
@@ -45,27 +44,17 @@ def send_records():
         subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
 
 
-def names_in(stage):
-    """Return the wildcards of a stage's outputs."""
-    return tuple(dict.fromkeys(re.findall(r"{(\w+)}", STAGES[stage].writes[0])))
-
-
 def of_cell(stage, value):
     """Return a function of a job's wildcards: ``value`` of the cell that they name."""
-    names = names_in(stage)
+    names = STAGES[stage].wildcards
     found = {tuple(str(cell.values[name]) for name in names): cell for cell in CAMPAIGN.cells_of(stage)}
     return lambda wildcards: value(found[tuple(wildcards[name] for name in names)])
 
 
 def constraints_of(stage):
     """Return for each wildcard of a stage's outputs the pattern of its values: stages share folders."""
-    values = {name: {str(cell.values[name]) for cell in CAMPAIGN.cells_of(stage)} for name in names_in(stage)}
+    values = {name: {str(cell.values[name]) for cell in CAMPAIGN.cells_of(stage)} for name in STAGES[stage].wildcards}
     return {name: "|".join(map(re.escape, sorted(found))) for name, found in values.items()}
-
-
-def log_of(stage):
-    """Return the pattern of where a stage's jobs write what they print."""
-    return str(log_file(CAMPAIGN.name, stage, {name: f"{{{name}}}" for name in names_in(stage)}))
 
 
 def inputs_of(cell):

@@ -9,7 +9,7 @@ for stage in dict.fromkeys(cell.stage for cell in CAMPAIGN.cells):
         output:
             [shown(template) for template in STAGES[stage].outputs],
         log:
-            log_of(stage),
+            f"{FOLDER}/{STAGES[stage].log}",
         wildcard_constraints:
             **constraints_of(stage),
         localrule: stage in LOCAL
