@@ -21,7 +21,7 @@ PLACES = $(BIN)/python -m pip config list | tr -d "'" | awk ' \
 INSTALL = { [ "$(INSTALLER)" = uv ] && $(PIP) $(UV) && $(BIN)/uv pip install --quiet --compile-bytecode \
 	--python $(BIN)/python --index-strategy unsafe-best-match $$($(PLACES)) $(1); } || $(PIP) $(1)
 
-.PHONY: help setup demo test bench lint format publish ship ui unlock clean clean-results clean-all
+.PHONY: help setup demo coverage test bench lint format publish ship ui unlock clean clean-results clean-all
 
 help:  ## list the targets
 	@grep -E '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -46,6 +46,9 @@ demo: $(READY)  ## run the default campaign (another: CAMPAIGN=NAME) and print i
 	@echo; echo "page:    results/$(CAMPAIGN)/report.html"
 	@echo "table:   results/$(CAMPAIGN)/tables/results.md (also .csv, .tex)"
 	@echo "picture: results/$(CAMPAIGN)/figures/grid.png"
+
+coverage: $(READY)  ## run the tests and print how much of ncfm/ they run (not counted: what other processes run)
+	@$(BIN)/pytest --cov=ncfm --cov-report=term:skip-covered
 
 test: lint  ## run the linters, the type checker and the tests
 	@$(BIN)/pytest
