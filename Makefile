@@ -48,6 +48,7 @@ demo: $(READY)  ## run the default campaign (another: CAMPAIGN=NAME) and print i
 	@echo "picture: results/$(CAMPAIGN)/figures/grid.png"
 
 coverage: $(READY)  ## run the tests and print how much of ncfm/ they run (not counted: what other processes run)
+	@$(PIP) pytest-cov==7.1.0
 	@$(BIN)/pytest --cov=ncfm --cov-report=term:skip-covered
 
 test: lint  ## run the linters, the type checker and the tests

@@ -74,7 +74,7 @@ class Stage:
     @property
     def wildcards(self) -> tuple[str, ...]:
         """The names in the path of its main output, in their order: they tell one of its jobs from another."""
-        return tuple(dict.fromkeys(name for _, name, _, _ in Formatter().parse(self.writes[0]) if name))
+        return fields(self.writes[0])
 
     @property
     def log(self) -> str:
@@ -216,13 +216,14 @@ TESTERS = tuple(name for name, stage in STAGES.items() if issubclass(stage.cell,
 
 
 @cache
-def _fields(template: str) -> frozenset[str]:
-    return frozenset(name for _, name, _, _ in Formatter().parse(template) if name)
+def fields(template: str) -> tuple[str, ...]:
+    """Return the names that a template asks for, each once, in their order."""
+    return tuple(dict.fromkeys(name for _, name, _, _ in Formatter().parse(template) if name))
 
 
 def has(cell: Cell, template: str) -> bool:
     """Say whether the cell has every value that a template asks for: a coreset without extractors has no pool."""
-    return _fields(template) <= cell.values.keys()
+    return cell.values.keys() >= {*fields(template)}
 
 
 def place(campaign: str, cell: Cell, template: str) -> str:

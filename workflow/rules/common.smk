@@ -104,5 +104,5 @@ def shown(template):
     category = next((kind for end, kind in kinds.items() if template.endswith(end)), None)
     if category is None or not Path(workflow.basedir, f"workflow/report/{stem}.rst").is_file():
         return path
-    labels = {name: f"{{{name}}}" for name in re.findall(r"{(\w+)}", template)}
+    labels = {name: f"{{{name}}}" for name in table.fields(template)}
     return report(path, caption=f"../report/{stem}.rst", category=category, labels=labels or None)
