@@ -102,7 +102,7 @@ def test_an_artefact_that_names_everything_has_the_cells_of_the_cross(tmp_path):
         ("table1.method", ["random"], "table1: unknown key 'method'; did you mean 'methods'?"),
         ("learning.methods", ["herding"], "learning.methods: unknown method of continual 'herding' (allowed"),
         ("learning.protocols", ["dm"], "learning.protocols: is never read (allowed: in an artefact without"),
-        ("ranking", {"datasets": {"digits": [1]}, "methods": ["random"]}, "names an artefact 'ranking' (allowed: any"),
+        ("report", {"datasets": {"digits": [1]}, "methods": ["random"]}, "names an artefact 'report' (allowed: any"),
         ("Table 1", {"datasets": {"digits": [1]}, "methods": ["random"]}, "Table 1: is 'Table 1', but "),
     ],
 )  # fmt: skip
@@ -132,16 +132,15 @@ artefacts:
 
 def test_the_report_of_an_artefact_needs_its_own_cells_only(tmp_path, monkeypatch):
     chosen = make(tmp_path, monkeypatch, SIX)
-    tables = Path("results/made-up/tables")
+    tables = Path("results/made-up/artefacts")
     wanted = next(cell for cell in chosen.cells_of("evaluate") if cell.method == "paper")
     evaluate(chosen, wanted, [66.0] * 10, [68.9] * 10)
     for name in chosen.artefacts:
         params = str(table.params_file("made-up", Artefact(name)))
         assert cli.main(["report", "--params", params, "--results", "results/made-up"]) == 0
-        files = {f"{name}.{end}" for end in ("csv", "md", "tex", "record.json")}
+        files = {f"{name}.{end}" for end in ("csv", "md", "tex", "png", "svg", "record.json")}
         assert files == {path.name for path in tables.iterdir() if path.name.startswith(name)}
-    pictures = {name: (tables.parent / f"figures/{name}.svg").read_text() for name in chosen.artefacts}
-    assert all((tables.parent / f"figures/{name}.png").is_file() for name in chosen.artefacts)
+    pictures = {name: (tables / f"{name}.svg").read_text() for name in chosen.artefacts}
     assert "<!-- Table 5: cifar10, IPC 10 -->" in pictures["table5"] and "<!-- not run -->" in pictures["coresets"]
     assert "NCFM with psi,cifar10 IPC 10,68.9,68.9 best,inconclusive" in (tables / "table5.csv").read_text()
     assert "Table 5" in (tables / "table5.md").read_text() and "random" not in (tables / "table5.md").read_text()

@@ -232,7 +232,7 @@ def test_params_of_cells_that_are_gone_go_too(here):
     before = written()
     own = copy.deepcopy(OWN)
     del own["methods"]["random"]
-    other = here / "results/trial/tables/metrics.json"
+    other = here / "results/trial/metrics.json"
     write_text(other, "{}")
     campaign.write_params(resolve(own=own))
     after = written()

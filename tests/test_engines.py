@@ -57,6 +57,9 @@ artefacts:
   networks: {datasets: {digits: [1]}, methods: [random, whole], search: true}
 """
 
+# The report's files are named one by one in the table, some of them by their folders in DVC.
+READS, WRITES = "params/report.json evaluations sets", "report.html metrics.json metrics.record.json tables figures"
+
 pytest.importorskip("snakemake")
 pytest.importorskip("dvc")
 
@@ -120,9 +123,8 @@ def of_table(name: str) -> Stages:
     }
 
 
-def without_report_inputs(stages: Stages, name: str) -> Stages:
-    command, _, outputs = stages[f"report@{name}"]
-    return {**stages, f"report@{name}": (command, set(), outputs)}
+def without_report(stages: Stages, name: str) -> Stages:
+    return {address: stage for address, stage in stages.items() if address != f"report@{name}"}
 
 
 @pytest.mark.parametrize("name", ["coresets", "trial", "artefacts"])
@@ -138,11 +140,12 @@ def test_dvc_has_the_stages_of_the_table(name: str, sources: Tree, monkeypatch: 
     dvc, expected = of_dvc(sources, name), of_table(name)
     command, _, outputs = dvc.pop(f"params@{name}")
     assert (command, outputs) == (["ncfm", "params", name], {f"results/{name}/params"})
-    # The report's files are named one by one in the table, by their folders in DVC.
-    inputs, folders = expected[f"report@{name}"][1], dvc[f"report@{name}"][1]
-    assert folders == {f"results/{name}/{part}" for part in ("params/report.json", "evaluations", "sets")}
-    assert all(any(Path(path).is_relative_to(folder) for folder in folders) for path in inputs)
-    assert without_report_inputs(dvc, name) == without_report_inputs(expected, name)
+    command, *named = expected[f"report@{name}"]
+    assert command == dvc[f"report@{name}"][0]
+    for files, folders, names in zip(named, dvc[f"report@{name}"][1:], (READS, WRITES), strict=True):
+        assert folders == {f"results/{name}/{part}" for part in names.split()}
+        assert all(any(Path(path).is_relative_to(folder) for folder in folders) for path in files)
+    assert without_report(dvc, name) == without_report(expected, name)
 
 
 def test_the_committed_pipeline_is_the_table() -> None:

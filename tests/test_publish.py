@@ -43,7 +43,7 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, byte
         content = {"names": cell.names, "classes": [5, 10], "snapshots": points}
         content["networks"] = networks if cell.stage == "continual" else candidates
         write_json(Path(table.output("made-up", cell)), content)
-    write_text("README.md", "![paper](results/published/made-up/figures/paper.png)\n")
+    write_text("README.md", "results/published/made-up/figures/paper.png, not-made-up/figures/accuracy.png\n")
     assert run() == 0 and main(["made-up"]) == 0
     return {path.name: path.read_bytes() for path in RESULTS.glob("tables/*") if ".record." not in path.name}
 
@@ -77,7 +77,13 @@ def test_a_folder_without_tensors_or_page_has_no_picture_of_sets(published):
 def test_few_files_are_published_and_records_say_what_ran(published):
     files = {path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*") if path.is_file()}
     tables = {f"tables/{name}" for name in published}
-    assert files == {*COMPACT, *tables, "report.html", "figures/paper.png"}  # the one that the README shows
+    assert files == {
+        *COMPACT,
+        *tables,
+        "metrics.json",
+        "report.html",
+        "figures/paper.png",
+    }  # the one that the README shows
     name = "sets/cifar10/ipc10/paper/seed0/distilled.record.json"
     record, full = read_json(FOLDER / "records.json")[name], read_json(RESULTS / name)
     kept = ("command", "hardware", "versions", "commit", "dirty", "seconds", "names", "outputs")
@@ -91,7 +97,7 @@ def test_empty_tables_are_not_published(tmp_path, monkeypatch):
     fill(make(tmp_path, monkeypatch, DIGITS), {"paper": 60.0})
     assert run() == 0 and main(["made-up"]) == 0
     published = {path.stem for path in FOLDER.glob("tables/*")}
-    assert published == {"results", "times", "verdicts", "ranking", "selection", "metrics"}
+    assert published == {"results", "times", "verdicts", "selection"}
 
 
 def test_publishing_what_is_published_changes_nothing(published):

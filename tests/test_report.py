@@ -11,7 +11,7 @@ import yaml
 from report_helpers import CIFAR, DIGITS, REPOSITORY, RESULTS, evaluate, make, read, reported, run, set_folder
 
 from ncfm.core.params import DistillParams, EvaluateParams
-from ncfm.core.store import read_json, write_json
+from ncfm.core.store import read_json, write_json, write_text
 from ncfm.report.tables.results import latex_escape
 from ncfm.report.verdicts.protocol import PROTOCOLS, RECIPES
 from ncfm.stages import table
@@ -28,7 +28,7 @@ def test_numbers_are_those_computed_by_hand(tmp_path, monkeypatch):
     assert run() == 0
     # last 60, 62, 66, 68: mean 64, squares 16 + 4 + 4 + 16 = 40, over 3; seeds 61 and 67: squares 9 + 9, over 1
     # best 63, 63, 67, 71: mean 66, squares 9 + 9 + 1 + 25 = 44, over 3
-    metrics = read_json("results/made-up/tables/metrics.json")
+    metrics = read_json("results/made-up/metrics.json")
     assert metrics == {
         "digits": {
             "ipc1": {
@@ -55,8 +55,8 @@ def test_numbers_are_those_computed_by_hand(tmp_path, monkeypatch):
     assert "| 64.0 | 25.9 to 102.1 | 66.0" in re.sub(" +", " ", read("tables/results.md"))  # t of one degree: 12.7 x 3
     assert "64.0 & 25.9 to 102.1" in read("tables/results.tex")
     assert "The other 483 of 483 numbers are about other data sets" in read("tables/verdicts.md")
-    assert "touches none" in read("tables/paper.md")
-    record = read_json("results/made-up/tables/metrics.record.json")
+    assert not Path(RESULTS, "tables/paper.md").exists()  # it touches none of the paper's tables
+    record = read_json("results/made-up/metrics.record.json")
     assert record["metrics"]["digits/ipc1/paper/convnet-3/last"] == 64 and len(record["inputs"]) == 2
 
 
@@ -69,7 +69,7 @@ def test_protocols_are_told_apart(tmp_path, monkeypatch):
     rows = list(csv.DictReader(read("tables/results.csv").splitlines()))
     expected = [("paper", "released", 60), ("paper", "dm", 40), ("random", "released", 60), ("random", "dm", 40)]
     assert [(row["method"], row["protocol"], float(row["last"])) for row in rows] == expected
-    leaves = read_json("results/made-up/tables/metrics.json")["digits"]["ipc1"]["paper"]
+    leaves = read_json("results/made-up/metrics.json")["digits"]["ipc1"]["paper"]
     assert {name: leaf["best"] for name, leaf in leaves.items()} == {"convnet-3": 61, "convnet-3.dm": 41}
 
 
@@ -91,7 +91,7 @@ def test_cells_that_cannot_be_are_rows_with_their_reason(tmp_path, monkeypatch):
     ]
     for name in ("tables/results.md", "tables/results.tex", "report.html"):
         assert "skipped: too small a picture" in read(name) and "skipped: too few images" in read(name)
-    assert "herding" not in read("tables/metrics.json")
+    assert "herding" not in read("metrics.json")
 
 
 def verdicts() -> dict[tuple[str, str, str, str], tuple[str, str, str]]:
@@ -165,6 +165,24 @@ def test_protocols_are_those_of_the_base_params():
 )
 def test_the_margin_of_a_reported_number(std, digitised, method, margin):
     assert reported(value="50.0", std=std, digitised=digitised, method=method).margin == pytest.approx(margin)
+
+
+def test_only_what_the_campaign_has_is_written(tmp_path, monkeypatch):
+    """And what it no longer has is removed; a file of the user's own stays."""
+    chosen = make(tmp_path, monkeypatch, DIGITS + "report: {comparisons: [[paper, random]]}\n")
+    for cell in chosen.cells_of("evaluate"):
+        evaluate(chosen, cell, [60.0, 61.0], [62.0, 63.0])
+    assert run() == 0
+    always = {"tables": ["results", "selection", "times", "verdicts"], "figures": ["accuracy", "grid", "history"]}
+    assert shown() == {folder: sorted([*names, "comparisons"]) for folder, names in always.items()}
+    write_text(RESULTS / "tables/own.md", "mine")
+    make(tmp_path, monkeypatch, DIGITS)
+    assert run() == 0
+    assert shown() == {**always, "tables": ["own", *always["tables"]]}
+
+
+def shown() -> dict[str, list[str]]:
+    return {folder: sorted({path.stem for path in (RESULTS / folder).iterdir()}) for folder in ("tables", "figures")}
 
 
 def test_equal_input_gives_equal_bytes(tmp_path, monkeypatch):

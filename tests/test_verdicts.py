@@ -283,6 +283,6 @@ def test_the_page_stands_alone_and_is_well_formed(tmp_path, monkeypatch):
         ):
             assert f"ncfm {cell.stage} --method {cell.names['method']} --seed {cell.names['seed']} '<&>'" in text
     assert "Made_up & Co 100%, 2 cores" in text and "0123456+" in text and "torch 2.13.0" in text
-    record = read_json("results/made-up/tables/metrics.record.json")
+    record = read_json("results/made-up/metrics.record.json")
     assert "results/made-up/report.html" in record["outputs"]
     assert Report() in chosen.params

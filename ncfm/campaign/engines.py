@@ -133,11 +133,14 @@ def _dvc_stage(stage: Stage) -> str:
     words += ["${item.options}"] if any(one.optional for one in stage.arguments) else []
     if stage.cell is cells.Report:  # of all cells, whose number differs
         reads |= {folder: _below(folder) for folder in ("evaluations", "sets")}
-    curves = [one for one in stage.writes if one.endswith("history.csv") and stage.name in MAKERS]
-    metrics = [one for one in stage.writes if one.endswith("metrics.json")]
+    writes = list(stage.outputs)
+    if stage.may_write:  # by their folders: which files of them there are differs
+        writes = list(dict.fromkeys(one.partition("/")[0] for one in (*writes, *stage.may_write)))
+    curves = [one for one in writes if one.endswith("history.csv") and stage.name in MAKERS]
+    metrics = [one for one in writes if one == "metrics.json"]
     values = {
         "deps": list(reads.values()),
-        "outs": [_below(one) for one in stage.outputs if one not in (*curves, *metrics)],
+        "outs": [_below(one) for one in writes if one not in (*curves, *metrics)],
         "metrics": [_below(one) for one in metrics],
         "plots": [{_below(one): {"x": "step", "y": "loss", "title": "${key}"}} for one in curves],
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
@@ -13,8 +13,7 @@ from ncfm.core.errors import ParamsError
 from ncfm.core.layout import RELEASED, WHOLE
 from ncfm.stages.table import MAKERS, STAGES, TESTERS
 
-# Stages, rules of the Snakefile, and files that the report of a whole campaign writes.
-RESERVED_ARTEFACTS = (*STAGES, "all", "params", *sorted({PurePosixPath(one).stem for one in STAGES["report"].writes}))
+RESERVED_ARTEFACTS = (*STAGES, "all", "params")  # rules of the Snakefile
 OWN_SECTIONS = tuple(name for name in TESTERS if name != "evaluate")  # a section each, which artefacts can ask for
 
 
@@ -148,7 +147,7 @@ def _free(protocols: dict[str, ProtocolEntry]) -> dict[str, ProtocolEntry]:
 
 
 def _own_names(artefacts: dict[str, ArtefactEntry]) -> dict[str, ArtefactEntry]:
-    for name in artefacts:  # rules of the Snakefile and files in tables/ have these names
+    for name in artefacts:  # rules of the Snakefile have these names
         if name in RESERVED_ARTEFACTS:
             raise ValueError(f"names an artefact {name!r} (allowed: any but {', '.join(RESERVED_ARTEFACTS)})")
     return artefacts

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from ncfm.core.params import ReportParams, parse
-from ncfm.core.store import json_text, write_text
+from ncfm.core.store import json_text, storage_errors, write_text
 from ncfm.report.changes import changes
 from ncfm.report.collect import collect, result_files
 from ncfm.report.figures.accuracy import write_accuracies
@@ -43,12 +43,17 @@ def run_report(params_file: Path, folder: Path, threads: int) -> None:
         files = ResultsFolder(contents["campaign"], folder)
         artefact = contents.get("artefact")
         cell = cells.Artefact(artefact) if artefact else cells.Report()
+        stage = STAGES[cell.stage]
+        optional = [files.root / path for path in stage.may_write]
         main = files.place(table.output(contents["campaign"], cell))
         with recorded(params, main, cell.names, result_files(contents, files), threads) as record:
             shown = Shown(contents, files)
+            with storage_errors(files.root):  # of an earlier report, which may have had more to say
+                for path in optional:
+                    path.unlink(missing_ok=True)
             numbers = artefact_report(artefact, shown) if artefact else report(params, shown)
-            writes = [path.format(artefact=artefact) for path in STAGES[cell.stage].writes]
-            record.finish([files.root / path for path in writes], numbers)
+            writes = [files.root / path.format(artefact=artefact) for path in stage.writes]
+            record.finish([*writes, *(path for path in optional if path.is_file())], numbers)
 
 
 class Shown:
@@ -68,9 +73,12 @@ class Shown:
 
 
 def report(params: ReportParams, shown: Shown) -> dict[str, float]:
-    """Write the report of a campaign, the files that the table of stages names; return its metrics."""
-    collected, figures, title = shown.collected, shown.root / "figures", shown.collected.title
-    verdicts, scores = shown.verdicts, ranking.ranking_table(collected.rows)
+    """Write the report of a campaign: of the files that the table of stages names those that say something.
+
+    Returns its metrics.
+    """
+    collected, figures, title, verdicts = shown.collected, shown.root / "figures", shown.collected.title, shown.verdicts
+    scores, artefacts = ranking.scored(collected.rows), paper.touched_artefacts(verdicts)
     touched, metrics = touches(verdicts, collected.rows), results.metrics(shown.results)
     frames = {"results": shown.results, "verdicts": verdicts[list(COLUMNS)], "ranking": scores}
     frames |= {"continual": shown.learnt, "search": shown.searched, "comparisons": shown.comparisons}
@@ -92,12 +100,14 @@ def report(params: ReportParams, shown: Shown) -> dict[str, float]:
         "continual.md": continual.continual_markdown(shown.learnt, title),
         "anytime.md": anytime.anytime_markdown(shown.anytime, title),
         "search.md": search.search_markdown(shown.searched, title),
-        "metrics.json": json_text(metrics),
     }
+    silent = {name for name, frame in frames.items() if frame.empty} | ({"paper"} if not artefacts else set())
     for name, text in texts.items():
-        write_text(shown.root / "tables" / name, text)
+        if name.partition(".")[0] not in silent or f"tables/{name}" in STAGES["report"].writes:
+            write_text(shown.root / "tables" / name, text)
+    write_text(shown.root / "metrics.json", json_text(metrics))
     drawn = {
-        "paper": write_paper(verdicts, collected, paper.touched_artefacts(verdicts), figures / "paper"),
+        "paper": write_paper(verdicts, collected, artefacts, figures / "paper"),
         "accuracy": write_accuracies(collected, figures / "accuracy"),
         "history": write_histories(collected, figures / "history"),
         "comparisons": write_comparisons(shown.comparisons, figures / "comparisons"),
@@ -137,18 +147,12 @@ def artefact_report(name: str, shown: Shown) -> dict[str, float]:
     if len(searched):
         latex = results.latex_table(searched, f"Architecture search: {title}.")
         texts.append((search.search_markdown(searched, title), latex))
-    picture = shown.root / f"figures/{name}"
-    if artefact in paper.touched_artefacts(verdicts):
-        write_paper(verdicts, shown.collected, [artefact], picture)
-    elif len(learnt):
-        write_courses(shown.courses, picture)
-    elif len(shown.anytime):
-        write_anytime(shown.anytime, picture)
-    elif len(searched):
-        write_searches(shown.searches, picture)
-    else:
-        write_accuracies(shown.collected, picture)
+    stem = shown.root / "artefacts" / name
+    drawn = artefact is not None and write_paper(verdicts, shown.collected, [artefact], stem)
+    drawn = drawn or write_courses(shown.courses, stem) or write_anytime(shown.anytime, stem)
+    if not drawn and not write_searches(shown.searches, stem):
+        write_accuracies(shown.collected, stem)
     md, tex = ("\n".join(parts) for parts in (zip(*texts, strict=True) if texts else ((), ())))
     for end, text in (("csv", csv), ("md", md), ("tex", tex)):
-        write_text(shown.root / f"tables/{name}.{end}", text)
+        write_text(stem.with_name(f"{name}.{end}"), text)
     return {}

@@ -27,6 +27,7 @@ from ncfm.report.files import COMPACT, read_compact, read_history
 from ncfm.report.verdicts.reported import read_reported
 
 PUBLISHED = Path("results/published")
+REPORTS, PICTURES = ("metrics.json", "tables/*", "artefacts/*", "figures/*"), (".png", ".svg")
 DOCUMENTS = ("README.md", "docs/*.md", "results/published/README.md")  # figures that these show are kept
 FILE_LINK = re.compile('<a class="file" href="([^"]*)">(.*?)</a>')  # as page.html writes them
 FACTS = (
@@ -71,14 +72,13 @@ def _write(source: Path, content: Mapping[str, Any], folder: Path) -> None:
     for name in COMPACT:
         write_text(folder / name, lines({path: value for path, value in content.items() if _home(path) == name}))
     campaign = content["params/report.json"]["campaign"]
-    texts = [path.read_text("utf-8") for pattern in DOCUMENTS for path in sorted(Path().glob(pattern))]
-    empty = {path.stem for path in source.glob("tables/*.csv") if path.read_text("utf-8").count("\n") == 1}
-    tables = [path for path in source.glob("tables/*") if ".record." not in path.name and path.stem not in empty]
-    kept = tables
-    kept += [path for path in source.glob("figures/*") if any(f"{campaign}/figures/{path.name}" in t for t in texts)]
-    for path in kept:
-        (folder / path.relative_to(source)).parent.mkdir(exist_ok=True)
-        shutil.copyfile(path, folder / path.relative_to(source))
+    texts = "".join(path.read_text("utf-8") for pattern in DOCUMENTS for path in Path().glob(pattern))
+    for path in (path for pattern in REPORTS for path in source.glob(pattern)):
+        name = path.relative_to(source).as_posix()
+        shown = path.suffix not in PICTURES or re.search(rf"(?<![\w-]){campaign}/{name}", texts)
+        if shown and not name.endswith(".record.json"):
+            (folder / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, folder / name)
     write_text(folder / "report.html", published_page((source / "report.html").read_text("utf-8"), folder))
 
 
@@ -100,7 +100,7 @@ def _small_files(source: Path) -> dict[str, Any]:
     content: dict[str, Any] = {}
     for path in sorted(source.rglob("*.json")):
         name = path.relative_to(source).as_posix()
-        if name.startswith("tables/"):  # the report's own record: whoever wants one makes the report again
+        if name.startswith(("metrics.", "artefacts/")):  # the reports' own records: `ncfm report` makes them
             continue
         if name.endswith(".record.json"):
             content[name] = facts(read_json(path))

@@ -52,6 +52,7 @@ class Stage:
     arguments: tuple[Argument, ...]  # of its command, besides ``--params``
     reads: tuple[str, ...]  # templates of its files, besides the params
     writes: tuple[str, ...]  # templates, the main output first; the record is added
+    may_write: tuple[str, ...] = ()  # templates of files that it writes only where there is something to show
     side_by_side: str = ""  # the params field that counts networks or processes, each of which may have a core
     gpu: bool = True  # whether it computes on a GPU where there is one
     command: str = ""  # the sub-command, where it is not the stage's name
@@ -103,9 +104,10 @@ def _testing(example: Cell, params: type[models.StageParams], cost: Callable[[An
     return Stage(example, params, cost, file, text, arguments, (SET, TEST), (f"{EVALUATION}.json",))
 
 
-def _report(example: Cell, file: str, text: str, writes: tuple[str, ...]) -> Stage:
+def _report(example: Cell, file: str, text: str, writes: tuple[str, ...], may_write: tuple[str, ...] = ()) -> Stage:
     """Return a stage that reads many cells' results; which ones its params file says."""
-    return Stage(example, models.ReportParams, None, file, text, (_RESULTS,), (), writes, gpu=False, command="report")
+    params, names = models.ReportParams, (_RESULTS,)
+    return Stage(example, params, None, file, text, names, (), writes, may_write, gpu=False, command="report")
 
 
 def _files(folder: str, names: str, ends: str) -> tuple[str, ...]:
@@ -195,17 +197,22 @@ _ALL = (
         cells.Artefact("table5"),
         "params/artefact/{artefact}.json",
         "Write one table or figure of a campaign.",
-        (*_files("tables", "{artefact}", "csv md tex"), *_files("figures", "{artefact}", "svg png")),
+        _files("artefacts", "{artefact}", "csv md tex svg png"),
     ),
     _report(
         cells.Report(),
         "params/report.json",
         "Write the tables and figures of a campaign, or one of its artefacts.",
         (
-            *("tables/metrics.json", "report.html", "figures/grid.png"),
-            *_files("tables", "results paper comparisons", "csv md tex"),
-            *_files("tables", "times verdicts selection ranking continual anytime search", "csv md"),
-            *_files("figures", "paper accuracy history comparisons continual anytime search", "svg png"),
+            *("metrics.json", "report.html", "figures/grid.png"),
+            *_files("tables", "results", "csv md tex"),
+            *_files("tables", "times verdicts", "csv md"),
+            *_files("figures", "accuracy", "svg png"),
+        ),
+        (
+            *_files("tables", "paper comparisons", "csv md tex"),
+            *_files("tables", "selection ranking continual anytime search", "csv md"),
+            *_files("figures", "paper history comparisons continual anytime search", "svg png"),
         ),
     ),
 )

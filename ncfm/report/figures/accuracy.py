@@ -26,7 +26,7 @@ def write_accuracies(collected: Collected, stem: Path) -> bool:
     The IPCs of a network stand side by side; where there is but one each, networks do. The whole training set, which
     has no IPC, is the last bar of each. A bar is the mean last accuracy with its deviation; every network and the mean
     best stand on it. Where every network is above :data:`HIGH`, the axis begins below the lowest, which its label says.
-    Returns True: there is always something to say.
+    Returns True: rows that were not run are shown, too.
     """
     start = _start(collected.rows)
     with drawing(stem, "x") as figure:

@@ -17,13 +17,15 @@ def write_anytime(table: pd.DataFrame, stem: Path) -> bool:
     """Write ``stem``.png and .svg: per data set, IPC, network and protocol two panels, a line per method.
 
     Whiskers are the 95% intervals over seeds. A set of one point without a time, such as a coreset, is a level line.
-    Returns whether the campaign has any.
+    Returns whether the campaign has any; else nothing is written.
     """
     known = table.dropna(subset=["accuracy"])
+    if known.empty:
+        return False
     panels = list(known.groupby(["dataset", "ipc", "arch", "protocol"], sort=False))
     styles = line_styles(known["method"])
     with drawing(stem) as figure:
-        axes = panel_grid(figure, 2 * len(panels), "no anytime curves in this campaign", 3.4, 0.4)
+        axes = panel_grid(figure, 2 * len(panels), 3.4, 0.4)
         for place, ((dataset, ipc, arch, protocol), group) in enumerate(panels):
             for axis, over in zip(axes[2 * place : 2 * place + 2], OVER, strict=True):
                 for method, lines in group.groupby("method", sort=False):
@@ -33,7 +35,7 @@ def write_anytime(table: pd.DataFrame, stem: Path) -> bool:
                 axis.set_title(f"{dataset}, IPC {ipc}, {arch}, {protocol}", loc="left", fontsize=11)
                 axis.set(xlabel=OVER[over], ylabel="accuracy (%)")
         shared_legend(figure, axes)
-    return bool(len(known))
+    return True
 
 
 def _draw(axis: Axes, points: pd.DataFrame, lines: pd.DataFrame, over: str, style: Any) -> None:

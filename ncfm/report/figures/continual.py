@@ -13,13 +13,15 @@ from ncfm.report.figures.panels import drawing, line_styles, panel_grid, shared_
 def write_courses(courses: Sequence[Tested], stem: Path) -> bool:
     """Write ``stem``.png and .svg: a panel per data set, IPC, architecture and number of steps, a line per method.
 
-    Returns whether the campaign has any.
+    Returns whether the campaign has any; else nothing is written.
     """
     known = [course for course in courses if len(course.accuracies)]
+    if not known:
+        return False
     panels = grouped(known, lambda course: tuple(course.names[name] for name in ("dataset", "ipc", "arch", "steps")))
     styles = line_styles(course.names["method"] for course in known)
     with drawing(stem) as figure:
-        axes = panel_grid(figure, len(panels), "no continual learning in this campaign", 3.4, 0.4, sharey=True)
+        axes = panel_grid(figure, len(panels), 3.4, 0.4, sharey=True)
         for axis, ((dataset, ipc, arch, steps), group) in zip(axes, panels.items(), strict=False):
             for course in group:
                 mean, spread = course.accuracies.mean(0), course.accuracies.std(0)
@@ -29,4 +31,4 @@ def write_courses(courses: Sequence[Tested], stem: Path) -> bool:
             axis.set(xlabel="classes seen", ylabel="accuracy on them (%)")
             axis.tick_params(labelleft=True)
         shared_legend(figure, axes)
-    return bool(courses)
+    return True

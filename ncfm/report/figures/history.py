@@ -19,13 +19,15 @@ POINTS = 500  # of one curve
 def write_histories(collected: Collected, stem: Path) -> bool:
     """Write ``stem``.png and .svg: the loss over the iterations, a panel per data set and IPC, a colour per method.
 
-    Returns whether there is any.
+    Returns whether there is any; else nothing is written.
     """
     sets = [stored for stored in collected.sets if not stored.history.empty]
+    if not sets:
+        return False
     panels = grouped(sets, lambda stored: (stored.cell.dataset, stored.cell.ipc))
     styles = line_styles(stored.cell.method for stored in sets)
     with drawing(stem) as figure:
-        axes = panel_grid(figure, len(panels), "no distillation in this campaign", 3.6, 0.0)
+        axes = panel_grid(figure, len(panels), 3.6, 0.0)
         for axis, ((dataset, ipc), group) in zip(axes, panels.items(), strict=False):
             for stored in group:
                 draw_loss(axis, stored.history, *styles[stored.cell.method])
@@ -40,7 +42,7 @@ def write_histories(collected: Collected, stem: Path) -> bool:
         ]
         note = "one line per seed (running mean); discrepancies differ in scale"
         figure.legend(handles=handles, ncols=4, title=note, title_fontsize=9, **LEGEND)
-    return bool(sets)
+    return True
 
 
 def draw_loss(axis: Axes, history: pd.DataFrame, dashes: Any, colour: str) -> None:

@@ -29,21 +29,17 @@ STYLE: Any = {  # matplotlib types it by a list of all its keys
 }
 
 
-def panel_grid(
-    figure: Figure, count: int, nothing: str, height: float, foot: float, sharey: bool = False
-) -> list[Axes]:
+def panel_grid(figure: Figure, count: int, height: float, foot: float, sharey: bool = False) -> list[Axes]:
     """Make room in a figure for ``count`` panels, two abreast; return its axes; those beyond ``count`` are not shown.
 
-    Without a panel the figure says ``nothing``. A row of panels is ``height`` inches high, the room below all ``foot``.
+    A row of panels is ``height`` inches high, the room below all ``foot``.
     """
-    columns = min(max(count, 1), 2)
-    rows = -(-max(count, 1) // columns)
+    columns = min(count, 2)
+    rows = -(-count // columns)
     figure.set_size_inches(4.6 * columns + 0.6, height * rows + foot)
     axes: list[Axes] = figure.subplots(rows, columns, squeeze=False, sharey=sharey).ravel().tolist()
     for axis in axes[count:]:
         axis.set_axis_off()
-    if not count:
-        axes[0].text(0.5, 0.5, nothing, ha="center", transform=axes[0].transAxes)
     return axes
 
 

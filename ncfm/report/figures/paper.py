@@ -45,7 +45,6 @@ CURVES = {
 }
 LOSSES, STARTS = "fig7", 10  # iterations over which the start of our loss is averaged, since each draws other images
 COLUMNS = 3
-NOTHING = "no number of the paper's tables and figures is held against this campaign"
 
 
 @dataclass(frozen=True)
@@ -60,13 +59,15 @@ class Panel:
 def write_paper(verdicts: pd.DataFrame, collected: Collected, names: Sequence[str], stem: Path) -> bool:
     """Write ``stem``.png and .svg: the panels of the named tables and figures that hold a number of the campaign.
 
-    Claims in running text have none. Returns whether there is any panel.
+    Claims in running text have none. Returns whether there is any panel; else nothing is written.
     """
     panels = [panel for name in names for panel in panels_of(verdicts, collected, name)]
+    if not panels:
+        return False
     shown = verdicts[verdicts["artefact"].isin(names) & is_answered(verdicts)]
     with drawing(stem, "both") as figure:
-        columns = min(max(len(panels), 1), COLUMNS)
-        rows = [panels[start : start + columns] for start in range(0, len(panels), columns)] or [[]]
+        columns = min(len(panels), COLUMNS)
+        rows = [panels[start : start + columns] for start in range(0, len(panels), columns)]
         heights = [0.9 + 0.25 * max([3, *(panel.lines for panel in row)]) for row in rows]
         figure.set_size_inches(max(4.4 * columns, 6.0), sum(heights) + 0.5)
         grid = figure.subplots(len(rows), columns, squeeze=False, gridspec_kw={"height_ratios": heights})
@@ -77,11 +78,8 @@ def write_paper(verdicts: pd.DataFrame, collected: Collected, names: Sequence[st
                 panel.draw(axis)
                 axis.set_title(panel.title, loc="left", fontsize=10)
                 axis.tick_params(labelsize=8)
-        if panels:
-            figure.legend(handles=_legend(set(shown["verdict"])), ncols=5 if columns > 1 else 3, **LEGEND)
-        else:
-            grid[0, 0].text(0.5, 0.5, NOTHING, ha="center", transform=grid[0, 0].transAxes)
-    return bool(panels)
+        figure.legend(handles=_legend(set(shown["verdict"])), ncols=5 if columns > 1 else 3, **LEGEND)
+    return True
 
 
 def _legend(found: Collection[str]) -> list[Line2D]:

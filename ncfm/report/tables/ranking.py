@@ -84,6 +84,12 @@ def ranking_table(rows: Sequence[ResultRow]) -> pd.DataFrame:
     return table
 
 
+def scored(rows: Sequence[ResultRow]) -> pd.DataFrame:
+    """Return :func:`ranking_table`, empty where no method has a score."""
+    table = ranking_table(rows)
+    return table if table[["lrs", "ars"]].notna().any(axis=None) else table.iloc[:0]
+
+
 def _source(row: ResultRow) -> str | None:
     """Return the method whose sets were curated, or None."""
     return getattr(row.sets[0].cell, "source", None)
