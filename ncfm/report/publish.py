@@ -24,6 +24,7 @@ from ncfm.core.store import json_text, read_json, storage_errors, write_text
 from ncfm.report.figures.history import POINTS
 from ncfm.report.figures.paper import STARTS
 from ncfm.report.files import COMPACT, read_compact, read_history
+from ncfm.report.overview import write_overview
 from ncfm.report.verdicts.reported import read_reported
 
 PUBLISHED = Path("results/published")
@@ -133,10 +134,11 @@ def lines(content: Mapping[str, Any]) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Publish the campaigns named; return the exit status."""
+    """Publish the campaigns named, and write the overview of all anew; return the exit status."""
     try:
         for campaign in arguments:
             publish(Path("results", campaign), PUBLISHED / campaign)
+        write_overview(PUBLISHED)
     except NcfmError as error:
         print(f"ncfm: {error}", file=sys.stderr)
         return 2

@@ -1,0 +1,99 @@
+"""Where every reported number stands, over all published campaigns: `results/published/verdicts.md` and `.csv`.
+
+Of a number's verdicts those by the protocol nearest to the reported one count: in full, else at another budget, else
+inconclusive, else by another protocol. All of these stand there, so that no campaign hides what another one says.
+`python -m ncfm.report.publish` writes both files anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from ncfm.core.errors import DataError
+from ncfm.core.store import write_text
+from ncfm.report.tables.results import csv_text, markdown
+from ncfm.report.verdicts import text
+from ncfm.report.verdicts.rules import Verdict
+from ncfm.report.verdicts.table import COLUMNS, COSTS
+
+NEAREST = (  # first the verdicts by the full protocol
+    {Verdict.REPRODUCED, Verdict.ABOVE, Verdict.BELOW, Verdict.ARITHMETIC, Verdict.WRONG_ARITHMETIC},
+    {Verdict.REACHED, Verdict.NOT_REACHED},
+    {Verdict.INCONCLUSIVE},
+    {Verdict.DIFFERS},
+    {Verdict.NOT_RUN},
+)
+NUMBERS = (
+    "reported_std",
+    "last",
+    "best",
+    "ours",
+    "n_seeds",
+    "n",
+    "difference",
+    "interval_low",
+    "interval_high",
+    *COSTS,
+)
+NOTE = (
+    "One line for each verdict of the nearest protocol that any published campaign has of a number: the full one, else "
+    "another budget. Where campaigns or methods differ, each has its line. What a campaign measured by yet another "
+    "protocol stands in its own verdicts. Written by `python -m ncfm.report.publish`. Rules: docs/verdicts.md."
+)
+
+
+def write_overview(published: Path) -> None:
+    """Write ``verdicts.csv`` and ``verdicts.md`` from the verdicts of all campaigns below ``published``."""
+    files = {path.parent.parent.name: path for path in sorted(published.glob("*/tables/verdicts.csv"))}
+    table = overview({campaign: _read(path) for campaign, path in files.items()})
+    write_text(published / "verdicts.csv", csv_text(table))
+    write_text(published / "verdicts.md", overview_markdown(table))
+
+
+def overview(campaigns: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return of each reported number the verdicts that count, in the paper's order, with the column ``campaign``.
+
+    ``campaigns`` are tables with the columns :data:`COLUMNS`, by the campaigns' names. Equal lines of several
+    campaigns, as arithmetic has, are one.
+    """
+    every = pd.concat([table.assign(campaign=name) for name, table in campaigns.items()], ignore_index=True)
+    every["rank"] = every["verdict"].map({verdict: at for at, same in enumerate(NEAREST) for verdict in same})
+    nearest = every[every["rank"] == every.groupby("number")["rank"].transform("min")]
+    same = [column for column in COLUMNS if column not in COSTS]
+    return nearest.sort_values("number", kind="stable").drop_duplicates(same)[[*COLUMNS, "campaign"]]
+
+
+def overview_markdown(table: pd.DataFrame) -> str:
+    """Return the overview as Markdown: the counts, a number once each, then the lines that decide something."""
+    order = {verdict: at for at, verdict in enumerate(Verdict)}
+    once = table.sort_values("verdict", key=lambda verdicts: verdicts.map(order), kind="stable")
+    once = once.drop_duplicates("number").sort_values("number")
+    decided = table[table["verdict"].isin(NEAREST[0] | NEAREST[1]) & (table["verdict"] != Verdict.ARITHMETIC)]
+    parts = [
+        "# Where every reported number stands",
+        NOTE,
+        markdown(text.counts(once, text.kinds(once), "kind")),
+        markdown(text.counts(once, text.sources(once), "reported in")),
+        f"## Decided: {decided['number'].nunique()} numbers, besides arithmetic",
+    ]
+    if len(decided):
+        lines, params = text.readable(decided)
+        places = [f"[{name}]({name}/tables/verdicts.md)" for name in decided["campaign"]]
+        notes = [f"- **params {at}**: {one}" for at, one in enumerate(params, start=1)]
+        parts += [markdown(lines[lines.columns[:-1]].assign(campaign=places))]
+        parts += (
+            ["\n".join(["Params that differ from the full protocol, as ours (full):", "", *notes])] if notes else []
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """Read a campaign's verdicts. Raises :class:`DataError` where the file has other columns."""
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    if list(table.columns) != list(COLUMNS):
+        raise DataError(f"{path}: has other columns than this version writes; run `ncfm report` on the campaign again")
+    kinds = {"number": int, **dict.fromkeys(NUMBERS, float)}
+    return table.replace({name: {"": None} for name in (*NUMBERS, "method")}).astype(kinds)
