@@ -128,11 +128,12 @@ def distill(params: models.DistillParams, reads: Reads) -> Cost:
 
 
 def select(params: models.SelectParams, reads: Reads) -> Cost:
-    """Return the cost of a coreset; a rule that trains no network takes minutes at most."""
-    if not RULES[params.rule].trains:
-        return Cost(reads.set_bytes)
-    trained = reads.pool.model_copy(update={"epochs": params.epochs})
-    return Cost(reads.set_bytes, training(trained, reads.extractor, reads.facts.images("train")), trained)
+    """Return the cost of a coreset: of the network that its rule trains, or of the features that it compares."""
+    rule, images = RULES[params.rule], reads.facts.images("train")
+    if rule.trains:
+        trained = reads.pool.model_copy(update={"epochs": params.epochs})
+        return Cost(reads.set_bytes, training(trained, reads.extractor, images), trained)
+    return Cost(reads.set_bytes, testing(reads.extractor, images) if rule.reads_extractors else Work())
 
 
 def curate(params: models.CurateParams, reads: Reads) -> Cost:
