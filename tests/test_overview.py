@@ -42,7 +42,7 @@ def test_the_nearest_protocol_counts_and_no_campaign_hides_another():
         [4, "below", "slow"],
     ]
     text = overview_markdown(table)
-    assert "## Decided: 2 numbers, besides arithmetic" in text and "[slow](slow/tables/verdicts.md)" in text
+    assert "in full or at another budget: 2 numbers" in text and "[slow](slow/tables/verdicts.md)" in text
     accuracies = next(line for line in text.splitlines() if line.startswith("| accuracies"))
     assert [cell.strip() for cell in accuracies.split("|")][2:-1] == ["1", "1", "1", "1", "4"]  # a number once each
 

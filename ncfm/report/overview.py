@@ -26,6 +26,7 @@ NEAREST = (  # first the verdicts by the full protocol
     {Verdict.DIFFERS},
     {Verdict.NOT_RUN},
 )
+RUN = (*(NEAREST[0] - {Verdict.ARITHMETIC, Verdict.WRONG_ARITHMETIC}), *NEAREST[1], *NEAREST[2])
 NUMBERS = (
     "reported_std",
     "last",
@@ -67,21 +68,21 @@ def overview(campaigns: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def overview_markdown(table: pd.DataFrame) -> str:
-    """Return the overview as Markdown: the counts, a number once each, then the lines that decide something."""
+    """Return the overview as Markdown: the counts, a number once each, then the lines of :data:`RUN`."""
     order = {verdict: at for at, verdict in enumerate(Verdict)}
     once = table.sort_values("verdict", key=lambda verdicts: verdicts.map(order), kind="stable")
     once = once.drop_duplicates("number").sort_values("number")
-    decided = table[table["verdict"].isin(NEAREST[0] | NEAREST[1]) & (table["verdict"] != Verdict.ARITHMETIC)]
+    run = table[table["verdict"].isin(RUN)]
     parts = [
         "# Where every reported number stands",
         NOTE,
         markdown(text.counts(once, text.kinds(once), "kind")),
         markdown(text.counts(once, text.sources(once), "reported in")),
-        f"## Decided: {decided['number'].nunique()} numbers, besides arithmetic",
+        f"## Run as reported, in full or at another budget: {run['number'].nunique()} numbers",
     ]
-    if len(decided):
-        lines, params = text.readable(decided)
-        places = [f"[{name}]({name}/tables/verdicts.md)" for name in decided["campaign"]]
+    if len(run):
+        lines, params = text.readable(run)
+        places = [f"[{name}]({name}/tables/verdicts.md)" for name in run["campaign"]]
         notes = [f"- **params {at}**: {one}" for at, one in enumerate(params, start=1)]
         parts += [markdown(lines[lines.columns[:-1]].assign(campaign=places))]
         parts += (
