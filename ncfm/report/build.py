@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,19 @@ from ncfm.report.verdicts.text import verdicts_markdown
 from ncfm.run.record import recorded
 from ncfm.stages import cells, table
 from ncfm.stages.table import STAGES
+
+# How each table becomes Markdown and, if it does, LaTeX; verdicts and the paper's own tables are written apart.
+Writer = Callable[[pd.DataFrame, str], str]
+WRITERS: dict[str, tuple[Writer, Writer | None]] = {
+    "results": (results.results_markdown, results.results_latex),
+    "times": (times.times_markdown, None),
+    "selection": (selection.selection_markdown, None),
+    "ranking": (ranking.ranking_markdown, None),
+    "comparisons": (comparisons.comparisons_markdown, comparisons.comparisons_latex),
+    "continual": (continual.continual_markdown, None),
+    "anytime": (anytime.anytime_markdown, None),
+    "search": (search.search_markdown, None),
+}
 
 
 def run_report(params_file: Path, folder: Path, threads: int) -> None:
@@ -78,33 +92,32 @@ def report(params: ReportParams, shown: Shown) -> dict[str, float]:
     Returns its metrics.
     """
     collected, figures, title, verdicts = shown.collected, shown.root / "figures", shown.collected.title, shown.verdicts
-    scores, artefacts = ranking.scored(collected.rows), paper.touched_artefacts(verdicts)
-    touched, metrics = touches(verdicts, collected.rows), results.metrics(shown.results)
-    frames = {"results": shown.results, "verdicts": verdicts[list(COLUMNS)], "ranking": scores}
-    frames |= {"continual": shown.learnt, "search": shown.searched, "comparisons": shown.comparisons}
-    frames |= {"times": times.times_table(collected)}
-    frames |= {"selection": selection.selection_table(collected.rows), "anytime": shown.anytime}
-    texts = {
-        **{f"{name}.csv": results.csv_text(frame) for name, frame in frames.items()},
-        "results.md": results.results_markdown(shown.results, title),
-        "results.tex": results.results_latex(shown.results, title),
-        "times.md": times.times_markdown(frames["times"], title),
-        "verdicts.md": verdicts_markdown(verdicts, touched, title),
-        "paper.csv": paper.artefacts_csv(verdicts),
-        "paper.md": paper.artefacts_markdown(verdicts, title),
-        "paper.tex": paper.artefacts_latex(verdicts, title),
-        "comparisons.md": comparisons.comparisons_markdown(shown.comparisons, title),
-        "comparisons.tex": comparisons.comparisons_latex(shown.comparisons, title),
-        "selection.md": selection.selection_markdown(frames["selection"], title),
-        "ranking.md": ranking.ranking_markdown(scores, title),
-        "continual.md": continual.continual_markdown(shown.learnt, title),
-        "anytime.md": anytime.anytime_markdown(shown.anytime, title),
-        "search.md": search.search_markdown(shown.searched, title),
+    touched, artefacts = touches(verdicts, collected.rows), paper.touched_artefacts(verdicts)
+    metrics = results.metrics(shown.results)
+    frames = {
+        "results": shown.results,
+        "verdicts": verdicts[list(COLUMNS)],
+        "times": times.times_table(collected),
+        "selection": selection.selection_table(collected.rows),
+        "ranking": ranking.scored(collected.rows),
+        "comparisons": shown.comparisons,
+        "continual": shown.learnt,
+        "anytime": shown.anytime,
+        "search": shown.searched,
     }
-    silent = {name for name, frame in frames.items() if frame.empty} | ({"paper"} if not artefacts else set())
+    texts = {f"{name}.csv": results.csv_text(frame) for name, frame in frames.items()}
+    texts["verdicts.md"] = verdicts_markdown(verdicts, touched, title)
+    for name, (as_markdown, as_latex) in WRITERS.items():
+        texts[f"{name}.md"] = as_markdown(frames[name], title)
+        texts |= {f"{name}.tex": as_latex(frames[name], title)} if as_latex else {}
+    silent = {name for name, frame in frames.items() if frame.empty}
     for name, text in texts.items():
         if name.partition(".")[0] not in silent or f"tables/{name}" in STAGES["report"].writes:
             write_text(shown.root / "tables" / name, text)
+    if artefacts:
+        write_text(shown.root / "tables/paper.csv", paper.artefacts_csv(verdicts, artefacts))
+        write_text(shown.root / "tables/paper.md", paper.artefacts_markdown(verdicts, title, artefacts))
+        write_text(shown.root / "tables/paper.tex", paper.artefacts_latex(verdicts, title, artefacts))
     write_text(shown.root / "metrics.json", json_text(metrics))
     drawn = {
         "paper": write_paper(verdicts, collected, artefacts, figures / "paper"),

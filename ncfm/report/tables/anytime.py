@@ -80,8 +80,8 @@ def _texts(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def anytime_markdown(table: pd.DataFrame, title: str) -> str:
-    """Return the table as Markdown, or one line where the campaign evaluates no snapshots."""
-    return document(f"Anytime curves: {title}", NOTE, _texts(table), "This campaign evaluates no snapshots.")
+    """Return the table as Markdown."""
+    return document(f"Anytime curves: {title}", NOTE, _texts(table))
 
 
 def anytime_latex(table: pd.DataFrame, title: str) -> str:

@@ -55,8 +55,7 @@ def comparisons_texts(table: pd.DataFrame) -> pd.DataFrame:
 
 def comparisons_markdown(table: pd.DataFrame, title: str) -> str:
     """Return the comparisons as Markdown."""
-    nothing = "This campaign names no pairs (`report: {comparisons: [[METHOD, METHOD]]}` in its params file)."
-    return document(f"Comparisons: {title}", NOTE, comparisons_texts(table), nothing)
+    return document(f"Comparisons: {title}", NOTE, comparisons_texts(table))
 
 
 def comparisons_latex(table: pd.DataFrame, title: str) -> str:

@@ -51,9 +51,8 @@ def _texts(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def continual_markdown(table: pd.DataFrame, title: str) -> str:
-    """Return the table as Markdown, or one line where the campaign has no continual learning."""
-    nothing = "This campaign has no continual learning."
-    return document(f"Continual learning: {title}", NOTE, _texts(table), nothing)
+    """Return the table as Markdown."""
+    return document(f"Continual learning: {title}", NOTE, _texts(table))
 
 
 def continual_latex(table: pd.DataFrame, title: str) -> str:

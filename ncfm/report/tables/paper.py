@@ -76,26 +76,22 @@ def paper_name(artefact: str, table: pd.DataFrame) -> str | None:
     return name if name in set(table["artefact"]) else None
 
 
-def artefacts_csv(table: pd.DataFrame, names: Iterable[str] | None = None) -> str:
-    """Return the cells of artefacts, by default all that the campaign touches, as CSV: a line per cell of the paper."""
-    chosen = touched_artefacts(table) if names is None else names
+def artefacts_csv(table: pd.DataFrame, names: Iterable[str]) -> str:
+    """Return the cells of artefacts as CSV: a line per cell of the paper."""
     empty = pd.DataFrame(columns=["artefact", "row", "column", *PARTS])
-    return csv_text(pd.concat([empty, *(cells_of(table, name).assign(artefact=name) for name in chosen)]))
+    return csv_text(pd.concat([empty, *(cells_of(table, name).assign(artefact=name) for name in names)]))
 
 
-def artefacts_markdown(table: pd.DataFrame, title: str, names: Iterable[str] | None = None) -> str:
-    """Return artefacts, by default all that the campaign touches, as Markdown, each as the paper lays it out."""
-    parts = [f"# The paper's tables and figures: {title}"]
-    chosen = touched_artefacts(table) if names is None else list(names)
-    parts += [NOTE] if chosen else ["This campaign touches none."]
-    for name in chosen:
+def artefacts_markdown(table: pd.DataFrame, title: str, names: Iterable[str]) -> str:
+    """Return artefacts as Markdown, each as the paper lays it out."""
+    parts = [f"# The paper's tables and figures: {title}", NOTE]
+    for name in names:
         parts += [f"## {name_of(name)}", markdown(side_by_side(cells_of(table, name), "<br>"))]
     return "\n\n".join(parts) + "\n"
 
 
-def artefacts_latex(table: pd.DataFrame, title: str, names: Iterable[str] | None = None) -> str:
-    """Return artefacts, by default all that the campaign touches, as LaTeX; the document needs ``booktabs``."""
-    chosen = touched_artefacts(table) if names is None else names
-    texts = {name: side_by_side(cells_of(table, name), "; ours ") for name in chosen}
+def artefacts_latex(table: pd.DataFrame, title: str, names: Iterable[str]) -> str:
+    """Return artefacts as LaTeX; the document needs ``booktabs``."""
+    texts = {name: side_by_side(cells_of(table, name), "; ours ") for name in names}
     tables = [latex_table(text, f"{name_of(name)}: {title}. {NOTE}") for name, text in texts.items()]
     return "".join([f"% The paper's tables and figures: {title}\n", *tables])

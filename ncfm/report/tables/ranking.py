@@ -126,4 +126,4 @@ def ranking_markdown(table: pd.DataFrame, title: str) -> str:
     decimals = dict.fromkeys(ACCURACIES, 1) | {"lrs": 3, "ars": 3}
     heads = {"arch": "test network", **ACCURACIES, "lrs": "LRS", "ars": "ARS"}
     texts = readable(scores, ("dataset", "ipc", "label", "arch", *decimals, "missing"), decimals, **heads)
-    return document(f"DD-Ranking scores: {title}", NOTE, texts, "There is no method to rank.")
+    return document(f"DD-Ranking scores: {title}", NOTE, texts)

@@ -100,7 +100,7 @@ def results_markdown(table: pd.DataFrame, title: str) -> str:
     """Return the results as Markdown for people: rounded, with what was not run listed below."""
     display, below = rounded(table)
     lines = [f"- \\* {text}\n" for text in below]
-    return "".join([document(f"Results: {title}", NOTE, display, markdown(display)), *["\n"] * bool(lines), *lines])
+    return "".join([document(f"Results: {title}", NOTE, display), *["\n"] * bool(lines), *lines])
 
 
 def results_latex(table: pd.DataFrame, title: str) -> str:
@@ -188,9 +188,9 @@ def markdown(table: pd.DataFrame) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
-def document(title: str, note: str, table: pd.DataFrame, nothing: str) -> str:
-    """Return Markdown with a heading, a note, and a table of texts, or ``nothing`` where that is empty."""
-    return "\n".join([f"# {title}", "", note, "", markdown(table) if len(table) else nothing, ""])
+def document(title: str, note: str, table: pd.DataFrame) -> str:
+    """Return Markdown with a heading, a note, and a table of texts, or that nothing has run."""
+    return "\n".join([f"# {title}", "", note, "", markdown(table) if len(table) else "Nothing has run.", ""])
 
 
 def latex_escape(text: str) -> str:

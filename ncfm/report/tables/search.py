@@ -81,9 +81,9 @@ def comparable(search: Tested, whole: Tested) -> bool:
 
 
 def search_markdown(table: pd.DataFrame, title: str) -> str:
-    """Return the table as Markdown, or one line where the campaign has no architecture search."""
+    """Return the table as Markdown."""
     names = ("dataset", "ipc", "label", "protocol", "networks", "spearman", "n", "chosen", "chosen_whole", "best")
     heads = {"spearman": "Spearman", "chosen_whole": "chosen, on whole", "best_whole": "best, on whole"}
     decimals = {"spearman": 2, "chosen_whole": 1, "best_whole": 1}
     texts = readable(table, (*names, "best_whole", "missing"), decimals, **heads)
-    return document(f"Architecture search: {title}", NOTE, texts, "This campaign has no architecture search.")
+    return document(f"Architecture search: {title}", NOTE, texts)

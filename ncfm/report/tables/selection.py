@@ -66,4 +66,4 @@ def selection_texts(table: pd.DataFrame) -> pd.DataFrame:
 
 def selection_markdown(table: pd.DataFrame, title: str) -> str:
     """Return the table as Markdown."""
-    return document(f"Selecting on the test set: {title}", NOTE, selection_texts(table), "Nothing was evaluated.")
+    return document(f"Selecting on the test set: {title}", NOTE, selection_texts(table))

@@ -51,4 +51,4 @@ def times_texts(table: pd.DataFrame) -> pd.DataFrame:
 
 def times_markdown(table: pd.DataFrame, title: str) -> str:
     """Return the times as Markdown."""
-    return document(f"Times: {title}", NOTE, times_texts(table), "Nothing has run.")
+    return document(f"Times: {title}", NOTE, times_texts(table))
