@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator
 
 from ncfm.report.figures.panels import drawing, line_styles, panel_grid, shared_legend
 
@@ -32,6 +33,9 @@ def write_anytime(table: pd.DataFrame, stem: Path) -> bool:
                     dashes, colour = styles[method]
                     _draw(axis, lines.dropna(subset=[over]), lines, over, {"color": colour, "linestyle": dashes})
                 axis.set_xscale("log")
+                axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                axis.xaxis.set_major_formatter("{x:g}")
+                axis.xaxis.set_minor_formatter("")
                 axis.set_title(f"{dataset}, IPC {ipc}, {arch}, {protocol}", loc="left", fontsize=11)
                 axis.set(xlabel=OVER[over], ylabel="accuracy (%)")
         shared_legend(figure, axes)
