@@ -26,7 +26,7 @@ NEAREST = (  # first the verdicts by the full protocol
     {Verdict.DIFFERS},
     {Verdict.NOT_RUN},
 )
-RUN = (*(NEAREST[0] - {Verdict.ARITHMETIC, Verdict.WRONG_ARITHMETIC}), *NEAREST[1], *NEAREST[2])
+RUN = (NEAREST[0] | NEAREST[1] | NEAREST[2]) - {Verdict.ARITHMETIC, Verdict.WRONG_ARITHMETIC}
 NUMBERS = (
     "reported_std",
     "last",
@@ -83,11 +83,7 @@ def overview_markdown(table: pd.DataFrame) -> str:
     if len(run):
         lines, params = text.readable(run)
         places = [f"[{name}]({name}/tables/verdicts.md)" for name in run["campaign"]]
-        notes = [f"- **params {at}**: {one}" for at, one in enumerate(params, start=1)]
-        parts += [markdown(lines[lines.columns[:-1]].assign(campaign=places))]
-        parts += (
-            ["\n".join(["Params that differ from the full protocol, as ours (full):", "", *notes])] if notes else []
-        )
+        parts += [markdown(lines[lines.columns[:-1]].assign(campaign=places)), *text.params_notes(params)]
     return "\n\n".join(parts) + "\n"
 
 

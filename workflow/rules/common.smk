@@ -100,7 +100,8 @@ def shown(template):
     """Return an output's path, marked for `snakemake --report` where workflow/report/ has words on it."""
     path, of_set = f"{FOLDER}/{template}", template.startswith("sets/")
     stem = "artefact" if "{artefact}" in template else "set" if of_set else PurePosixPath(path).stem
-    kinds = {".html": "Report", ".csv": "Tables", ".svg": "Figures", "grid.png": "Sets" if of_set else "Figures"}
+    of_report = {".html": "Report", ".csv": "Tables", ".svg": "Figures", "grid.png": "Figures"}
+    kinds = {"grid.png": "Sets"} if of_set else of_report
     category = next((kind for end, kind in kinds.items() if template.endswith(end)), None)
     if category is None or not Path(workflow.basedir, f"workflow/report/{stem}.rst").is_file():
         return path

@@ -176,6 +176,12 @@ def _none(value: Any) -> bool:
     return bool(pd.isna(value))
 
 
+def params_notes(params: list[str]) -> list[str]:
+    """Return the paragraph of Markdown that says what the params are that lines name by number; none for none."""
+    lines = [f"- **params {index}**: {text}" for index, text in enumerate(params, start=1)]
+    return ["\n".join(["Params that differ from the full protocol, as ours (full):", "", *lines])] if lines else []
+
+
 def verdicts_markdown(table: pd.DataFrame, touched: pd.Series, title: str) -> str:
     """Return the verdicts as Markdown: the counts, then what the campaign touches; verdicts.csv has every line."""
     answered = is_answered(table) & touched
@@ -185,9 +191,7 @@ def verdicts_markdown(table: pd.DataFrame, touched: pd.Series, title: str) -> st
     body, params = readable(table[answered])
     if answered.any():
         parts += [f"## Held against this campaign: {answered.sum()}", markdown(body.drop(columns=body.columns[-1]))]
-        if params:
-            lines = [f"- **params {index}**: {text}" for index, text in enumerate(params, start=1)]
-            parts += ["\n".join(["Params that differ from the full protocol, as ours (full):", "", *lines])]
+        parts += params_notes(params)
     rest = table[touched & ~answered]
     quoted = rest["quoted"]
     if len(rest[~quoted]):
