@@ -96,7 +96,7 @@ def record_of(stage: str, out: Path, params: StageParams, kill_at: int | None = 
 
 def run_pretrain(data: Path, out: Path, kill_at: int | None = None, **changes: Any) -> Path:
     """Pretrain a pool of two networks, two epochs each unless changed; return its file."""
-    params = PretrainParams(**{**NETWORK, "pool": 2, "epochs": 2, **changes})
+    params = PretrainParams(**{**NETWORK, "pool": 2, "epochs": 2, "count_forgetting": True, **changes})
     pretrain(params, data, out, record_of("pretrain", out, params, kill_at))
     return out
 
@@ -113,7 +113,7 @@ def run_distill(
 
 def run_select(data: Path, out: Path, ipc: int = 2, seed: int = 0, pool: Path | None = None, **changes: Any) -> Path:
     """Select a coreset; return the set's file. The pool is passed on where the rule reads it."""
-    params = SelectParams(**{"epochs": 4, **changes})
+    params = SelectParams(**changes)
     names = {"dataset": "made", "ipc": ipc, "method": "test", "seed": seed}
     extractors = pool if RULES[params.rule].reads_extractors else None
     select(params, data, extractors, out, record_of("select", out / "distilled.safetensors", params, **names))

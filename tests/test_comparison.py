@@ -18,6 +18,7 @@ from ncfm.report.verdicts.reported import ReportedNumber, read_reported
 from ncfm.report.verdicts.table import touches, verdict_table
 
 MERGED = """
+pretrain: {count_forgetting: true}
 architectures: [convnet-3, resnet-18]
 datasets: {cifar10: {ipcs: [50]}}
 protocols: [released, dm, dc]
@@ -89,7 +90,7 @@ def test_a_curated_set_is_held_to_the_params_of_its_source(tmp_path, monkeypatch
     cut = "paper: {distill: {iterations: 9}, seeds: [0, 1, 2]}\n  paper-curated: &three {seeds: [0, 1, 2]}"
     changes = {
         "paper: &three {seeds: [0, 1, 2]}\n  paper-curated: *three": cut,
-        "architectures": "pretrain: {pool: 3}\narchitectures",
+        "{count_forgetting: true}": "{count_forgetting: true, pool: 3}",
     }
     text = MERGED
     for old, new in changes.items():
@@ -132,14 +133,15 @@ def test_prior_work_is_held_to_its_own_protocol(tmp_path, monkeypatch):
 
 
 def test_prior_work_on_a_cut_budget_says_what_is_cut(tmp_path, monkeypatch):
-    cuts = "pretrain: {width: 8, pool: 2, epochs: 3}\nselect: {epochs: 2}\ndistill: {iterations: 9, alpha: 0.1}\n"
+    cuts = "count_forgetting: true, width: 8, pool: 2, epochs: 3, cutmix_probability: 0}\n"
+    cuts += "distill: {iterations: 9, alpha: 0.1}"
     cut = "protocols: {dm: {evaluate: {epochs: 7}}, dc: {evaluate: {looks: 3}}}"
-    text = cuts + MERGED.replace("protocols: [released, dm, dc]", cut)
+    text = MERGED.replace("protocols: [released, dm, dc]", cut).replace("count_forgetting: true}", cuts)
     fill(make(tmp_path, monkeypatch, text), dict.fromkeys(("dm", "random", "herding", "forgetting"), 40.0))
     for method, verdict, differs in (
         ("Random", "reproduced", ""),
-        ("Herding", "reached at a smaller budget", "extractors: width 8 (128), epochs 3 (60)"),
-        ("Forgetting", "protocol differs", "extractors: width 8 (128); selection: epochs 2 (60)"),
+        ("Herding", "protocol differs", "extractors: width 8 (128), epochs 3 (60), cutmix_probability 0.0 (0.5)"),
+        ("Forgetting", "reached at a smaller budget", "extractors: width 8 (128), epochs 3 (60)"),
         (
             *("DM", "protocol differs"),
             "extractors: width 8 (128); distillation: iterations 9 (20000); evaluation: epochs 7 (1000)",

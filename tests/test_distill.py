@@ -81,8 +81,9 @@ def test_every_method_of_the_base_gives_a_set(data, pool, tmp_path):
     shutil.copy(PARAMS / "base.yaml", tmp_path)
     methods = {name: {"seeds": [0]} for name in yaml.safe_load((tmp_path / "base.yaml").read_text())["methods"]}
     small = {"architectures": ["convnet-3"], "datasets": {"digits": {"ipcs": [1]}}, "methods": methods}
+    small["pretrain"] = {"count_forgetting": True}
     tiny = {"iterations": 2, "batch_real": 6, "num_frequencies": 64}
-    (tmp_path / "all.yaml").write_text(yaml.safe_dump({**small, "distill": tiny, "select": {"epochs": 3}}))
+    (tmp_path / "all.yaml").write_text(yaml.safe_dump({**small, "distill": tiny}))
     resolved = campaign.load("all", tmp_path)
     seen = set()
     for cell in resolved.cells_of(*MAKERS):

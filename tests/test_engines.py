@@ -25,6 +25,7 @@ CORESETS = """
 architectures: [convnet-3]
 datasets: {digits: {ipcs: [1, 2]}}
 methods: {random: {}, herding: {seeds: [0, 1]}, forgetting-tiles: {}, whole: {}}
+pretrain: {count_forgetting: true}
 """
 
 # What the tiny campaign leaves out: other protocols, curation, continual learning, anytime curves, search.

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import helpers
 import pytest
 import torch
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import avg_pool2d, one_hot
 
 import ncfm
 from ncfm.core.errors import DataError, ParamsError
 from ncfm.core.params import SelectParams
 from ncfm.core.seeding import generator
 from ncfm.core.store import load_tensors, save_tensors
-from ncfm.datasets.split import load_split
+from ncfm.datasets.split import Split, load_split
 from ncfm.method.coresets import RULES, Request
-from ncfm.method.coresets.forgetting import forgetting_events, watched_training
+from ncfm.method.coresets.forgetting import ForgettingEvents
 from ncfm.method.coresets.untrained import farthest_first, herd
 from ncfm.method.pool import Pool
 from ncfm.stages.select import select
@@ -112,32 +113,60 @@ def test_k_center_covers():
 
 def test_forgetting_counts_by_hand():
     epochs = ["00011", "10110", "00101", "10110", "00111"]  # a row per epoch, a column per image
-    correct = torch.tensor([[mark == "1" for mark in row] for row in epochs])
-    assert forgetting_events(correct).tolist() == [2, 0, 0, 1, 2]
-    assert forgetting_events(torch.zeros(5, 2, dtype=torch.bool)).tolist() == [0, 0]  # never learned: none
+    labels, order = torch.tensor([0, 1, 2, 1, 0]), torch.tensor([3, 0, 4, 2, 1])
+    events = ForgettingEvents(labels)
+    for row in epochs:
+        right = torch.tensor([mark == "1" for mark in row])
+        logits = one_hot(torch.where(right, labels, (labels + 1) % 3), 3).float()
+        for batch in order.split(2):
+            events.judge(batch, logits[batch])
+    assert events.counts.tolist() == [2, 0, 0, 1, 2]
 
 
-def test_forgetting_chooses_the_most_forgotten(data, pool, monkeypatch):
-    """From made events: in each class the images of the highest counts, whatever the ties among the others."""
-    split = load_split(data, "train")
-    events = torch.zeros(8, len(split.labels), dtype=torch.bool)
+def test_forgetting_chooses_the_most_forgotten(data, pool, tmp_path):
+    """From made counts of the pool's second network: the highest of each class, whatever the ties among the others."""
+    split, (tensors, facts) = load_split(data, "train"), load_tensors(pool)
     often, once = [rows[7].item() for rows in split.by_class], [rows[3].item() for rows in split.by_class]
-    events[::2, often] = True
-    events[0, once] = True
-    monkeypatch.setattr("ncfm.method.coresets.forgetting.watched_training", lambda request: events)
-    params, where = SelectParams(rule="forgetting"), torch.device("cpu")
-    request = Request(params, split, 3, 0, generator("draws"), Pool(pool, where))
+    counts = torch.zeros(len(split.labels), dtype=torch.int32)
+    counts[often], counts[once] = 4, 1
+    save_tensors(tmp_path / "pool.safetensors", {**tensors, "1.forgotten": counts}, facts)
+    request = requested(tmp_path / "pool.safetensors", split, wanted=3, seed=3)
     chosen = [rows.tolist() for rows in RULES["forgetting"].choose(request)]
     assert [rows[:2] for rows in chosen] == [list(pair) for pair in zip(often, once, strict=True)]
 
 
-def test_forgetting_watches_its_training(data, pool):
-    """The bright halves are learned at once: from the second epoch on nearly every image is seen right."""
-    split = load_split(data, "train")
-    params = SelectParams(rule="forgetting", epochs=30)
-    correct = watched_training(Request(params, split, 1, 0, generator("draws"), Pool(pool, torch.device("cpu"))))
-    assert correct.shape == (30, 36)
-    assert correct[-5:].float().mean() > correct[:5].float().mean()
+def requested(pool: Path, split: Split, wanted: int, seed: int) -> Request:
+    params = SelectParams(rule="forgetting")
+    return Request(params, split, wanted, seed, generator("draws"), Pool(pool, torch.device("cpu")))
+
+
+def test_the_pools_training_counts_what_is_forgotten(data, pool, tmp_path):
+    """It judges every image once an epoch, and nothing that CutMix mixed; counting changes no network."""
+    settings = {"epochs": 9, "cutmix_probability": 0.0}
+    kept, plain = (
+        load_tensors(helpers.run_pretrain(data, tmp_path / f"{name}.safetensors", **settings, count_forgetting=count))[
+            0
+        ]
+        for name, count in (("kept", True), ("plain", False))
+    )
+    counted = {name: kept.pop(name) for name in ("0.forgotten", "1.forgotten")}
+    assert kept.keys() == plain.keys() and all(torch.equal(kept[name], plain[name]) for name in kept)
+    assert all(counts.shape == (36,) and 0 < counts.max() <= 4 for counts in counted.values())
+    assert not torch.equal(*counted.values())
+    mixed = helpers.run_pretrain(data, tmp_path / "mixed.safetensors", **{**settings, "cutmix_probability": 1.0})
+    assert load_tensors(mixed)[0]["0.forgotten"].max() == 0
+
+
+def test_forgetting_needs_a_pool_that_counted_these_images(data, pool, tmp_path):
+    split, (tensors, facts) = load_split(data, "train"), load_tensors(pool)
+    plain = {name: value for name, value in tensors.items() if not name.endswith("forgotten")}
+    for name, counts, message in (
+        ("none", {}, r"has no forgetting events \(allowed: made with pretrain.count_forgetting: true\)"),
+        ("other", {"0.forgotten": torch.zeros(35)}, "was trained on 35 images, but the data has 36"),
+    ):
+        save_tensors(tmp_path / f"{name}.safetensors", plain | counts, facts)
+        with pytest.raises(DataError, match=f"{name}.safetensors: {message}"):
+            RULES["forgetting"].choose(requested(tmp_path / f"{name}.safetensors", split, wanted=1, seed=0))
 
 
 def test_extractors_that_are_missing_or_too_many(data, pool, tmp_path):

@@ -163,8 +163,12 @@ class Expansion:
             read["source"] = source
         if isinstance(made, DistillParams | SelectParams):
             check_set(made, facts, ipc, places)
+        rule = RULES[values.rule] if isinstance(values, SelectParams) else None
         pool, places = layers.merged(PretrainParams, facts.name)
-        if not isinstance(values, SelectParams) or RULES[values.rule].reads_extractors:
+        if rule is None or rule.reads_extractors:
+            if rule and rule.counts_forgetting and not pool.count_forgetting:
+                start = f"{places['count_forgetting']}: is false, but the method {method} reads what it counts"
+                raise ParamsError(f"{start} (allowed: pretrain: {{count_forgetting: true}})")
             read["extractor"] = pool.arch
             self._add(cells.Pretrain(facts.name, pool.arch), fitted(pool, facts, places), chosen)
         for seed in seeds:

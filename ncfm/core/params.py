@@ -112,6 +112,7 @@ class PretrainParams(NetworkParams):
     arch: str = Field("convnet-3", description="name of an entry of ncfm/models/families/")
     pool: Networks = Field(20, description="number of networks, each kept at its start and at its end")
     kept: Literal["float32", "float16"] = Field("float32", description="what trained weights are rounded to")
+    count_forgetting: bool = Field(False, description="count how often each image is forgotten (for rule: forgetting)")
 
 
 class DistillParams(ComputeParams):
@@ -176,7 +177,6 @@ class SelectParams(StageParams):
     stage = "select"
     rule: str = Field("random", description="name of an entry of ncfm/method/coresets/")
     factor: Count = Field(1, description="1: whole images; above: factor x factor shrunken images per stored one")
-    epochs: Annotated[int, Field(ge=2)] = Field(60, description="of the training of rules that train (forgetting)")
 
 
 class CurateParams(ComputeParams):

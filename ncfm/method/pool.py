@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ncfm.core.errors import DataError, ParamsError
 from ncfm.core.seeding import generator
@@ -13,6 +14,8 @@ from ncfm.datasets.split import Split
 from ncfm.models.base import Network
 from ncfm.models.registry import build
 from ncfm.run.compute import moved
+
+FORGOTTEN = ".forgotten"  # ends the name of a member's forgetting events in the pool's file
 
 
 def load_pool(path: Path, data: Path, split: Split, device: torch.device | None = None) -> Pool:
@@ -33,7 +36,7 @@ class Pool:
         tensors, facts = load_tensors(path, device)
         if not facts.get("pool"):
             raise DataError(f"{path}: is not an extractor pool; run `ncfm pretrain` again")
-        self.facts, self.members, self._device = facts, int(facts["pool"]), device
+        self.facts, self.members, self._path, self._device = facts, int(facts["pool"]), path, device
         # Two networks of one shape: the blended extractor, and the trained member that calibration asks.
         self.blended = self.fresh(generator("overwritten")).to(device).eval().requires_grad_(False)
         self.trained = self.fresh(generator("overwritten")).to(device).eval().requires_grad_(False)
@@ -42,6 +45,7 @@ class Pool:
             {end: {name: tensors[f"{member}.{end}.{name}"] for name in names} for end in ("initial", "trained")}
             for member in range(self.members)
         ]
+        self._events = {name: value for name, value in tensors.items() if name.endswith(FORGOTTEN)}
 
     def fresh(self, weights: torch.Generator) -> Network:
         """Return a new network of the members' kind, width and normalisation, with random weights, on the CPU."""
@@ -56,6 +60,19 @@ class Pool:
         fresh = self.fresh(weights).state_dict()
         self.blended.load_state_dict(dict(zip(fresh, moved(list(fresh.values()), self._device), strict=True)))
         return self.blended
+
+    def forgetting_events(self, member: int, images: int) -> Tensor:
+        """Return how often each of the ``images`` for training was forgotten while a member was trained: (images,).
+
+        Raises :class:`DataError` where the pool did not count, or was trained on other images.
+        """
+        if (found := self._events.get(f"{member}{FORGOTTEN}")) is None:
+            raise DataError(
+                f"{self._path}: has no forgetting events (allowed: made with pretrain.count_forgetting: true)"
+            )
+        if len(found) != images:
+            raise DataError(f"{self._path}: was trained on {len(found)} images, but the data has {images}")
+        return found
 
     def choose(self, draws: torch.Generator) -> tuple[Network, Network]:
         """Draw a member and beta ~ U(0, 1); return it blended and trained, until the next call (paper section 4.1)."""

@@ -38,13 +38,15 @@ def train(
     after_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
     forward: Forward | None = None,
     check: Check = lambda: None,
+    judge: Callable[[Tensor, Tensor], None] | None = None,
 ) -> None:
     """Train ``network`` in place, on the device of the data; every random draw derives from ``names``.
 
     ``normalised`` gives the normalised images (B, C, H, W) at an index (B,). ``labels`` are (N,), int64, or class
     probabilities (N, classes). ``after_epoch`` gets the number of epochs done and the mean loss of the last, with the
     network in evaluation mode. ``forward`` gives the logits: the network itself, or what :func:`forwards` made of it.
-    ``check``, called before every batch, may raise to end the training.
+    ``check``, called before every batch, may raise to end the training. ``judge`` gets the index (B,) and the logits
+    (B, classes) of each batch that CutMix does not mix, before its step.
 
     Raises :class:`DivergenceError` where a loss is infinite or not a number, before the optimiser steps.
     """
@@ -59,7 +61,9 @@ def train(
         order = torch.randperm(len(labels), generator=draws).to(labels.device)
         for index in order.split(params.batch):
             check()
-            loss = _batch_loss(forward, normalised(index), labels[index], params, draws)
+            loss, logits = _batch_loss(forward, normalised(index), labels[index], params, draws)
+            if judge and logits is not None:
+                judge(index, logits.detach())
             if not torch.isfinite(loss):
                 where = f"training {' '.join(map(str, names))}: the loss is {loss.item()} in epoch {epoch + 1}"
                 raise DivergenceError(f"{where}; lower learning_rate ({params.learning_rate})")
@@ -82,14 +86,18 @@ def forwards(params: NetworkParams, device: torch.device, made: Callable[[], Net
     return lambda network: partial(compiled, network.state_dict(keep_vars=True))
 
 
-def _batch_loss(forward: Forward, images: Tensor, labels: Tensor, params: NetworkParams, draws: Generator) -> Tensor:
+def _batch_loss(
+    forward: Forward, images: Tensor, labels: Tensor, params: NetworkParams, draws: Generator
+) -> tuple[Tensor, Tensor | None]:
+    """Return the loss of a batch, and its logits unless CutMix mixed it."""
     drawn = augmentation.draw(params.augmentation, len(images), images.shape[-1], draws)
     images = augmentation.apply(images, drawn.to(images.device))
     if float(torch.rand((), generator=draws)) >= params.cutmix_probability:
-        return cross_entropy(forward(images), labels)
+        logits = forward(images)
+        return cross_entropy(logits, labels), logits
     images, order, share = augmentation.cutmix(images, draws)
     logits = forward(images)
-    return share * cross_entropy(logits, labels) + (1 - share) * cross_entropy(logits, labels[order])
+    return share * cross_entropy(logits, labels) + (1 - share) * cross_entropy(logits, labels[order]), None
 
 
 def build_optimiser(

@@ -39,7 +39,7 @@ FULL = BASE.with_name("paper.yaml")
 
 # Budgets for minutes on two cores, in the spirit of params/digits.yaml: narrow networks, few iterations, large steps.
 WIDTH = 32
-PRETRAIN = {"width": WIDTH}
+PRETRAIN = {"width": WIDTH, "count_forgetting": True}  # so that every method can read the same pool
 DISTILL = {"batch_real": 128, "checkpoint_every": 25}
 LEARNING_RATE = 0.01
 # No flip: the folder may hold letters, digits or signs, which a mirror turns into others.
@@ -143,7 +143,7 @@ def recipe_of(method: str, wish: Wish) -> DistillParams | SelectParams:
         raise ParamsError(one_of("method", method, recipes, "--method"))
     if layers.stage(method) == "select":
         params, _ = layers.merged(SelectParams, method=method)
-        return params.model_copy(update={"epochs": max(2, wish.epochs)})
+        return params
     given = {key: value for key, (value, _) in layers.given("distill", method=method).items()}
     small = given.get("update") == "per-class"  # it takes a step per class in each iteration
     rate = {} if small else {"learning_rate": LEARNING_RATE}

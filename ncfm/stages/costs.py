@@ -128,12 +128,10 @@ def distill(params: models.DistillParams, reads: Reads) -> Cost:
 
 
 def select(params: models.SelectParams, reads: Reads) -> Cost:
-    """Return the cost of a coreset: of the network that its rule trains, or of the features that it compares."""
+    """Return the cost of a coreset: of the features that its rule compares."""
     rule, images = RULES[params.rule], reads.facts.images("train")
-    if rule.trains:
-        trained = reads.pool.model_copy(update={"epochs": params.epochs})
-        return Cost(reads.set_bytes, training(trained, reads.extractor, images), trained)
-    return Cost(reads.set_bytes, testing(reads.extractor, images) if rule.reads_extractors else Work())
+    compares = rule.reads_extractors and not rule.counts_forgetting
+    return Cost(reads.set_bytes, testing(reads.extractor, images) if compares else Work())
 
 
 def curate(params: models.CurateParams, reads: Reads) -> Cost:

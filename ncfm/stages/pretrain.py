@@ -12,6 +12,8 @@ from ncfm.core.progress import Progress
 from ncfm.core.seeding import generator
 from ncfm.core.store import save_tensors
 from ncfm.datasets.split import load_split
+from ncfm.method.coresets.forgetting import ForgettingEvents
+from ncfm.method.pool import FORGOTTEN
 from ncfm.method.shipped import find_extractors
 from ncfm.method.training import accuracy, forwards, new_network, train
 from ncfm.models.base import Network
@@ -45,6 +47,7 @@ def pretrain(params: PretrainParams, data: Path, out: Path, record: Record) -> N
         network = first(member)
         initial = _weights(network, f"{member}.initial")
         history: History = []
+        events = ForgettingEvents(split.labels) if params.count_forgetting else None
 
         def after_epoch(epoch: int, loss: float) -> None:
             history.append({"network": member, "epoch": epoch, "loss": loss})
@@ -53,8 +56,10 @@ def pretrain(params: PretrainParams, data: Path, out: Path, record: Record) -> N
                 history[-1]["test_accuracy"] = accuracy(network, test)
             progress.step(network=member, loss=loss)
 
-        train(network, normalised, split.labels, params, names, after_epoch, forward_of(network), check)
-        return history, initial | _weights(network, f"{member}.trained")
+        judge = events.judge if events else None
+        train(network, normalised, split.labels, params, names, after_epoch, forward_of(network), check, judge)
+        counts = {f"{member}{FORGOTTEN}": events.counts} if events else {}
+        return history, initial | _weights(network, f"{member}.trained") | counts
 
     def rows_of(member: int, history: History) -> Rows:
         return [(member * params.epochs + int(row["epoch"]), row) for row in history]

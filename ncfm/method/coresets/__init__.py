@@ -51,8 +51,8 @@ class Rule:
 
     name: str
     choose: Callable[[Request], list[Tensor]]  # for each class, the indices into the split of what it chose, each once
-    reads_extractors: bool = False  # needs the pool: its networks' features, or their architecture and width
-    trains: bool = False  # trains one network of the pool's shape for ``select.epochs``
+    reads_extractors: bool = False  # needs the pool: its networks' features, or what their training counted
+    counts_forgetting: bool = False  # needs a pool that was trained with ``pretrain.count_forgetting``
     whole: bool = False  # takes every image: one set per data set, stored as bytes, whose IPC is what it holds
     order: int = 100  # place in lists
 

@@ -30,7 +30,6 @@ CONDITIONS: dict[str, tuple[str, object] | None] = {
     "sampler_learning_rate": ("frequencies", "mixture"),
     "plateau_patience": ("schedule", "plateau"),
     "plateau_factor": ("schedule", "plateau"),
-    "epochs": ("rule", "forgetting"),
 }
 
 
@@ -98,10 +97,14 @@ def differences(row: ResultRow, full: FullProtocol, accuracy: str) -> tuple[Diff
 
 def _pool_fields(made: StoredSet) -> Collection[str]:
     """Return the params of extractors that the making of a set depends on."""
-    if made.params.get("extractor") == "random" or made.params.get("rule") == "forgetting":
+    if made.params.get("extractor") == "random":
         return SHAPE
-    one = made.cell.stage == "select"  # one network of the pool is used
-    return [name for name in PretrainParams.model_fields if not (one and name == "pool")]
+    unread = {"count_forgetting"}
+    if made.cell.stage == "select":  # one network of the pool is used
+        unread.add("pool")
+    if made.params.get("rule") == "forgetting":  # which judges no batch that CutMix mixed
+        unread.add("cutmix_probability")
+    return [name for name in PretrainParams.model_fields if name not in unread]
 
 
 def timing_differences(stored: StoredSet, full: FullProtocol) -> tuple[Difference, ...]:
