@@ -156,6 +156,7 @@ CAMPAIGN_FAULTS: list[tuple[str, str, Any, str]] = [
     ),
     ("trial", "continual", {"steps": [5], "methods": ["paper"], "protocol": "d"}, "continual.protocol: unknown protoc"),
     ("trial", "continual", {"steps": [5]}, "continual.methods: is missing"),
+    ("trial", "methods.forgetting", {}, "pretrain.count_forgetting: is false, but the method forgetting reads what"),
     ("trial", "search", GRID, "search: needs the method 'whole' in methods, to compare with"),
     ("trial", "search", {**GRID, "methods": ["papr"]}, "search.methods: unknown method of this campaign 'papr'; did "),
     ("trial", "search", {**GRID, "protocol": "d"}, "search.protocol: unknown protocol 'd'"),

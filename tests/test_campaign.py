@@ -371,7 +371,8 @@ def test_recipes_of_the_base(here):
     rules = ("random", "herding", "k-center", "forgetting")
     coresets = {f"{rule}{tiles}": (rule, 2 if tiles else 1) for rule in rules for tiles in ("", "-tiles")}
     methods = ("paper", "released", "mmd", "mse", "gaussian", "amplitude", "phase", *coresets)
-    write_text("params/trial.yaml", yaml.safe_dump({**OWN, "methods": {name: {} for name in methods}}))
+    own = {**OWN, "methods": {name: {} for name in methods}, "pretrain": {"count_forgetting": True}}
+    write_text("params/trial.yaml", yaml.safe_dump(own))
     chosen = campaign.load("trial")
     found = {
         cell.method: chosen.params[cell].model_dump() for cell in chosen.cells_of("distill", "select") if cell.ipc == 1
