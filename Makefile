@@ -84,8 +84,9 @@ ship: $(READY)  ## copy pools of extractors and distilled sets to results/shippe
 ui: $(READY)  ## serve the runs in MLflow, with a link for each campaign
 	@$(BIN)/ncfm ui
 
-unlock: $(READY)  ## free the folder after Snakemake was killed (make sure that none is running)
+unlock: $(READY)  ## after Snakemake or DVC was killed: free the folder, mend what was left torn (make sure that none is running)
 	@$(BIN)/snakemake --quiet all --unlock --config campaign=$(CAMPAIGN)
+	@$(BIN)/python workflow/run_stage.py mend
 
 clean:  ## remove the caches of the tools
 	@rm -rf .mypy_cache .ruff_cache .pytest_cache dvc_plots

@@ -107,7 +107,7 @@ def main(kills: int, engines: list[str]) -> None:
             expected, length = hashes(tree), time.monotonic() - begun
             trials = again = lost = differ = 0
             while sum(hit.values()) < kills // len(engines):
-                shutil.rmtree(tree / "results/tiny")
+                shutil.rmtree(tree / "results/tiny", ignore_errors=True)
                 shutil.rmtree(tree / ".dvc/cache", ignore_errors=True)
                 (tree / "dvc.lock").unlink(missing_ok=True)
                 trials += 1
@@ -122,6 +122,9 @@ def main(kills: int, engines: list[str]) -> None:
                 if other := {name for name, _ in hashes(tree).items() ^ expected.items()}:
                     differ += 1
                     print(f"{engine}: other: {', '.join(sorted(other))}", file=sys.stderr)
+                if not calls:
+                    said = tree.with_suffix(".log").read_text("utf-8", "replace").splitlines()[-20:]
+                    print(f"{engine}: not finished; it said: {' / '.join(said)}", file=sys.stderr)
                 print(f"{engine}: {sum(hit.values())} kills, {lost} not finished, {differ} differ", file=sys.stderr)
             row = {"engine": engine, "trials": trials, "kills": dict(hit), "called twice": again, "lost": lost}
             rows.append({**row, "other bytes": differ})

@@ -272,8 +272,21 @@ def test_what_dvc_finds_wrong_is_on_the_screen(tmp_path: Path) -> None:
     tree.run("snakemake", "--cores", "1", "results/tiny/datasets/digits/card.json")
     assert "dvc.lock: a killed DVC left it torn: as it was before the last stage" in log.read_text()
     assert "prepare@tiny_digits:" in (tree.folder / "dvc.lock").read_text()
+    check_dvc_goes_on_without_a_copy(tree, known)
     shutil.rmtree(tree.folder / "results/tiny/datasets")
     (tree.folder / "dvc.yaml").write_text("stages: [")
     printed = tree.run("snakemake", "--cores", "1", status=1)
     assert "dvc.yaml' is invalid" in printed
     assert "FAILED prepare (results/tiny/logs/prepare/digits.log):\n" in printed
+
+
+def check_dvc_goes_on_without_a_copy(tree: Tree, known: str) -> None:
+    """What `make unlock` calls: the torn file is kept aside, and DVC finds what was computed in its cache."""
+    computed = tree.computed()
+    (tree.folder / "dvc.lock").write_text(known[: len(known) // 2].rstrip())
+    (tree.folder / ".dvc/tmp/dvc.lock.kept").unlink()
+    said = tree.run("python", "workflow/run_stage.py", "mend")
+    assert "dvc.lock: a killed DVC left it torn: it is .dvc/tmp/dvc.lock.torn now" in said
+    assert (tree.folder / ".dvc/tmp/dvc.lock.torn").stat().st_size
+    tree.run("dvc", "repro", "prepare@tiny_digits")
+    assert tree.computed() == computed

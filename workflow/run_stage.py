@@ -1,9 +1,10 @@
-"""Run one stage for Snakemake: `run_stage.py CAMPAIGN STAGE -- COMMAND`, through DVC or directly.
+"""Run one stage for Snakemake, `run_stage.py CAMPAIGN STAGE -- COMMAND`, through DVC or directly; `run_stage.py mend`.
 
 Through DVC (`dvc repro -s STAGE`) a stage that was computed before, on the same files, comes back from the cache. DVC
 knows the stages of the active campaign only: for another one the command itself runs, and a line says so. It runs too
 where NCFM_RUNNER=direct says so, or where there is no git checkout, no `.dvc` or no dvc. NCFM_FORCE=1 computes in any
-case. Nothing here is part of the rules, so changing it makes no result old.
+case. `mend` runs nothing, and mends what a killed DVC left torn. Nothing here is part of the rules, so changing it makes
+no result old.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ LOCKS = (Path("dvc.lock"), Path("params/dvc.lock"))
 
 def main(arguments: list[str]) -> None:
     """Run the stage, and exit with its status."""
+    if arguments == ["mend"]:
+        mend_files()
+        return
     if len(arguments) < 4 or arguments[2] != "--":
         sys.exit("run_stage.py: usage: run_stage.py CAMPAIGN STAGE -- COMMAND")
     campaign, stage, _, *command = arguments
@@ -72,7 +76,8 @@ def mend_files() -> None:
     """Mend what a DVC that was killed while it wrote left torn, since no later call could read it.
 
     Its list of busy files goes. Of `dvc.lock`, which knows all results, the copy comes back that was kept before the
-    last stage ran: that stage alone is not in it, and DVC's cache has its results.
+    last stage ran: that stage alone is not in it, and DVC's cache has its results. Without a copy the torn file goes
+    aside, and all results come from the cache.
     """
     if not settled(RWLOCK, is_json):
         print(f"run_stage.py: {RWLOCK}: a killed DVC left it torn: removed", flush=True)
@@ -85,9 +90,10 @@ def mend_files() -> None:
         elif kept.is_file():
             copy(kept, lock)
             print(f"run_stage.py: {lock}: a killed DVC left it torn: as it was before the last stage", flush=True)
-        elif not lock.read_bytes():
-            print(f"run_stage.py: {lock}: a killed DVC left it empty: removed", flush=True)
-            lock.unlink()
+        else:
+            torn = kept.with_suffix(".torn")
+            lock.replace(torn)
+            print(f"run_stage.py: {lock}: a killed DVC left it torn: it is {torn} now", flush=True)
 
 
 def settled(path: Path, fit: Callable[[str], bool]) -> bool:
