@@ -3,8 +3,8 @@
 Through DVC (`dvc repro -s STAGE`) a stage that was computed before, on the same files, comes back from the cache. DVC
 knows the stages of the active campaign only: for another one the command itself runs, and a line says so. It runs too
 where NCFM_RUNNER=direct says so, or where there is no git checkout, no `.dvc` or no dvc. NCFM_FORCE=1 computes in any
-case. `mend` runs nothing, and mends what a killed DVC left torn. Nothing here is part of the rules, so changing it makes
-no result old.
+case. `mend` runs nothing, and mends what a killed DVC left torn. Nothing here is part of the rules, so changing it
+makes no result old.
 """
 
 from __future__ import annotations
