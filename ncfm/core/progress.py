@@ -48,4 +48,11 @@ class Progress:
                 rate = (self.done - self.start) / max(now - self._began, 1e-9)
                 text = "".join(f"{name} {value} " for name, value in shown.items())
                 line = f"{self.label}: {self.done}/{self.total} {text}{rate:.3g} {self.unit}/s, "
-                print(f"{line}{(self.total - self.done) / rate:.0f} s left", file=self.stream, flush=True)
+                print(f"{line}{duration((self.total - self.done) / rate)} left", file=self.stream, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """Return a time in the unit in which one reads it, e.g. ``38 s``, ``12 min`` or ``3.5 h``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"

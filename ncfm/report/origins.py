@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from ncfm.core import layout
+from ncfm.core.progress import duration
 from ncfm.report.collect import Collected, ResultRow, StoredSet, Values, commit_text, hardware_text
 from ncfm.report.files import ResultsFolder
 from ncfm.stages import cells, table
@@ -67,10 +68,3 @@ def ran(collected: Collected, origins: Sequence[Origin]) -> list[tuple[str, str]
         facts.append((name, ", ".join(sorted({text(record) for record in records}))))
     left = sum(len(row.missing) for row in collected.rows)
     return [*((name, text) for name, text in facts if text), *([("not run", f"{left} evaluations")] if left else [])]
-
-
-def duration(seconds: float) -> str:
-    """Return a time in the unit in which one reads it, e.g. ``38 s``, ``12 min`` or ``3.5 h``."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"

@@ -17,6 +17,7 @@ from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from ncfm.core.layout import title
+from ncfm.core.progress import duration
 
 # Of a record's metrics, the first that it has.
 SHOWN = {"last": "{:.1f}%", "test_accuracy": "{:.1f}%", "loss": "loss {:.3g}", "images": "{:.0f} images"}
@@ -80,7 +81,7 @@ class LogHandler(LogHandlerBase):
         known = {rule: sum(took) / len(took) for rule, took in self._took.items()}
         left = sum(count * known.get(rule, 0.0) for rule, count in self._left.items()) / side_by_side
         unknown = any(count and rule not in known for rule, count in self._left.items())
-        return f", {'more than' if unknown else 'about'} {_duration(left)} left" if left >= 1 else ""
+        return f", {'more than' if unknown else 'about'} {duration(left)} left" if left >= 1 else ""
 
     def _failure(self, job: dict[str, Any]) -> None:
         """Print why a job failed: its line of the log where it has one, else the log's end."""
@@ -104,11 +105,5 @@ def _result(outputs: list[str]) -> str:
             except (OSError, ValueError, KeyError):
                 return ""
             shown = next((text.format(metrics[key]) for key, text in SHOWN.items() if key in metrics), "done")
-            return f"{record['stage']} {names}".strip() + f": {shown} ({_duration(seconds)})"
+            return f"{record['stage']} {names}".strip() + f": {shown} ({duration(seconds)})"
     return ""
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
