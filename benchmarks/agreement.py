@@ -1,0 +1,221 @@
+"""Our evaluation of a distilled set beside the authors' released program: does each part agree, and do the accuracies?
+
+`python benchmarks/agreement.py FOLDER DATA [--set NAME] [--networks N] [--processes P]`, with a checkout of
+github.com/gszfwsb/NCFM in FOLDER, outside this repository, and a prepared data set in DATA (`ncfm prepare`). Its own
+functions are called for decoding, augmentation, CutMix, network, training and test, on a CPU in float32; only its data
+loaders are left out. Prints a Markdown table and writes benchmarks/results/, after every network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from statistics import fmean
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import scipy.stats
+import torch
+from common import begin, save
+from torch import Tensor, nn
+
+import ncfm
+from ncfm.core.params import EvaluateParams
+from ncfm.core.seeding import generator
+from ncfm.core.torchvision_shim import torchvision  # noqa: F401 (before the released program imports it)
+from ncfm.datasets.split import Split, load_split
+from ncfm.method import augmentation
+from ncfm.method.training import accuracy, new_network, train
+from ncfm.models.base import Network
+
+PARAMS = EvaluateParams(norm="instance", looks=1)
+DRAWS, STEPS = 2000, 50
+CUT = SimpleNamespace(mix_p=PARAMS.cutmix_probability, beta=1.0, nclass=10)
+
+
+def their_network(network: Network | None = None) -> nn.Module:
+    """Return a network of the released program, with the weights of ours where one is given."""
+    from models.convnet import ConvNet
+
+    theirs: nn.Module = ConvNet(10, net_norm="instance", net_depth=3, net_width=PARAMS.width)
+    if network is not None:
+        layers = {
+            f"blocks.{4 * depth + place}": f"layers.{kind}.{depth}"
+            for depth in range(3)
+            for place, kind in enumerate(("conv", "norm"))
+        } | {"head": "classifier"}
+        weights = {name.rpartition("."): value for name, value in network.state_dict().items()}
+        theirs.load_state_dict({f"{layers[layer]}.{end}": value.clone() for (layer, _, end), value in weights.items()})
+    return theirs
+
+
+def their_training(
+    network: nn.Module, images: Tensor, labels: Tensor, epochs: int, augment: Callable[..., Any] | None
+) -> None:
+    """Train as the released program does: its epoch, its optimiser, its schedule (condenser/evaluate.py)."""
+    from utils.train_val import train_epoch
+
+    optimiser = torch.optim.AdamW(network.parameters(), lr=PARAMS.learning_rate)
+    milestones = [share * epochs // 5 for share in (1, 2, 3, 4)]
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, milestones, gamma=PARAMS.decay)
+    for epoch in range(epochs):
+        batches = [(images[rows].clone(), labels[rows]) for rows in torch.randperm(len(labels)).split(PARAMS.batch)]
+        mixup = "cut" if augment else "none"
+        train_epoch(CUT, batches, network, nn.CrossEntropyLoss(), optimiser, epoch, augment, mixup)
+        schedule.step()
+
+
+def begin_released(folder: str) -> None:
+    """Set a process up for the released program, with `.cuda()` undone."""
+    sys.path.insert(0, folder)
+    warnings.filterwarnings("ignore")
+    begin()
+    torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
+    nn.Module.cuda = lambda self, *_, **__: self  # type: ignore[method-assign, assignment]
+    from utils import train_val
+
+    train_val.sync_distributed_metric = lambda values: values  # one process
+    train_val.random_indices = lambda labels, nclass: torch.randperm(len(labels))  # "cuda" is written in it
+
+
+def parts(name: str) -> Iterator[tuple[str, str]]:
+    """Yield what agrees, and how nearly."""
+    from condenser.decode import decode
+    from utils.diffaug import DiffAug
+    from utils.mix_cut_up import rand_bbox
+
+    held = ncfm.load(name)
+    decoded, labels = decode("single", (32, 32), held.stored.float(), held.labels[: len(held.stored)], held.factor)
+    yield "decoded pixels, largest difference", f"{float((decoded - held.pixels).abs().max()):.2g}"
+    yield "their labels", "equal" if torch.equal(labels, held.labels) else "other"
+
+    images, draws = held.images, generator("agreement")
+    augment = DiffAug(strategy=PARAMS.augmentation, batch=False)
+
+    def cut(batch: Tensor) -> Tensor:
+        top, left, bottom, right = rand_bbox(batch.size(), np.random.beta(1.0, 1.0))
+        batch[:, :, top:bottom, left:right] = batch[torch.randperm(len(batch)), :, top:bottom, left:right]
+        return batch
+
+    def drawn(batch: Tensor) -> Tensor:
+        return augmentation.apply(batch, augmentation.draw(PARAMS.augmentation, len(batch), batch.shape[-1], draws))
+
+    for what, theirs, ours in (
+        ("augmentation", augment, drawn),
+        ("CutMix", cut, lambda batch: augmentation.cutmix(batch, draws)[0]),
+    ):
+        first, second = (
+            torch.stack([measures(call(images.clone()), images) for _ in range(DRAWS)]) for call in (theirs, ours)
+        )
+        error = ((first.var(0) + second.var(0)) / DRAWS).sqrt()
+        apart = ((first - second).mean(0) / error)[error > 1e-6].abs()
+        yield (
+            f"{what}: {len(apart)} means over {DRAWS} batches, largest distance in standard errors",
+            f"{float(apart.max()):.1f}",
+        )
+
+    split = SimpleNamespace(channels=3, resolution=32, classes=10, labels=held.labels)
+    ours_trained = new_network("convnet-3", PARAMS, split, generator("agreement"))  # type: ignore[arg-type]
+    theirs_trained = their_network(ours_trained)
+    plain = PARAMS.model_copy(update={"augmentation": "", "cutmix_probability": 0.0, "epochs": STEPS})
+    train(ours_trained, images.__getitem__, held.labels, plain, ("agreement",))
+    their_training(theirs_trained, images, held.labels, STEPS, None)
+    with torch.no_grad():
+        first, second = theirs_trained.eval()(images), ours_trained(images)
+    share = float((first - second).abs().max() / first.std())
+    yield (
+        f"{STEPS} epochs from equal weights, not augmented: largest difference of a logit, in their deviations",
+        f"{share:.2g}",
+    )
+
+
+def measures(batch: Tensor, images: Tensor) -> Tensor:
+    """Return statistics of an augmented batch: of its pixels, its colours, its place, its middle and its border."""
+    grey = batch.mean(1, keepdim=True)
+    return torch.stack([
+        batch.mean(), batch.std(), batch.abs().max(), (batch - grey).std(), (batch == 0).float().mean(),
+        batch[:, :, :4].std(), batch[:, :, 12:20, 12:20].std(),
+        (batch - images).square().mean(), (batch - images.flip(3)).square().mean(),
+    ])  # fmt: skip
+
+
+def trained(folder: str, name: str, data: str, whose: str, number: int) -> tuple[str, int, float]:
+    """Train one network on the set, by the released program or by ours; return its accuracy after the last epoch."""
+    begin_released(folder)
+    torch.set_num_threads(1)
+    held, test = ncfm.load(name), load_split(Path(data), "test", "cpu")
+    if whose == "ours":
+        drawn = ("agreement", number)
+        network = new_network("convnet-3", PARAMS, test, generator(*drawn, "weights"))
+        train(network, held.images.__getitem__, held.labels, PARAMS, drawn)
+        return whose, number, accuracy(network, test)
+    from utils.diffaug import DiffAug
+
+    np.random.seed(number + 1)
+    torch.manual_seed(number + 1)
+    network = their_network()
+    their_training(network, held.images, held.labels, PARAMS.epochs, DiffAug(strategy=PARAMS.augmentation, batch=False))
+    return whose, number, their_accuracy(network, test)
+
+
+def their_accuracy(network: nn.Module, test: Split) -> float:
+    """Return the released program's accuracy on the test images, in percent."""
+    from utils.train_val import validate
+
+    batches = [
+        (test.normalisation(test.pixels(rows)), test.labels[rows]) for rows in torch.arange(len(test.labels)).split(500)
+    ]
+    with torch.no_grad():
+        return float(validate(batches, network, nn.CrossEntropyLoss())[0])
+
+
+def main() -> None:
+    """Compare the parts, then train networks by both programs."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder")
+    parser.add_argument("data")
+    parser.add_argument("--set", default="cifar10-ipc1-fast", help="name of a set that ships, of CIFAR-10")
+    parser.add_argument("--networks", type=int, default=6, help="of each program")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--commit", default="de92fb8", help="of the checkout")
+    options = parser.parse_args()
+    begin_released(options.folder)
+    found: dict[str, Any] = {
+        "released_commit": options.commit,
+        "set": options.set,
+        "parts": {},
+        "theirs": [],
+        "ours": [],
+    }
+    for part, value in parts(options.set):
+        found["parts"][part] = value
+        print(f"| {part} | {value} |", flush=True)
+    with ProcessPoolExecutor(options.processes) as pool:
+        given = (options.folder, options.set, options.data)
+        jobs = [
+            pool.submit(trained, *given, whose, number)
+            for number in range(options.networks)
+            for whose in ("theirs", "ours")
+        ]
+        for job in as_completed(jobs):
+            whose, number, value = job.result()
+            found[whose].append(round(value, 2))
+            print(f"| {whose}, network {number} | {value:.2f} |", flush=True)
+            save("agreement", found)
+    if options.networks < 2:
+        return save("agreement", found)
+    test = scipy.stats.ttest_ind(found["theirs"], found["ours"], equal_var=False)
+    low, high = test.confidence_interval()
+    difference = fmean(found["theirs"]) - fmean(found["ours"])
+    found["difference"] = {"theirs minus ours": difference, "low": low, "high": high}
+    print(f"| theirs minus ours, 95% (Welch) | {difference:+.2f} [{low:+.2f}, {high:+.2f}] |")
+    save("agreement", found)
+
+
+if __name__ == "__main__":
+    main()
