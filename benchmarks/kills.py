@@ -131,6 +131,7 @@ def main(kills: int, engines: list[str]) -> None:
                 print(f"{engine}: {sum(hit.values())} kills, {lost} not finished, {differ} differ", file=sys.stderr)
             row = {"engine": engine, "trials": trials, "kills": dict(hit), "called twice": again, "lost": lost}
             rows.append({**row, "other bytes": differ})
+            save(f"kills-{engine}", rows[-1])
     print("| engine | kills | of the engine, a process below, all | trials | finished by the next call | other bytes |")
     print("| --- | --- | --- | --- | --- | --- |")
     for row in rows:
@@ -139,7 +140,6 @@ def main(kills: int, engines: list[str]) -> None:
         print(
             f"| {row['engine']} | {sum(hit.values())} | {each} | {row['trials']} | {by_next} | {row['other bytes']} |"
         )
-    save("kills", {"rows": rows})
 
 
 if __name__ == "__main__":
