@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import sqlite3
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
