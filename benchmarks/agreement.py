@@ -3,7 +3,8 @@
 `python benchmarks/agreement.py FOLDER DATA [--set NAME] [--networks N] [--processes P]`, with a checkout of
 github.com/gszfwsb/NCFM in FOLDER, outside this repository, and a prepared data set in DATA (`ncfm prepare`). Its own
 functions are called for decoding, augmentation, CutMix, network, training and test, on a CPU in float32; only its data
-loaders are left out. Prints a Markdown table and writes benchmarks/results/, after every network.
+loaders are left out. Prints a Markdown table and writes benchmarks/results/, after every network; networks that are
+there are not trained again.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import product
 from pathlib import Path
 from statistics import fmean
 from types import SimpleNamespace
@@ -21,12 +23,13 @@ from typing import Any
 import numpy as np
 import scipy.stats
 import torch
-from common import begin, save
+from common import RESULTS, begin, save
 from torch import Tensor, nn
 
 import ncfm
 from ncfm.core.params import EvaluateParams
 from ncfm.core.seeding import generator
+from ncfm.core.store import read_json
 from ncfm.core.torchvision_shim import torchvision  # noqa: F401 (before the released program imports it)
 from ncfm.datasets.split import Split, load_split
 from ncfm.method import augmentation
@@ -34,6 +37,7 @@ from ncfm.method.training import accuracy, new_network, train
 from ncfm.models.base import Network
 
 PARAMS = EvaluateParams(norm="instance", looks=1)
+FILE = RESULTS / f"cpu-{torch.get_num_threads()}" / "agreement.json"
 DRAWS, STEPS = 2000, 50
 CUT = SimpleNamespace(mix_p=PARAMS.cutmix_probability, beta=1.0, nclass=10)
 
@@ -43,15 +47,19 @@ def their_network(network: Network | None = None) -> nn.Module:
     from models.convnet import ConvNet
 
     theirs: nn.Module = ConvNet(10, net_norm="instance", net_depth=3, net_width=PARAMS.width)
-    if network is not None:
-        layers = {
-            f"blocks.{4 * depth + place}": f"layers.{kind}.{depth}"
-            for depth in range(3)
-            for place, kind in enumerate(("conv", "norm"))
-        } | {"head": "classifier"}
-        weights = {name.rpartition("."): value for name, value in network.state_dict().items()}
-        theirs.load_state_dict({f"{layers[layer]}.{end}": value.clone() for (layer, _, end), value in weights.items()})
+    for ours, other in pairs(network, theirs) if network else ():
+        other.data.copy_(ours)
     return theirs
+
+
+def pairs(ours: Network, theirs: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield each parameter of ours with the one in its place in the released program's network."""
+    layers = {f"blocks.{4 * depth}": f"layers.conv.{depth}" for depth in range(3)}
+    layers |= {f"blocks.{4 * depth + 1}": f"layers.norm.{depth}" for depth in range(3)} | {"head": "classifier"}
+    found = dict(theirs.named_parameters())
+    for name, value in ours.named_parameters():
+        layer, _, end = name.rpartition(".")
+        yield value, found[f"{layers[layer]}.{end}"]
 
 
 def their_training(
@@ -120,18 +128,13 @@ def parts(name: str) -> Iterator[tuple[str, str]]:
         )
 
     split = SimpleNamespace(channels=3, resolution=32, classes=10, labels=held.labels)
-    ours_trained = new_network("convnet-3", PARAMS, split, generator("agreement"))  # type: ignore[arg-type]
-    theirs_trained = their_network(ours_trained)
+    ours = new_network("convnet-3", PARAMS, split, generator("agreement")).double()  # type: ignore[arg-type]
+    theirs = their_network(ours).double()
     plain = PARAMS.model_copy(update={"augmentation": "", "cutmix_probability": 0.0, "epochs": STEPS})
-    train(ours_trained, images.__getitem__, held.labels, plain, ("agreement",))
-    their_training(theirs_trained, images, held.labels, STEPS, None)
-    with torch.no_grad():
-        first, second = theirs_trained.eval()(images), ours_trained(images)
-    share = float((first - second).abs().max() / first.std())
-    yield (
-        f"{STEPS} epochs from equal weights, not augmented: largest difference of a logit, in their deviations",
-        f"{share:.2g}",
-    )
+    train(ours, images.double().__getitem__, held.labels, plain, ("agreement",))
+    their_training(theirs, images.double(), held.labels, STEPS, None)
+    apart = max(float((one - other).abs().max()) for one, other in pairs(ours, theirs))
+    yield f"{STEPS} epochs from equal weights in float64, not augmented: largest difference of a weight", f"{apart:.1g}"
 
 
 def measures(batch: Tensor, images: Tensor) -> Tensor:
@@ -185,35 +188,29 @@ def main() -> None:
     parser.add_argument("--commit", default="de92fb8", help="of the checkout")
     options = parser.parse_args()
     begin_released(options.folder)
-    found: dict[str, Any] = {
-        "released_commit": options.commit,
-        "set": options.set,
-        "parts": {},
-        "theirs": [],
-        "ours": [],
-    }
+    about = {"released_commit": options.commit, "set": options.set}
+    before = read_json(FILE) if FILE.is_file() else {}
+    networks = {whose: dict(before[whose]) if about.items() <= before.items() else {} for whose in ("theirs", "ours")}
+    found: dict[str, Any] = {**about, **networks, "parts": {}}
     for part, value in parts(options.set):
         found["parts"][part] = value
         print(f"| {part} | {value} |", flush=True)
     with ProcessPoolExecutor(options.processes) as pool:
-        given = (options.folder, options.set, options.data)
-        jobs = [
-            pool.submit(trained, *given, whose, number)
-            for number in range(options.networks)
-            for whose in ("theirs", "ours")
-        ]
+        given, jobs = (options.folder, options.set, options.data), []
+        for number, whose in product(range(options.networks), networks):
+            if str(number) not in networks[whose]:
+                jobs.append(pool.submit(trained, *given, whose, number))
         for job in as_completed(jobs):
             whose, number, value = job.result()
-            found[whose].append(round(value, 2))
+            networks[whose][str(number)] = round(value, 2)
             print(f"| {whose}, network {number} | {value:.2f} |", flush=True)
             save("agreement", found)
-    if options.networks < 2:
-        return save("agreement", found)
-    test = scipy.stats.ttest_ind(found["theirs"], found["ours"], equal_var=False)
-    low, high = test.confidence_interval()
-    difference = fmean(found["theirs"]) - fmean(found["ours"])
-    found["difference"] = {"theirs minus ours": difference, "low": low, "high": high}
-    print(f"| theirs minus ours, 95% (Welch) | {difference:+.2f} [{low:+.2f}, {high:+.2f}] |")
+    theirs, ours = ([*networks[whose].values()] for whose in networks)
+    if min(len(theirs), len(ours)) > 1:
+        low, high = scipy.stats.ttest_ind(theirs, ours, equal_var=False).confidence_interval()
+        difference = fmean(theirs) - fmean(ours)
+        found["theirs minus ours"] = {"difference": difference, "low": low, "high": high}
+        print(f"| theirs minus ours, 95% (Welch) | {difference:+.2f} [{low:+.2f}, {high:+.2f}] |")
     save("agreement", found)
 
 
