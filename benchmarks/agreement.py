@@ -10,20 +10,19 @@ there are not trained again.
 from __future__ import annotations
 
 import argparse
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import product
 from pathlib import Path
 from statistics import fmean
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import scipy.stats
 import torch
-from common import RESULTS, begin, save
+from common import RESULTS, begin, made_split, save
+from released import SETTINGS, begin_released
 from torch import Tensor, nn
 
 import ncfm
@@ -38,8 +37,7 @@ from ncfm.models.base import Network
 
 PARAMS = EvaluateParams(norm="instance", looks=1)
 FILE = RESULTS / f"cpu-{torch.get_num_threads()}" / "agreement.json"
-DRAWS, STEPS = 2000, 50
-CUT = SimpleNamespace(mix_p=PARAMS.cutmix_probability, beta=1.0, nclass=10)
+CPU, DRAWS, STEPS = torch.device("cpu"), 2000, 50
 
 
 def their_network(network: Network | None = None) -> nn.Module:
@@ -71,24 +69,18 @@ def their_training(
     optimiser = torch.optim.AdamW(network.parameters(), lr=PARAMS.learning_rate)
     milestones = [share * epochs // 5 for share in (1, 2, 3, 4)]
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, milestones, gamma=PARAMS.decay)
+    mixup = "cut" if augment else "none"
     for epoch in range(epochs):
         batches = [(images[rows].clone(), labels[rows]) for rows in torch.randperm(len(labels)).split(PARAMS.batch)]
-        mixup = "cut" if augment else "none"
-        train_epoch(CUT, batches, network, nn.CrossEntropyLoss(), optimiser, epoch, augment, mixup)
+        train_epoch(SETTINGS, batches, network, nn.CrossEntropyLoss(), optimiser, epoch, augment, mixup)
         schedule.step()
 
 
-def begin_released(folder: str) -> None:
-    """Set a process up for the released program, with `.cuda()` undone."""
-    sys.path.insert(0, folder)
+def begin_both(folder: str) -> None:
+    """Set a process up for both programs, on a CPU."""
     warnings.filterwarnings("ignore")
     begin()
-    torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
-    nn.Module.cuda = lambda self, *_, **__: self  # type: ignore[method-assign, assignment]
-    from utils import train_val
-
-    train_val.sync_distributed_metric = lambda values: values  # one process
-    train_val.random_indices = lambda labels, nclass: torch.randperm(len(labels))  # "cuda" is written in it
+    begin_released(folder, CPU)
 
 
 def parts(name: str) -> Iterator[tuple[str, str]]:
@@ -127,8 +119,7 @@ def parts(name: str) -> Iterator[tuple[str, str]]:
             f"{float(apart.max()):.1f}",
         )
 
-    split = SimpleNamespace(channels=3, resolution=32, classes=10, labels=held.labels)
-    ours = new_network("convnet-3", PARAMS, split, generator("agreement")).double()  # type: ignore[arg-type]
+    ours = new_network("convnet-3", PARAMS, made_split(10, 1, 32, CPU), generator("agreement")).double()
     theirs = their_network(ours).double()
     plain = PARAMS.model_copy(update={"augmentation": "", "cutmix_probability": 0.0, "epochs": STEPS})
     train(ours, images.double().__getitem__, held.labels, plain, ("agreement",))
@@ -149,9 +140,9 @@ def measures(batch: Tensor, images: Tensor) -> Tensor:
 
 def trained(folder: str, name: str, data: str, whose: str, number: int) -> tuple[str, int, float]:
     """Train one network on the set, by the released program or by ours; return its accuracy after the last epoch."""
-    begin_released(folder)
+    begin_both(folder)
     torch.set_num_threads(1)
-    held, test = ncfm.load(name), load_split(Path(data), "test", "cpu")
+    held, test = ncfm.load(name), load_split(Path(data), "test", CPU)
     if whose == "ours":
         drawn = ("agreement", number)
         network = new_network("convnet-3", PARAMS, test, generator(*drawn, "weights"))
@@ -187,7 +178,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--commit", default="de92fb8", help="of the checkout")
     options = parser.parse_args()
-    begin_released(options.folder)
+    begin_both(options.folder)
     about = {"released_commit": options.commit, "set": options.set}
     before = read_json(FILE) if FILE.is_file() else {}
     networks = {whose: dict(before[whose]) if about.items() <= before.items() else {} for whose in ("theirs", "ours")}

@@ -35,6 +35,18 @@ SETTINGS = SimpleNamespace(
 )
 
 
+def begin_released(folder: str | Path, device: torch.device) -> None:
+    """Let this process call the released program, whose checkout lies in ``folder``, without its others and its GPU."""
+    sys.path.insert(0, str(folder))
+    if device.type == "cpu":
+        torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
+        torch.nn.Module.cuda = lambda self, *_, **__: self  # type: ignore[method-assign, assignment]
+    from utils import train_val
+
+    train_val.sync_distributed_metric = lambda values: values  # one process
+    train_val.random_indices = lambda labels, nclass: torch.randperm(len(labels)).to(device)  # "cuda" is written in it
+
+
 def iteration(device: torch.device) -> Any:
     """Return one iteration of the released program as a call."""
     from condenser.compute_loss import compute_calib_loss, compute_match_loss
@@ -73,8 +85,6 @@ def epoch(device: torch.device) -> Any:
     from utils import train_val
     from utils.diffaug import diffaug
 
-    train_val.sync_distributed_metric = lambda values: values  # one process
-    train_val.random_indices = lambda labels, nclass: torch.randperm(len(labels)).to(device)  # "cuda" is written in it
     SETTINGS.aug_type = "color_crop"
     _, augment = diffaug(SETTINGS, device=device)
     network = ConvNet(10, net_width=128, net_depth=3).to(device)
@@ -93,10 +103,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--commit", default="de92fb8", help="of the checkout")
     options = parser.parse_args()
-    sys.path.insert(0, str(options.folder))
     device = chosen_device()
-    if device.type == "cpu":
-        torch.Tensor.cuda = lambda self, **_: self  # type: ignore[method-assign]
+    begin_released(options.folder, device)
     found: dict[str, dict[str, Any]] = {"iteration": {}, "pretraining_epoch": {}}
     part = 128 * TIMED_BATCHES
 

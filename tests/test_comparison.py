@@ -133,14 +133,13 @@ def test_prior_work_is_held_to_its_own_protocol(tmp_path, monkeypatch):
 
 
 def test_prior_work_on_a_cut_budget_says_what_is_cut(tmp_path, monkeypatch):
-    cuts = "count_forgetting: true, width: 8, pool: 2, epochs: 3, cutmix_probability: 0}\n"
-    cuts += "distill: {iterations: 9, alpha: 0.1}"
+    cuts = "count_forgetting: true, width: 8, pool: 2, epochs: 3}\ndistill: {iterations: 9, alpha: 0.1}"
     cut = "protocols: {dm: {evaluate: {epochs: 7}}, dc: {evaluate: {looks: 3}}}"
     text = MERGED.replace("protocols: [released, dm, dc]", cut).replace("count_forgetting: true}", cuts)
     fill(make(tmp_path, monkeypatch, text), dict.fromkeys(("dm", "random", "herding", "forgetting"), 40.0))
     for method, verdict, differs in (
         ("Random", "reproduced", ""),
-        ("Herding", "protocol differs", "extractors: width 8 (128), epochs 3 (60), cutmix_probability 0.0 (0.5)"),
+        ("Herding", "reached at a smaller budget", "extractors: width 8 (128), epochs 3 (60)"),
         ("Forgetting", "reached at a smaller budget", "extractors: width 8 (128), epochs 3 (60)"),
         (
             *("DM", "protocol differs"),
@@ -150,6 +149,18 @@ def test_prior_work_on_a_cut_budget_says_what_is_cut(tmp_path, monkeypatch):
         line = line_of(source="NCFM Table 1", method=method, variant="", value="40.0")
         assert line["params_that_differ"] == differs
         assert line["verdict"] == verdict
+
+
+def test_forgetting_may_leave_cutmix_out_of_its_training(tmp_path, monkeypatch):
+    """No batch that CutMix mixed is judged; herding's features come from the same training and depend on it."""
+    text = MERGED.replace("count_forgetting: true}", "count_forgetting: true, cutmix_probability: 0}")
+    fill(make(tmp_path, monkeypatch, text), dict.fromkeys(("herding", "forgetting"), 40.0))
+    for method, verdict, differs in (
+        ("Forgetting", "reproduced", ""),
+        ("Herding", "protocol differs", "extractors: cutmix_probability 0.0 (0.5)"),
+    ):
+        line = line_of(source="NCFM Table 1", method=method, variant="", value="40.0")
+        assert (line["verdict"], line["params_that_differ"]) == (verdict, differs)
 
 
 LISTS = """

@@ -18,7 +18,7 @@ from ncfm.core.errors import ImpossibleError, ParamsError
 from ncfm.core.layout import RELEASED
 from ncfm.core.params import DistillParams, EvaluateParams, PrepareParams, PretrainParams, SelectParams, StageParams
 from ncfm.datasets.catalogue import DatasetFacts, facts_of
-from ncfm.method.coresets import RULES
+from ncfm.method.coresets import RULES, Rule
 from ncfm.models.registry import ARCHITECTURES, norm_of
 from ncfm.stages import cells
 from ncfm.stages.cells import Cell
@@ -166,9 +166,8 @@ class Expansion:
         rule = RULES[values.rule] if isinstance(values, SelectParams) else None
         pool, places = layers.merged(PretrainParams, facts.name)
         if rule is None or rule.reads_extractors:
-            if rule and rule.counts_forgetting and not pool.count_forgetting:
-                start = f"{places['count_forgetting']}: is false, but the method {method} reads what it counts"
-                raise ParamsError(f"{start} (allowed: pretrain: {{count_forgetting: true}})")
+            if rule:
+                check_events(rule, pool, method, places)
             read["extractor"] = pool.arch
             self._add(cells.Pretrain(facts.name, pool.arch), fitted(pool, facts, places), chosen)
         for seed in seeds:
@@ -230,6 +229,13 @@ def check_set(values: DistillParams | SelectParams, facts: DatasetFacts, ipc: in
         raise ParamsError(f"{places['snapshots']}: names {values.snapshots[-1]}, which is never reached ({reached})")
     if isinstance(values, DistillParams) and values.initialisation == "load" and not values.load:
         raise ParamsError(f"{places['load']}: is missing, but initialisation: load needs the file to start from")
+
+
+def check_events(rule: Rule, pool: PretrainParams, method: str, places: Mapping[str, str]) -> None:
+    """Raise where a coreset's rule reads forgetting events that the pool does not count."""
+    if rule.reads_events and not pool.count_forgetting:
+        start = f"{places['count_forgetting']}: is false, but the method {method} reads what it counts"
+        raise ParamsError(f"{start} (allowed: pretrain: {{count_forgetting: true}})")
 
 
 def grid_of(section: SearchTests, facts: DatasetFacts, place: str) -> dict[str, Any]:

@@ -142,8 +142,7 @@ def recipe_of(method: str, wish: Wish) -> DistillParams | SelectParams:
     if method not in recipes:
         raise ParamsError(one_of("method", method, recipes, "--method"))
     if layers.stage(method) == "select":
-        params, _ = layers.merged(SelectParams, method=method)
-        return params
+        return layers.merged(SelectParams, method=method)[0]
     given = {key: value for key, (value, _) in layers.given("distill", method=method).items()}
     small = given.get("update") == "per-class"  # it takes a step per class in each iteration
     rate = {} if small else {"learning_rate": LEARNING_RATE}

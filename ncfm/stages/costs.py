@@ -130,7 +130,7 @@ def distill(params: models.DistillParams, reads: Reads) -> Cost:
 def select(params: models.SelectParams, reads: Reads) -> Cost:
     """Return the cost of a coreset: of the features that its rule compares."""
     rule, images = RULES[params.rule], reads.facts.images("train")
-    compares = rule.reads_extractors and not rule.counts_forgetting
+    compares = rule.reads_extractors and not rule.reads_events
     return Cost(reads.set_bytes, testing(reads.extractor, images) if compares else Work())
 
 

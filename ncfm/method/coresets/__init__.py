@@ -28,6 +28,11 @@ class Request:
     draws: torch.Generator  # for the rule's own draws, on the CPU
     pool: Pool | None = None  # for rules that read the extractors
 
+    def picked(self) -> tuple[Pool, int]:
+        """Return the pool and the member of it that the seed picks: seeds differ though a rule draws nothing."""
+        assert self.pool is not None
+        return self.pool, self.seed % self.pool.members
+
     def class_features(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield, class by class, the indices (n,) of all its images in the split, and their features (n, D).
 
@@ -38,8 +43,8 @@ class Request:
 
         from ncfm.method.training import TEST_BATCH
 
-        assert self.pool is not None
-        network = self.pool.blend(self.seed % self.pool.members, beta=0.0)
+        pool, member = self.picked()
+        network = pool.blend(member, beta=0.0)
         for rows in self.split.by_class:
             pieces = (self.split.normalisation(self.split.pixels(piece)) for piece in rows.split(TEST_BATCH))
             yield rows, torch.cat([network.features(piece) for piece in pieces])
@@ -52,7 +57,7 @@ class Rule:
     name: str
     choose: Callable[[Request], list[Tensor]]  # for each class, the indices into the split of what it chose, each once
     reads_extractors: bool = False  # needs the pool: its networks' features, or what their training counted
-    counts_forgetting: bool = False  # needs a pool that was trained with ``pretrain.count_forgetting``
+    reads_events: bool = False  # of forgetting, which the pool's training counts with ``pretrain.count_forgetting``
     whole: bool = False  # takes every image: one set per data set, stored as bytes, whose IPC is what it holds
     order: int = 100  # place in lists
 

@@ -37,8 +37,8 @@ def choose(request: Request) -> list[Tensor]:
     """Return, for each class, the ``wanted`` images with the most forgetting events; ties are drawn."""
     import torch
 
-    assert request.pool is not None
-    counts = request.pool.forgetting_events(request.seed % request.pool.members, len(request.split.labels))
+    pool, member = request.picked()
+    counts = pool.forgetting_events(member, len(request.split.labels))
     chosen = []
     for rows in request.split.by_class:
         order = rows[torch.randperm(len(rows), generator=request.draws).to(rows.device)]
@@ -46,4 +46,4 @@ def choose(request: Request) -> list[Tensor]:
     return chosen
 
 
-ENTRIES = (Rule("forgetting", choose, reads_extractors=True, counts_forgetting=True, order=4),)
+ENTRIES = (Rule("forgetting", choose, reads_extractors=True, reads_events=True, order=4),)

@@ -1,4 +1,4 @@
-"""The rules that train nothing: `random`, `all` (the ceiling that sets are held against), `herding` and `k-center`."""
+"""The rules that ask for no events of training: `random`, `all` (the ceiling of sets), `herding` and `k-center`."""
 
 from __future__ import annotations
 
