@@ -13,7 +13,7 @@ import click
 from ncfm.campaign import campaign as campaigns
 from ncfm.campaign import engines, explain, status
 from ncfm.campaign.plan import plan_text
-from ncfm.core.errors import NcfmError, ParamsError
+from ncfm.core.errors import FAULT, NOTICE, NcfmError, ParamsError
 from ncfm.core.layout import RELEASED, campaign_folder
 from ncfm.core.params import parse
 from ncfm.outside.commands import add_command, export_command, import_command
@@ -70,10 +70,10 @@ def main(arguments: list[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except (click.ClickException, NcfmError) as error:
-        print(f"ncfm: {error.format_message() if isinstance(error, click.ClickException) else error}", file=sys.stderr)
+        print(f"{FAULT}{error.format_message() if isinstance(error, click.ClickException) else error}", file=sys.stderr)
         return 2
     except (KeyboardInterrupt, click.Abort):
-        print("ncfm: interrupted; run the same command again to continue", file=sys.stderr)
+        print(f"{NOTICE}interrupted; run the same command again to continue", file=sys.stderr)
         return 130
     return 0
 

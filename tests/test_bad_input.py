@@ -174,6 +174,18 @@ CAMPAIGN_FAULTS: list[tuple[str, str, Any, str]] = [
         {"stage": "curate"},
         "methods.c.of: unknown method of this campaign None (allowed: paper, r",
     ),
+    (
+        "trial",
+        "methods",
+        {"whole": {}, "c": {"stage": "curate", "of": "whole"}},
+        "methods.c.of: is whole, which is all",
+    ),
+    (
+        "trial",
+        "protocols",
+        ["released", "anytime"],
+        "protocols: is … names a protocol 'anytime', whose files",
+    ),
     ("trial", "methods.released-curated", {}, "methods.released-curated.of: unknown method of … (allowed: paper, ra"),
     (
         "trial",

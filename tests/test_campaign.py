@@ -188,6 +188,28 @@ def test_the_whole_training_set_is_one_cell_at_its_own_ipc():
     assert found == [EvaluateParams(arch=arch, norm="instance", epochs=60, networks=3) for arch in own["architectures"]]
     (skipped,) = resolve(base, put(own, ("methods", "whole", "select"), {"factor": 2})).skipped
     assert "methods.whole.select.factor: is 2, which at IPC 139 takes 556 real images" in skipped.reason
+    own = put(own, ("artefacts",), {"tabled": {"datasets": {"digits": [1]}, "methods": ["whole", "random"]}})
+    (skipped,) = resolve(base, put(own, ("methods", "whole", "select"), {"factor": 2})).artefacts_skipped["tabled"]
+    assert skipped.names["method"] == "whole"
+
+
+def test_the_set_to_start_from_is_an_input_in_both_engines():
+    started = {"like": "paper", "distill": {"initialisation": "load", "load": "elsewhere/distilled.safetensors"}}
+    chosen = resolve(own=put(OWN, ("methods", "started"), started))
+    cells = [cell for cell in chosen.cells_of("distill") if cell.ipc == 1 and cell.seed == 0]
+    read = {cell.method: "elsewhere/distilled.safetensors" in campaign.inputs(chosen, cell) for cell in cells}
+    known = yaml.safe_load(engines.active_text(chosen))["cells"]["distill"].values()
+    loaded = {item["method"]: item["load"].startswith("elsewhere/") for item in known}
+    assert read == loaded == {"paper": False, "started": True}
+    assert "${item.load}" in yaml.safe_load(engines.dvc_yaml())["stages"]["distill"]["do"]["deps"]
+
+
+@pytest.mark.parametrize("name", ["mlflow", "adhoc", "published"])
+def test_a_campaign_has_a_folder_of_results_for_itself(name):
+    resolve()
+    Path("params/trial.yaml").rename(f"params/{name}.yaml")
+    with pytest.raises(ParamsError, match=f"^params: unknown campaign '{name}'"):
+        campaign.load(name)
 
 
 def test_a_cell_that_cannot_be_is_skipped_with_its_reason(here):

@@ -376,6 +376,8 @@ def test_each_process_takes_the_gpus_with_the_fewest_others(monkeypatch):
     assert gpus.visible() == ["GPU-x", "3"]
     gpus.choose(1)
     assert os.environ["CUDA_VISIBLE_DEVICES"] in ("GPU-x", "3")
+    with pytest.raises(ParamsError, match=r"^processes: is 2, but there are 1 GPUs"):
+        gpus.choose(2)  # one is visible by now
 
 
 def test_several_processes_need_joint_steps(data, pool, monkeypatch):

@@ -334,6 +334,15 @@ def test_what_export_writes_import_reads(digits, capsys):
             assert found.label_names == original.label_names and len(found) == len(original)
 
 
+def test_stored_images_without_tiles_are_not_cut_into_tiles(digits):
+    whole = load(digits / "distilled.safetensors").pixels
+    export(digits, "pt", "whole.pt")
+    load_imported("whole.pt")
+    export(Path("new"), "pt", "again.pt", "--stored")
+    found = load_imported("again.pt")
+    assert found.factor == 1 and found.stored.shape == whole.shape
+
+
 def load_imported(file: str) -> DistilledSet:
     command = [word for word in import_command(file, "new") if word not in ("--ipc", "2")]
     assert cli.main(command) == 0

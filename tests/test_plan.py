@@ -159,6 +159,10 @@ def test_curated_sets_are_evaluated_at_their_sources_factor(monkeypatch):
     assert hours["paper-curated"] == hours["paper"] > hours["random"] == hours["random-curated"]
     assert hours["whole"] > 10 * hours["paper"]
     lines = {line.stage: line for line in plan(costs_of(chosen))}
+    facts, disk = facts_of("digits"), sum(cost_of(cell, chosen).disk for cell in chosen.cells_of("select"))
+    assert lines["select"].disk == disk
+    (whole,) = (cell for cell in chosen.cells_of("select") if cell.method == "whole")
+    assert cost_of(whole, chosen).disk == facts.classes * whole.ipc * facts.channels * facts.resolution**2  # bytes
     assert lines["curate"].cells == 12
     assert not lines["curate"].unknown and not lines["evaluate"].unknown
 

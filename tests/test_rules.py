@@ -157,6 +157,7 @@ def test_each_field_is_classed(stage, field, ours, full, budget):
         ),
         ("distill: {iterations: 1001, learning_rate: 0.02}", "protocol differs", "protocol differs"),
         ("distill: {learning_rate: 0.002}", "protocol differs", "protocol differs"),
+        ("distill: {processes: 4}", "below", "reproduced"),
         ("distill: {iterations: 30000}", "protocol differs", "protocol differs"),
     ],
 )

@@ -346,7 +346,7 @@ def test_a_store_out_of_reach_costs_one_line_and_no_result(
     finish(record)
     assert record.path.is_file()
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("ncfm: the MLflow store http://127.0.0.1:9 cannot be reached (")
+    assert line.startswith("note: the MLflow store http://127.0.0.1:9 cannot be reached (")
     assert "secret" not in line
     with pytest.raises(NcfmError, match="cannot be reached") as found:
         import_records(Path("results"))

@@ -25,7 +25,7 @@ from ncfm.stages import cells, table
 from ncfm.stages.cells import Cell, SetCell
 from ncfm.stages.table import MAKERS, STAGES, TESTERS
 
-RESERVED = ("base", "campaign", "dvc", "published", "shipped")  # names in params/ or results/ that are no campaigns
+RESERVED = ("base", "campaign", "dvc", *layout.APART)  # names in params/ or results/ that are no campaigns
 PARAMS = Path("params")
 
 
@@ -93,9 +93,9 @@ def load(name: str, folder: Path = PARAMS) -> Campaign:
         everything,
         params,
         {method: layers.field("label", [method]) or method for method in file.methods},
-        tuple(found.skipped.values()),
+        found.all_skipped(),
         {name: tuple(cell for cell in everything if cell in found.members[name]) for name in file.artefacts},
-        {name: found.skipped_of(name) for name in file.artefacts},
+        {name: tuple(found.skipped[name].values()) for name in file.artefacts},
     )
 
 
@@ -134,7 +134,7 @@ def report_contents(campaign: Campaign, artefact: str | None = None) -> dict[str
 
 def inputs(campaign: Campaign, cell: Cell) -> list[str]:
     """Return the files that a cell reads; of a report the main output of each cell, which stands for the others."""
-    files = table.inputs(campaign.name, cell)
+    files = [*table.inputs(campaign.name, cell), *campaign.params[cell].files]
     if isinstance(cell, cells.Report | cells.Artefact):
         chosen = campaign.part(getattr(cell, "artefact", None))
         files += [str(table.output(campaign.name, one)) for one in chosen if one.stage in (*MAKERS, *TESTERS)]

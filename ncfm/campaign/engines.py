@@ -24,6 +24,7 @@ from ncfm.stages.cells import Cell
 from ncfm.stages.table import MAKERS, STAGES, Stage
 
 ACTIVE = "campaign.yaml"  # the active campaign and its cells
+LOADED = "load"  # the params key that names a file which the stage reads besides those of its command
 HEAD = """\
 # Written by `make dvc.yaml` from the table of stages (ncfm/stages/table.py), so that both engines run the same commands
 # on the same files. `dvc repro` runs the active campaign, whose cells `ncfm use NAME` writes to params/campaign.yaml.
@@ -92,8 +93,10 @@ def active_text(campaign: Campaign) -> str:
 
 
 def _item(campaign: Campaign, cell: Cell) -> dict[str, str | int]:
-    """Return what dvc.yaml needs of a cell: its values, and an input that only some have: others name one twice."""
+    """Return what dvc.yaml needs of a cell: its values, and inputs that only some have: others name one twice."""
     stage, found = STAGES[cell.stage], dict(cell.values)
+    if LOADED in stage.params.model_fields:
+        found[LOADED] = next(iter(campaign.params[cell].files), table.place(campaign.name, cell, stage.reads[0]))
     for argument in filter(lambda argument: argument.optional, stage.arguments):
         there = table.has(cell, argument.value)
         value = table.place(campaign.name, cell, argument.value if there else stage.reads[0])
@@ -131,6 +134,8 @@ def _dvc_stage(stage: Stage) -> str:
         else:
             words += [f"--{name}", _filled(value) if argument.kind == "name" else _below(value)]
     words += ["${item.options}"] if any(one.optional for one in stage.arguments) else []
+    if LOADED in stage.params.model_fields:
+        reads[LOADED] = f"${{item.{LOADED}}}"
     if stage.cell is cells.Report:  # of all cells, whose number differs
         reads |= {folder: _below(folder) for folder in ("evaluations", "sets")}
     writes = list(stage.outputs)

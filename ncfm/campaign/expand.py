@@ -101,17 +101,16 @@ class Expansion:
         self.layers, self.crosses = layers, crosses_of(layers)
         self.params: dict[Cell, StageParams] = {}  # of each cell but the reports
         self.members: dict[str, set[Cell]] = {name: set() for name in self.crosses}  # the cells of each cross
-        self.skipped: dict[tuple[object, ...], Skipped] = {}
+        self.skipped: dict[str, dict[tuple[object, ...], Skipped]] = {name: {} for name in self.crosses}
         for dataset in layers.campaign.datasets:
             self._add_dataset(dataset)
-        if self.skipped and not any(cell.stage in TESTERS for cell in self.params):
-            raise ParamsError(next(iter(self.skipped.values())).reason)
+        everything = self.all_skipped()
+        if everything and not any(cell.stage in TESTERS for cell in self.params):
+            raise ParamsError(everything[0].reason)
 
-    def skipped_of(self, cross: str) -> tuple[Skipped, ...]:
-        """Return what is skipped in a cross."""
-        made, ipcs = self.crosses[cross].made, self.crosses[cross].ipcs
-        sets = {(dataset, *one) for dataset, chosen in ipcs.items() for one in product(chosen, made)}
-        return tuple(one for (_, *names), one in self.skipped.items() if tuple(names[:3]) in sets)
+    def all_skipped(self) -> tuple[Skipped, ...]:
+        """Return what is skipped in any cross, each once."""
+        return tuple({key: one for found in self.skipped.values() for key, one in found.items()}.values())
 
     def _add(self, cell: Cell, params: StageParams, names: Iterable[str]) -> None:
         """Add a cell of the crosses ``names``."""
@@ -120,12 +119,13 @@ class Expansion:
             self.members[name].add(cell)
 
     @contextmanager
-    def _possible(self, stage: str, **names: str | int) -> Iterator[None]:
-        """Skip what is not possible, with its reason."""
+    def _possible(self, crosses: Iterable[str], stage: str, **names: str | int) -> Iterator[None]:
+        """Skip what is not possible, with its reason, in all of these crosses."""
         try:
             yield
         except ImpossibleError as error:
-            self.skipped[(stage, *names.values())] = Skipped(stage, names, str(error))
+            for cross in crosses:
+                self.skipped[cross][(stage, *names.values())] = Skipped(stage, names, str(error))
 
     def _add_dataset(self, dataset: str) -> None:
         """Add every cell of one data set, each checked against the facts about it."""
@@ -144,7 +144,7 @@ class Expansion:
             stage, size = layers.stage(method), ipc
             if stage == "select" and RULES[layers.merged(SelectParams, dataset, ipc, method)[0].rule].whole:
                 size = most  # of the whole training set there is one set, the same at every IPC
-            with self._possible(stage, dataset=dataset, ipc=size, method=method):
+            with self._possible(chosen, stage, dataset=dataset, ipc=size, method=method):
                 if size > most:
                     text = f"is {size}, but the smallest class of {dataset} has {most} images (allowed: 1 to {most})"
                     raise ImpossibleError(f"{place}.{dataset}.ipcs: {text}")
@@ -160,6 +160,9 @@ class Expansion:
         made, read = values, {}
         if source:  # what is curated is checked where it is made
             made, places = layers.merged(STAGES[layers.stage(source)].params, facts.name, ipc, source)
+            if isinstance(made, SelectParams) and RULES[made.rule].whole:
+                place = f"{layers.path}: methods.{method}.of"
+                raise ParamsError(f"{place}: is {source}, which is all training images, but curation takes a small set")
             read["source"] = source
         if isinstance(made, DistillParams | SelectParams):
             check_set(made, facts, ipc, places)
@@ -174,7 +177,7 @@ class Expansion:
             self._add(stage.cell(**{**names, **read, "seed": seed}), values, chosen)
         for name in chosen:
             for test, own in self.crosses[name].variants(method, pool.arch):
-                with self._possible(test, **names, **own):
+                with self._possible([name], test, **names, **own):
                     params = self._test_params(test, {**names, **own}, facts, self.crosses[name])
                     for seed in seeds:
                         self._add(STAGES[test].cell(**{**names, **own, "seed": seed}), params, [name])

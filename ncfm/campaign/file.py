@@ -141,7 +141,7 @@ def _mapping(protocols: Any) -> Any:
 
 def _free(protocols: dict[str, ProtocolEntry]) -> dict[str, ProtocolEntry]:
     for name in protocols:  # files are called <arch>.<protocol>.json
-        if name == "record" or name.startswith("steps"):
+        if name in ("record", *TESTERS) or name.startswith("steps"):
             raise ValueError(f"names a protocol {name!r}, whose files would be taken for others")
     return protocols
 

@@ -9,14 +9,13 @@ from pathlib import Path
 from ncfm.campaign.campaign import Campaign
 from ncfm.campaign.costs import CPU
 from ncfm.campaign.plan import costs_of, hours_text, seconds_on
-from ncfm.core.errors import DataError
+from ncfm.core.errors import FAULT, DataError
 from ncfm.core.layout import record_file, title
 from ncfm.core.store import json_text, read_json
 from ncfm.stages import table
 from ncfm.stages.cells import Artefact, Cell, Report
 
 LIVE_SECONDS = 60.0  # a running stage writes into its log at least that often
-FAULT = "ncfm: "  # how the line begins that says why a stage failed
 
 
 class State(StrEnum):

@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+FAULT = "ncfm: "  # how the line begins that says why a command failed; `ncfm status` and the logger look for it
+NOTICE = "note: "  # how a line begins of something that stops nothing
+
 
 class NcfmError(Exception):
     """A fault the user can mend. The command line prints its message as one line and exits with status 2.

@@ -9,6 +9,9 @@ from typing import Any
 
 RELEASED = "released"  # the protocol of evaluation that is meant where none is named
 WHOLE = "whole"  # the method of all training images, which a search compares with
+ADHOC = "adhoc"  # what stands in place of a campaign's name for runs without one
+ELSEWHERE = ("published", "shipped")  # folders of results/ whose records are of other machines
+APART = (*ELSEWHERE, "mlflow", ADHOC)  # folders of results/ that no campaign writes
 # The names that tell one cell from another, in this order, and what is written before each.
 NAMES = {"dataset": "", "ipc": "ipc", "method": "", "seed": "seed", "arch": "", "protocol": "", "steps": "steps"}
 NAMES |= {"artefact": ""}

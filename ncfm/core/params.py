@@ -64,6 +64,11 @@ class StageParams(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     stage: ClassVar[str]
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that the params name, which the stage reads besides those of its command."""
+        return ()
+
 
 class PrepareSource(StageParams):
     """Where a data set comes from: what a campaign can say of the stage `prepare`."""
@@ -167,7 +172,7 @@ class DistillParams(ComputeParams):
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The files that the params name, which the stage reads besides those of its command: the set to start from."""
+        """The set to start from."""
         return (self.load,) if self.initialisation == "load" else ()
 
 

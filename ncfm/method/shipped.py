@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ncfm.core.errors import DataError, one_of
-from ncfm.core.params import PretrainParams
+from ncfm.core.params import PretrainParams, parse
 from ncfm.core.store import load_tensors, read_json, sha256
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def find_extractors(params: PretrainParams, dataset: str) -> Extractors | None:
     """
     for path in sorted(SHIPPED.glob("extractors/*.json")):
         note = read_json(path)
-        known = PretrainParams.model_validate({**note["params"], "pool": params.pool})
+        known = parse(PretrainParams, {**note["params"], "pool": params.pool}, str(path))
         if note["dataset"] == dataset and known == params:
             return Extractors(path.with_suffix(".safetensors"), note, params.pool)
     return None

@@ -102,7 +102,8 @@ def build_module(construct: Callable[[], Module], generator: torch.Generator) ->
 
     The distribution is torch's own default: uniform with bound 1 / sqrt(fan-in) for weights and biases of linear and
     convolution layers, Glorot's uniform and zeros for attention's joint projection, ones and zeros for normalisation
-    layers. Parameters that a module holds outside of such layers are tokens and embeddings: normal with deviation 0.02.
+    layers; but biases of attention's output, zeros in torch, are drawn as those of linear layers. Parameters that a
+    module holds outside of such layers are tokens and embeddings: normal with deviation 0.02.
     Raises TypeError for a layer whose buffers none of these rules fills.
     """
     with torch.device("meta"):

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 
 from ncfm.campaign.layers import Layers
 from ncfm.core.errors import ParamsError, one_of
-from ncfm.core.layout import RELEASED, WHOLE, record_file
+from ncfm.core.layout import ADHOC, RELEASED, WHOLE, campaign_folder, record_file
 from ncfm.core.lock import only_writer
 from ncfm.core.params import Count, DistillParams, EvaluateParams, PretrainParams, SelectParams, StageParams, parse
 from ncfm.core.store import read_json, write_text
@@ -82,7 +82,7 @@ def distill_folder(folder: Path, wish: Wish, out: Path | None = None) -> str:
     resolution = wish.resolution or nearest_resolution(median_side(listing.all_files("train")))
     say(f"{folder}: {listing.summary}; read at {resolution} x {resolution}")
     name, arch = listing.name, NETWORKS[resolution]
-    root = out or Path("results/adhoc") / name
+    root = out or Path(campaign_folder(ADHOC), name)
 
     def place(cell: cells.Cell) -> Path:
         return root / STAGES[cell.stage].writes[0].format(**cell.values)

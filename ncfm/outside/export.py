@@ -49,7 +49,8 @@ def export_set(path: str | Path, form: str, stored: bool, out: Path) -> str:
     else:  # copied, because torch.save keeps the whole storage behind a view
         pair = [images.contiguous().clone(), (labels if soft is None else soft).clone()]
         classes = {} if soft is None else {"classes": labels.clone()}
-        content: Any = pair if stored else {"images": pair[0], "labels": pair[1], **classes, **facts}
+        authors = stored and data.factor == 2  # a bare pair is read as theirs, of 2 x 2 tiles
+        content: Any = pair if authors else {"images": pair[0], "labels": pair[1], **classes, **facts}
         write_with(out, lambda stream: torch.save(content, stream))
     what = f"stored images of {data.factor} x {data.factor} tiles" if stored and data.factor > 1 else "training images"
     shape = " x ".join(map(str, images.shape[1:]))

@@ -19,7 +19,7 @@ from urllib.parse import unquote
 
 import pandas as pd
 
-from ncfm.core.errors import DataError, NcfmError
+from ncfm.core.errors import FAULT, DataError, NcfmError
 from ncfm.core.store import json_text, read_json, storage_errors, write_text
 from ncfm.report.figures.history import POINTS
 from ncfm.report.figures.paper import STARTS
@@ -140,7 +140,7 @@ def main(arguments: list[str]) -> int:
             publish(Path("results", campaign), PUBLISHED / campaign)
         write_overview(PUBLISHED)
     except NcfmError as error:
-        print(f"ncfm: {error}", file=sys.stderr)
+        print(f"{FAULT}{error}", file=sys.stderr)
         return 2
     return 0
 

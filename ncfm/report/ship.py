@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from ncfm.core.errors import DataError, NcfmError
+from ncfm.core.errors import FAULT, DataError, NcfmError
 from ncfm.core.layout import record_file, title
 from ncfm.core.store import load_tensors, read_json, save_tensors, sha256, write_json
 from ncfm.method import shipped
@@ -81,7 +81,7 @@ def main(arguments: list[str]) -> int:
         for source in arguments:
             print(ship(Path(source)))
     except NcfmError as error:
-        print(f"ncfm: {error}", file=sys.stderr)
+        print(f"{FAULT}{error}", file=sys.stderr)
         return 2
     return 0
 

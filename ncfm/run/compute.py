@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, distributed
 
-from ncfm.core.errors import ParamsError
+from ncfm.core.errors import NOTICE, ParamsError
 from ncfm.core.params import ComputeParams, DistillParams
 
 # One image's widest activations times the images at once: about what a core's share of the cache holds, in numbers.
@@ -114,7 +114,7 @@ def add_over_processes(*tensors: Tensor) -> None:
 def precision_on(params: ComputeParams, device: torch.device) -> str:
     """Return the precision asked for, or float32, with a line that says so, where bfloat16 has no hardware."""
     if params.precision == "bfloat16" and not has_bfloat16(device):  # emulated it is a hundred times slower
-        say_once(f"ncfm: this {device.type} has no bfloat16 arithmetic; computing in float32")
+        say_once(f"{NOTICE}this {device.type} has no bfloat16 arithmetic; computing in float32")
         return "float32"
     return params.precision
 

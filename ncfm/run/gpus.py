@@ -55,10 +55,10 @@ def _lock(name: str) -> bool:
 
 
 def choose(count: int) -> None:
-    """Let this process, and what it starts, see ``count`` GPUs, where there are several; before torch looks for them.
+    """Let this process, and what it starts, see ``count`` GPUs, where there are any; before torch looks for them.
 
     What NCFM_DEVICE says goes first.
     """
     names = visible()
-    if not os.environ.get("NCFM_DEVICE") and len(names) > 1:
+    if not os.environ.get("NCFM_DEVICE") and (len(names) > 1 or (names and count > 1)):
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(take(count, names))

@@ -19,7 +19,6 @@ from ncfm.core import layout
 from ncfm.core.errors import DataError
 from ncfm.core.store import read_json, sha256
 
-APART = {"published", "shipped"}  # folders of results whose records are of other machines
 MOST_BYTES = 5_000_000  # of one artifact
 MOST_SET_BYTES = 10_000_000  # of a distilled set among them
 ARTIFACTS = (".png", ".svg", ".pdf", ".csv", ".md", ".tex", ".html", ".json")
@@ -58,8 +57,9 @@ def moment(record: Content, seconds: float = 0.0) -> int:
 
 
 def records_below(folder: Path) -> list[Path]:
-    """Return the records below a folder of results, but for those in folders of :data:`APART`."""
-    return [path for path in sorted(folder.rglob("*.record.json")) if not APART & set(path.relative_to(folder).parts)]
+    """Return the records below a folder of results, but for those of other machines."""
+    found, elsewhere = sorted(folder.rglob("*.record.json")), set(layout.ELSEWHERE)
+    return [path for path in found if elsewhere.isdisjoint(path.relative_to(folder).parts)]
 
 
 def beside(path: Path, record: Content, name: str) -> Path:
@@ -191,7 +191,7 @@ def cell_of(record: Content) -> str:
 
 def description(campaign: str) -> str:
     """Return what a campaign's experiment says of itself."""
-    if campaign == "adhoc":
+    if campaign == layout.ADHOC:
         return "Runs without a campaign, such as `ncfm distill --data FOLDER`."
     return f"The runs of `params/{campaign}.yaml`; its report is `results/{campaign}/report.html`."
 

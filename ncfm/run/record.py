@@ -25,10 +25,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ncfm.core.checkpoint import Checkpoint
 from ncfm.core.errors import DataError
-from ncfm.core.layout import record_file
+from ncfm.core.layout import ADHOC, record_file
 from ncfm.core.params import StageParams
 from ncfm.core.store import check_writable, json_text, read_json, sha256, write_json, write_text
 from ncfm.run.compute import set_up, shard
@@ -46,14 +47,15 @@ class Record:
     ) -> None:
         self.stage = stage
         self.path = Path(record_file(PurePosixPath(output)))
-        self._clock = time.perf_counter()
+        self._began = _clocks()
+        self._before = dict.fromkeys(self._began, 0.0)  # what earlier processes of this run took
         self._checkpoint: Checkpoint | None = None
         self._history: dict[int, dict[str, float]] = {}
         parts = output.parts
         self.content: dict[str, Any] = {
             "format": 1,
             "stage": stage,
-            "campaign": parts[parts.index("results") + 1] if "results" in parts[:-1] else "adhoc",
+            "campaign": parts[parts.index("results") + 1] if "results" in parts[:-1] else ADHOC,
             "output": str(output),
             "names": dict(names),
             "params": dict(params),
@@ -69,10 +71,26 @@ class Record:
         self.content["key"] = hashlib.sha256(json_text(identity).encode()).hexdigest()
         self.run = Run(self.content, self.path, wanted=False)
 
-    def checkpoint(self, path: Path) -> Checkpoint:
-        """Return the checkpoint of this run at ``path``, which :meth:`finish` will remove."""
+    def resume(self, path: Path, device: torch.device | str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """Return the tensors and values that an earlier process of this run kept at ``path``, or None.
+
+        :meth:`keep` will write there, and :meth:`finish` remove it.
+        """
         self._checkpoint = Checkpoint(path, self.content["key"])
-        return self._checkpoint
+        saved = self._checkpoint.load(device)
+        if saved:
+            self._before = saved[1].pop("spent")
+        return saved
+
+    def keep(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        """Write what the next process needs to continue this run, the time spent included."""
+        assert self._checkpoint is not None
+        self._checkpoint.save(tensors, {**values, "spent": self.spent()})
+
+    def spent(self) -> dict[str, float]:
+        """Return what the run took so far: seconds, and those of the processor (of all its cores together)."""
+        now = _clocks()
+        return {name: round(self._before[name] + now[name] - began, 3) for name, began in self._began.items()}
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Add one row of history. A step that is there already is replaced."""
@@ -119,7 +137,7 @@ class Record:
         if self._history and "history" not in self.content:  # else `ncfm track import` would have no curves
             self.content["rows"] = [{key: value for key, value in row.items() if isfinite(value)} for row in self.rows]
         self.content["peak_gb"] = peak_memory()
-        self.content["seconds"] = round(time.perf_counter() - self._clock, 3)
+        self.content["seconds"] = self.spent()["seconds"]
         write_json(self.path, self.content)
         self.run.finish(self.content)
         if self._checkpoint is not None:
@@ -144,6 +162,10 @@ def recorded(
     except BaseException as error:
         record.run.fail("KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED")
         raise
+
+
+def _clocks() -> dict[str, float]:
+    return {"seconds": time.perf_counter(), "processor_seconds": time.process_time()}
 
 
 def hardware() -> dict[str, Any]:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ncfm.core.errors import DataError, NcfmError
+from ncfm.core.errors import NOTICE, DataError, NcfmError
 from ncfm.core.progress import Progress
 from ncfm.run import presentation as runs
 from ncfm.run import standing
@@ -151,7 +151,7 @@ class Run:
 
         self._post(act)
         if not self.wait():
-            print(f"ncfm: the MLflow store is slow; {LATER}", file=sys.stderr)
+            print(f"{NOTICE}the MLflow store is slow; {LATER}", file=sys.stderr)
 
     def fail(self, status: str) -> None:
         """Close as FAILED or KILLED, silently: what made the stage fail is about to be reported, on one line."""
@@ -194,7 +194,7 @@ class Run:
             except Exception as error:
                 self._given_up = True
                 if report:
-                    print(f"ncfm: {_unreachable(error)}; {LATER}", file=sys.stderr)
+                    print(f"{NOTICE}{_unreachable(error)}; {LATER}", file=sys.stderr)
             finally:
                 self._jobs.task_done()
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from statistics import fmean
 
+import torch
+
 from ncfm.core.params import AnytimeParams
 from ncfm.core.progress import Progress
 from ncfm.core.seeding import generator
@@ -29,7 +31,8 @@ def anytime(params: AnytimeParams, data: Path, distilled: Path, out: Path, recor
     device = chosen_device()
     test, finished = load_with_test(distilled, data, device)
     forward_of = forwards(params, device, lambda: new_network(params.arch, params, test, generator("overwritten")))
-    sets = {**finished.snapshots, FINISHED: finished}
+    unfinished = {at: one for at, one in finished.snapshots.items() if not torch.equal(one.stored, finished.stored)}
+    sets = {**unfinished, FINISHED: finished}
     iterations = list(sets)
 
     def train_one(index: int, check: Check, progress: Progress) -> tuple[float, Tensors]:

@@ -73,9 +73,9 @@ class Reads:
         return self.facts.classes * self.ipc * self.factor**2
 
     @property
-    def set_bytes(self) -> int:
-        """The bytes of the set."""
-        return self.facts.classes * self.ipc * self.facts.channels * self.facts.resolution**2 * FLOAT_BYTES
+    def set_pixels(self) -> int:
+        """The numbers that the set stores."""
+        return self.facts.classes * self.ipc * self.facts.channels * self.facts.resolution**2
 
     @property
     def extractor(self) -> NetworkWork:
@@ -123,7 +123,8 @@ def distill(params: models.DistillParams, reads: Reads) -> Cost:
     flop = discrepancy.flop(params, classes, real_images, synthetic_images, network.features)
     steps = 2 * (classes if params.update == "per-class" else 1)  # one on matching and one on calibration, or on both
     work = Work(flop + passes * network.body + head, passes * network.activations, steps) * params.iterations
-    sets = reads.set_bytes * (1 + len(params.snapshots))
+    pixel_bytes = 1 if params.kept == "uint8" else FLOAT_BYTES
+    sets = reads.set_pixels * pixel_bytes * (1 + len(params.snapshots))
     return Cost(sets + params.iterations * ROW_BYTES, work, params)
 
 
@@ -131,14 +132,15 @@ def select(params: models.SelectParams, reads: Reads) -> Cost:
     """Return the cost of a coreset: of the features that its rule compares."""
     rule, images = RULES[params.rule], reads.facts.images("train")
     compares = rule.reads_extractors and not rule.reads_events
-    return Cost(reads.set_bytes, testing(reads.extractor, images) if compares else Work())
+    disk = reads.set_pixels * (1 if rule.whole else FLOAT_BYTES)
+    return Cost(disk, testing(reads.extractor, images) if compares else Work())
 
 
 def curate(params: models.CurateParams, reads: Reads) -> Cost:
     """Return the cost of a curation: the teachers look at all images once, fine-tuning at each step, and back."""
     teachers = 1 if params.labels == "released" else min(params.teachers or reads.pool.pool, reads.pool.pool)
     look = testing(reads.extractor, reads.images)
-    return Cost(reads.set_bytes, look * teachers + (look * 2 + Work(steps=1)) * params.finetune, params)
+    return Cost(reads.set_pixels * FLOAT_BYTES, look * teachers + (look * 2 + Work(steps=1)) * params.finetune, params)
 
 
 def evaluate(params: models.EvaluateParams, reads: Reads) -> Cost:
@@ -150,7 +152,7 @@ def evaluate(params: models.EvaluateParams, reads: Reads) -> Cost:
 
 def continual(params: models.ContinualParams, reads: Reads) -> Cost:
     """Return the cost of continual learning: at step k that of an evaluation on k shares of the classes."""
-    cost = evaluate(params, reads)
+    cost = evaluate(params.model_copy(update={"compile": False}), reads)
     return replace(cost, work=cost.work * ((params.steps + 1) / 2))
 
 
@@ -162,10 +164,10 @@ def anytime(params: models.AnytimeParams, reads: Reads) -> Cost:
 
 def search(params: models.SearchParams, reads: Reads) -> Cost:
     """Return the cost of an architecture search, which tests each network once."""
-    once = params.model_copy(update={"looks": 1})
+    once = params.model_copy(update={"looks": 1, "compile": False})
     networks = [network_work(arch, reads.facts, width, norm) for arch, width, norm in params.candidates]
     work = sum((evaluation(once, network, reads) for network in networks), Work())
-    return Cost(2 * len(networks) * params.networks * ROW_BYTES, work, params)
+    return Cost(2 * len(networks) * params.networks * ROW_BYTES, work, once)
 
 
 def evaluation(params: models.EvaluateProtocol, network: NetworkWork, reads: Reads) -> Work:

@@ -6,7 +6,6 @@ Both log, show progress and checkpoint what is finished: the same command contin
 from __future__ import annotations
 
 import io
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -62,8 +61,7 @@ def train_networks(
     tensors with names that no other network has. Networks that are ``ready`` need no training. The checkpoint is beside
     ``out``.
     """
-    checkpoint = record.checkpoint(out.with_name(f"{out.stem}.checkpoint.safetensors"))
-    tensors, saved = checkpoint.load() or ({}, {})
+    tensors, saved = record.resume(out.with_name(f"{out.stem}.checkpoint.safetensors")) or ({}, {})
     finished: dict[int, Values] = dict(saved.get("finished", []))
     for index, (values, made) in (ready or {}).items():
         finished[index] = values
@@ -75,7 +73,7 @@ def train_networks(
         def keep(index: int, result: tuple[Values, Tensors]) -> None:
             finished[index], made = result
             tensors.update(made)
-            checkpoint.save(tensors, {"finished": list(finished.items())})
+            record.keep(tensors, {"finished": list(finished.items())})
             record.log_all(rows_of(index, finished[index]))
 
         side_by_side(count, frozenset(finished), lambda index, check: train_one(index, check, progress), keep, device)
@@ -102,21 +100,13 @@ def iterate(
     """Run what is left of the ``iterations``, with a checkpoint in the folder ``out`` after ``every`` so many of them.
 
     Its tensors are read onto ``device``. Of several processes only the one that ``leads`` shows progress and writes.
-    The record gets as `marks` what the iterations up to each of ``marks``, and up to the last, took: seconds, and those
-    of the processor (of all its cores together), earlier processes of a run that was killed included.
+    The record gets as `marks` what the stage had taken at each of ``marks``, and after the last iteration.
     """
-    checkpoint = record.checkpoint(out / "checkpoint.safetensors")
-    before, marked = {"seconds": 0.0, "processor_seconds": 0.0}, list[dict[str, float]]()
-    if saved := checkpoint.load(device):
+    marked: list[dict[str, float]] = []
+    if saved := record.resume(out / "checkpoint.safetensors", device):
         run.restore(*saved)
         record.log_all(saved[1]["history"])
-        before, marked = saved[1]["spent"], saved[1]["marks"]
-    began = time.perf_counter(), time.process_time()
-
-    def spent() -> dict[str, float]:
-        now = time.perf_counter() - began[0], time.process_time() - began[1]
-        return {name: round(value + more, 3) for (name, value), more in zip(before.items(), now, strict=True)}
-
+        marked = saved[1]["marks"]
     stream = None if leads else io.StringIO()
     with Progress(iterations, record.stage, start=run.iteration, stream=stream) as progress:
         while run.iteration < iterations:
@@ -129,10 +119,9 @@ def iterate(
                 record.log(iteration, row)
                 progress.step(loss=row["loss"])
             if marks_here or (ends and marks):
-                marked.append({"iteration": run.iteration, **spent()})
+                marked.append({"iteration": run.iteration, **record.spent()})
             if leads and saves:
                 tensors, values = run.state()
-                more = {"history": record.history(), "spent": spent(), "marks": marked}
-                checkpoint.save(tensors, {**values, **more})
+                record.keep(tensors, {**values, "history": record.history(), "marks": marked})
     if marked:
         record.content["marks"] = marked

@@ -37,7 +37,7 @@ def run(stage: Stage, params_file: Path, values: Mapping[str, Any]) -> None:
     inputs = [values[argument.name] for argument in stage.arguments if argument.kind == "input"]
     main, *read = (place(stage, template, values) for template in (stage.writes[0], *stage.reads))
     assert main is not None
-    files = [*filter(None, read), *getattr(params, "files", ())]
+    files: list[str | Path] = [*filter(None, read), *params.files]
     names = names_of(params, values)
     alone, processes = shard()[1] == 1, getattr(params, "processes", 1)
     with only_writer(main) if alone else nullcontext(False) as waited:  # several processes write together

@@ -24,7 +24,8 @@ def write_courses(courses: Sequence[Tested], stem: Path) -> bool:
         axes = panel_grid(figure, len(panels), 3.4, 0.4, sharey=True)
         for axis, ((dataset, ipc, arch, steps), group) in zip(axes, panels.items(), strict=False):
             for course in group:
-                mean, spread = course.accuracies.mean(0), course.accuracies.std(0)
+                mean, several = course.accuracies.mean(0), len(course.accuracies) > 1
+                spread = course.accuracies.std(0, ddof=1) if several else None
                 line: Any = {"color": styles[course.names["method"]][1], "label": course.label}
                 axis.errorbar(course.columns, mean, yerr=spread, marker="o", markersize=4, capsize=2, **line)
             axis.set_title(f"{dataset}, IPC {ipc}, {arch}, {steps} steps", loc="left", fontsize=11)

@@ -55,9 +55,7 @@ def anytime_table(tests: Sequence[Tested], sets: Iterable[StoredSet]) -> pd.Data
             line = {"iteration": iteration or last, "minutes": _minutes(group, iteration or last)}
             line |= {"accuracy": float(values.mean()), "accuracy_low": low, "accuracy_high": high}
             lines.append({**head, **line, "n_seeds": len(values)})
-    table = pd.DataFrame(lines, columns=list(COLUMNS))
-    # The finished set may be a snapshot, too.
-    return table.drop_duplicates([name for name in COLUMNS if name != "missing"]).astype({"iteration": "Int64"})
+    return pd.DataFrame(lines, columns=list(COLUMNS)).astype({"iteration": "Int64"})
 
 
 def _minutes(group: Iterable[StoredSet], iteration: int | None) -> float | None:

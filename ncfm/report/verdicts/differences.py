@@ -24,6 +24,7 @@ CONDITIONS: dict[str, tuple[str, object] | None] = {
     "images_at_once": None,
     "recompute": None,
     "compile": None,
+    "processes": None,
     "load": ("initialisation", "load"),
     "shrink": ("initialisation", "mix"),
     "momentum": ("optimizer", "sgd"),

@@ -16,12 +16,12 @@ from typing import Any
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from ncfm.core.errors import FAULT
 from ncfm.core.layout import title
 from ncfm.core.progress import duration
 
 # Of a record's metrics, the first that it has.
 SHOWN = {"last": "{:.1f}%", "test_accuracy": "{:.1f}%", "loss": "loss {:.3g}", "images": "{:.0f} images"}
-FAULT = "ncfm: "  # how the line of a log begins that says why its stage failed
 
 
 class LogHandler(LogHandlerBase):
