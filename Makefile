@@ -40,9 +40,8 @@ $(READY): requirements.txt constraints.txt pyproject.toml $(wildcard workflow/lo
 	@$(BIN)/python -m ncfm.core.torchvision_shim
 	@touch $@
 
-demo: $(READY)  ## run the default campaign (another: CAMPAIGN=NAME) and print its table
+demo: $(READY)  ## run the default campaign (another: CAMPAIGN=NAME), which prints its table
 	@$(BIN)/snakemake --cores all --quiet host reason --config campaign=$(CAMPAIGN)
-	@echo; cat results/$(CAMPAIGN)/tables/results.md
 	@echo; echo "page:    results/$(CAMPAIGN)/report.html"
 	@echo "table:   results/$(CAMPAIGN)/tables/results.md (also .csv, .tex)"
 	@echo "picture: results/$(CAMPAIGN)/figures/grid.png"

@@ -33,6 +33,7 @@ onstart:
 
 onsuccess:
     send_records()
+    say_results()
 
 
 onerror:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import click
 
 from ncfm.campaign import campaign as campaigns
 from ncfm.campaign import engines, explain, status
+from ncfm.campaign.layers import check_declared
 from ncfm.campaign.plan import plan_text
 from ncfm.core.errors import FAULT, NOTICE, NcfmError, ParamsError
 from ncfm.core.layout import RELEASED, campaign_folder
@@ -26,7 +28,10 @@ TYPES: dict[str, Any] = {"ipc": click.IntRange(min=1), "seed": int}
 DEFAULTS: dict[str, Any] = {"seed": 0, "protocol": RELEASED}
 PARAMS = Argument("params", "", "params of the stage (JSON)", "input")
 SECTIONS = {  # of the help text
-    "Workflow": ("campaigns", "methods", "use", "plan", "status", "settle", "explain", "params", "add", "track", "ui"),
+    "Workflow": (
+        *("campaigns", "methods", "use", "plan", "status", "results"),
+        *("settle", "explain", "params", "add", "track", "ui"),
+    ),
     "Stages (snakemake and dvc repro run them for you)": tuple(name for name in STAGES if name != cells.Artefact.stage),
     "Sets of images and results": ("import", "export", "compare", "verify"),
 }
@@ -57,7 +62,10 @@ class Commands(click.Group):
 )
 @click.version_option(package_name="ncfm")
 def cli() -> None:
-    """A reproduction of NCFM (Neural Characteristic Function Matching) with a verdict on every number."""
+    """A reproduction of NCFM (Neural Characteristic Function Matching) with a verdict on every number.
+
+    First try `ncfm plan digits`, which runs nothing, then `snakemake --cores all`, which runs that in minutes.
+    """
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -156,7 +164,8 @@ def _use(campaign: str) -> None:
     """Make a campaign the active one, for snakemake and dvc."""
     chosen = campaigns.load(campaign)
     engines.use(chosen)
-    counts = ", ".join(f"{len(chosen.cells_of(name))} {name}" for name in ("pretrain", "distill", "select", "evaluate"))
+    numbers = {stage: len(chosen.cells_of(stage)) for stage in STAGES}
+    counts = ", ".join(f"{number} {stage}" for stage, number in numbers.items() if number)
     skipped = f"; skipped, because they cannot be: {len(chosen.skipped)}" if chosen.skipped else ""
     print(f"active campaign: {chosen.name} ({counts}{skipped})")
     print("".join(f"note: {line}\n" for line in explain.overridden(chosen)), end="")
@@ -203,6 +212,17 @@ def _methods() -> None:
 def _status(campaign: str | None) -> None:
     """Say which cells of a campaign are done, running or failed and why, and how many hours are left."""
     print(status.status_text(campaigns.load(campaign or engines.active())), end="")
+
+
+@cli.command("results", epilog=_example("ncfm results digits"))
+@click.argument("campaign", required=False)
+def _results(campaign: str | None) -> None:
+    """Print a campaign's accuracies, as wide as the terminal."""
+    from ncfm.report.terminal import results_text
+
+    name = campaign or engines.active()
+    check_declared("campaign", [name], campaigns.available(), str(campaigns.PARAMS))
+    print(results_text(Path(campaign_folder(name)), shutil.get_terminal_size().columns), end="")
 
 
 @cli.command("settle", epilog=_example("ncfm settle digits"))

@@ -63,6 +63,6 @@ def test_with_what_is_published(chosen, capsys):
 
 
 def test_nothing_to_compare(chosen, capsys):
-    assert "made-up/params/report.json: no such file" in said(capsys, "made-up", "nowhere/made-up", status=2)
+    assert "made-up: holds no results of a campaign" in said(capsys, "made-up", "nowhere/made-up", status=2)
     shutil.rmtree("kept/before/evaluations")
     assert "have no evaluation in common" in said(capsys, "made-up", "kept/before", status=2)

@@ -71,7 +71,8 @@ def test_explain_names_each_value_and_its_place(capsys):
             "distill.alfa",
             "ncfm: ncfm explain distill.alfa: unknown key 'alfa'; did you mean 'alpha'? (allowed: precision",
         ),
-        ("alpha", "ncfm: ncfm explain alpha: unknown stage 'alpha'"),
+        ("alfa", "ncfm: ncfm explain alfa: unknown stage 'alfa'"),
+        ("alpha", "ncfm: ncfm explain alpha: of which stage? (allowed: distill.alpha)"),
     ],
 )
 def test_explain_of_nothing_that_there_is(capsys, key, message):
@@ -122,16 +123,27 @@ def test_status(chosen, capsys):
     write_text("results/made-up/logs/pretrain/digits-convnet-3.log", running)
     log_of_test = Path("results/made-up/logs/evaluate/digits-ipc10-random-seed0-convnet-3.dm.log")
     write_text(log_of_test, "evaluate: network 0\nncfm: out of memory\n")
+    log_of_crash = Path("results/made-up/logs/evaluate/digits-ipc10-random-seed0-convnet-3.log")
+    write_text(log_of_crash, "evaluate: network 0\nTraceback (most recent call last)\nMemoryError\n")
     text = said(capsys, "status", "made-up")
-    assert text.splitlines()[:-1] == [
+    rows, others = text.split("\n# done  ~ out of date  > running  ! failed  . to do\n\n")
+    assert [row.split() for row in rows.splitlines()] == [
+        ["distill", "select", "evaluate"],
+        ["digits", "ipc1", "paper", "~~", "~~.."],
+        ["digits", "ipc1", "random", "~", ".."],
+        ["digits", "ipc10", "paper", "~~", "...."],
+        ["digits", "ipc10", "random", ".", "!!"],
+    ]
+    assert others.splitlines()[:-2] == [
         "prepare    1 failed",
         "pretrain   1 running",
-        "distill    4 done",
-        "select     1 done, 1 to do",
-        "evaluate   1 done, 1 params changed, 1 failed, 9 to do",
+        "distill    4 out of date",
+        "select     1 out of date, 1 to do",
+        "evaluate   2 out of date, 2 failed, 8 to do",
         "report     1 to do",
         f"failed: prepare digits: data: no such folder ({log})",
         "running: pretrain digits convnet-3: pretrain: 3/8 network 0 loss 1.6",
+        f"failed: evaluate digits ipc10 random seed0 convnet-3: MemoryError ({log_of_crash})",
         f"failed: evaluate digits ipc10 random seed0 convnet-3 dm: out of memory ({log_of_test})",
     ]
     assert text.splitlines()[-1].startswith("left: about ")

@@ -42,6 +42,8 @@ def explain_text(campaign: Campaign, key: str) -> str:
     """
     stage, _, name = key.partition(".")
     stages = [one for one, known in STAGES.items() if known.params.stage == one]
+    if having := [f"{one}.{key}" for one in stages if key in STAGES[one].params.model_fields]:
+        raise ParamsError(f"ncfm explain {key}: of which stage? (allowed: {', '.join(having)})")
     if stage not in stages:
         raise ParamsError(one_of("stage", stage, stages, f"ncfm explain {key}"))
     fields = STAGES[stage].params.model_fields
@@ -67,11 +69,13 @@ def overridden(campaign: Campaign) -> list[str]:
     for stage in STAGES:
         section = getattr(layers.campaign, stage, None)
         for name in section.model_fields_set if isinstance(section, StageParams) else ():
-            own, places = f"{layers.path}: {stage}.{name}", dict[tuple[str, str], Cell]()
+            own, places = f"{layers.path}: {stage}.{name}", dict[tuple[str, str], dict[str, None]]()
             for cell, value, place in _values(campaign, layers, stage, name):
                 if place != own:
-                    places.setdefault((shown(value), place), cell)
-            lines += [f"{own} does not reach {_group(cell)}: {value} from {at}" for (value, at), cell in places.items()]
+                    places.setdefault((shown(value), place), {})[_group(cell)] = None
+            for (value, at), reached in places.items():
+                more = f" and {len(reached) - 1} more" if len(reached) > 1 else ""
+                lines.append(f"{own} does not reach {next(iter(reached))}{more}: {value} from {at}")
     return lines
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ncfm.campaign import campaign as campaigns
 from ncfm.campaign.campaign import Campaign
-from ncfm.campaign.status import State, state_of
+from ncfm.campaign.status import State, states_of
 from ncfm.core.layout import record_file
 from ncfm.core.store import sha256
 from ncfm.run.verify import faults_of
@@ -23,10 +23,10 @@ def settle(campaign: Campaign) -> str:
     """
     campaigns.write_params(campaign)
     hash_of, done = cache(sha256), 0
-    for cell in campaign.cells:  # in the order of the pipeline
+    for cell, (state, _) in states_of(campaign).items():  # in the order of the pipeline
         record = Path(record_file(table.output(campaign.name, cell)))
         outputs = [Path(path) for path in table.outputs(campaign.name, cell)]
-        finished = state_of(campaign, cell)[0] is State.DONE and all(path.is_file() for path in outputs)
+        finished = state is State.DONE and all(path.is_file() for path in outputs)
         if finished and not any(faults_of(record, hash_of)):
             done += 1
             for path in outputs:

@@ -71,6 +71,8 @@ def tested(folder: Path) -> dict[str, Tested]:
     """Return what was evaluated in a campaign's folder of results, or in a published one, by the names of the cell."""
     published = (folder / COMPACT[0]).is_file()
     file = folder / (COMPACT[0] if published else "params/report.json")
+    if not file.is_file():
+        raise DataError(f"{folder}: holds no results of a campaign; run it, or name another folder: ncfm compare A B")
     found: dict[str, Tested] = {}
     for contents in read_contents(file):
         for row in collect(contents, ResultsFolder(contents["campaign"], folder)).rows:

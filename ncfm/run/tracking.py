@@ -10,6 +10,7 @@ import importlib.util
 import os
 import queue
 import re
+import socket
 import sys
 import threading
 import time
@@ -42,6 +43,10 @@ def import_records(folder: Path) -> None:
     if not folder.is_dir():
         raise NcfmError(f"{folder}: no such folder; name the one that holds the results")
     paths = runs.records_below(folder)
+    if not paths:
+        raise NcfmError(
+            f"{folder}: holds no record of a stage (published campaigns hold none; `ncfm compare` reads them)"
+        )
     try:
         with quiet():
             store = Store()
@@ -108,6 +113,9 @@ def serve(port: int) -> None:
     """Print a link for each campaign, and become MLflow's server. Raises :class:`NcfmError` without MLflow."""
     _need_mlflow("try again")
     address = f"http://127.0.0.1:{port}"
+    with socket.socket() as taken:
+        if taken.connect_ex(("127.0.0.1", port)) == 0:
+            raise NcfmError(f"--port: {port} is in use on this machine; name another, e.g. ncfm ui --port {port + 1}")
     pages = links(address)
     print("\n".join(f"{name}: {page}" for name, page in pages.items()) or "no run has been sent yet", flush=True)
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"

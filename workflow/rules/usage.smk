@@ -7,6 +7,8 @@ import time
 
 import psutil
 
+from ncfm.report.terminal import results_text
+
 LOCKS, OWNER = Path(".snakemake/locks"), Path(".snakemake/ncfm-owner.json")
 WORDS = sys.argv[1:] if Path(sys.argv[0]).stem == "snakemake" else []
 TARGETS = [word for word in WORDS if re.fullmatch(campaigns.NAME, word) and not word.isdigit()]
@@ -72,6 +74,12 @@ def say_hours():
     target = next((word for word in TARGETS if word in CAMPAIGN.artefacts), None)
     for line in warning(CAMPAIGN, target, H100 if GPU else CPU):
         print(f"ncfm: {line}", file=sys.stderr, flush=True)
+
+
+def say_results():
+    """Print the campaign's accuracies, as wide as the terminal, where its report was made."""
+    with contextlib.suppress(NcfmError):
+        print(results_text(Path(FOLDER), shutil.get_terminal_size().columns), end="", file=sys.stderr, flush=True)
 
 
 if workflow.is_main_process:  # and not a job's own, on a node whose clock may differ

@@ -19,7 +19,10 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from ncfm.core.errors import FAULT
 from ncfm.core.layout import title
 from ncfm.core.progress import duration
+from ncfm.stages.table import STAGES
 
+# Of a job that failed: what `_failure` says in the words of its log, and what the last line says once more.
+SAID_BEFORE = ("RuleException:\nCalledProcessError in file", "WorkflowError:\nAt least one job did not complete")
 # Of a record's metrics, the first that it has.
 SHOWN = {"last": "{:.1f}%", "test_accuracy": "{:.1f}%", "loss": "loss {:.3g}", "images": "{:.0f} images"}
 
@@ -34,6 +37,7 @@ class LogHandler(LogHandlerBase):
         self._began = time.monotonic()
         self._jobs: dict[int, tuple[str, float, list[str]]] = {}  # of each job that began its rule, when, its outputs
         self._left: dict[str, int] = {}  # jobs of each rule that have not finished
+        self._total = 0  # of these at the start
         self._took: dict[str, list[float]] = {}  # seconds of those that have
         self._finished: list[int] = []  # since the last line
 
@@ -43,27 +47,29 @@ class LogHandler(LogHandlerBase):
         if event == LogEvent.JOB_ERROR:
             self._failure(record.__dict__)
         elif self.common_settings.dryrun or record.levelno >= logging.WARNING:
-            self._print(self.format(record))
+            if not record.getMessage().startswith(SAID_BEFORE):
+                self._print(self.format(record))
         elif event == LogEvent.JOB_INFO:
             began = record.rule_name, time.monotonic(), list(record.output)  # type: ignore[attr-defined]
             self._jobs[record.jobid] = began  # type: ignore[attr-defined]
         elif event == LogEvent.RUN_INFO:
             stats: dict[str, int] = record.stats  # type: ignore[attr-defined]
-            self._left = {rule: count for rule, count in stats.items() if rule not in ("total", "all")}
+            self._left = {rule: count for rule, count in stats.items() if rule in STAGES}
+            self._total = sum(self._left.values())
         elif event == LogEvent.JOB_FINISHED:
             self._finished.append(record.job_id)  # type: ignore[attr-defined]
             self._count(record.job_id)  # type: ignore[attr-defined]
         elif event == LogEvent.PROGRESS:
-            self._progress(record.done, record.total)  # type: ignore[attr-defined]
+            self._progress(self._total - sum(self._left.values()))
         elif event is None and "Nothing to be done" in record.getMessage():
             self._print(self.format(record))
 
-    def _progress(self, done: int, total: int) -> None:
-        """Print a line for each job that has finished since the last one, but for those that are no stage."""
-        estimate = self._time_left() if done < total else ""
-        for job in self._finished:
-            if text := _result(self._jobs.pop(job, ("", 0.0, []))[2]):
-                self._print(f"[{done}/{total}] {text}{estimate}")
+    def _progress(self, done: int) -> None:
+        """Print a line for each stage that has finished since the last one; ``done`` have by now."""
+        estimate = self._time_left() if done < self._total else ""
+        texts = [_result(self._jobs.pop(job, ("", 0.0, []))[2]) for job in self._finished]
+        for number, text in enumerate(filter(None, texts), done + 1 - len([*filter(None, texts)])):
+            self._print(f"[{number}/{self._total}] {text}{estimate}")
         self._finished = []
 
     def _count(self, job: int) -> None:
