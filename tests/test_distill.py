@@ -130,16 +130,16 @@ def draws_again(run):
 
 def matching_again(run, classes=range(3)):
     """Return the matching loss of fixed draws and weights."""
-    extractor = run.pool.blend(0, 0.3)
-    frequencies = run.frequencies(extractor, generator("device draws"))
+    run.pool.blend(0, 0.3)
+    frequencies = run.frequencies(generator("device draws"))
     stored = run.images[classes.start : classes.stop]
-    return run.matching(stored, classes, draws_again(run), extractor, frequencies)
+    return run.matching(stored, classes, draws_again(run), frequencies)
 
 
 def match_again(run, classes=range(3), calibrates=False):
     """Take the step of the same draws and weights."""
-    extractor = run.pool.blend(0, 0.3)
-    return run.match(classes, draws_again(run), extractor, generator("device draws"), calibrates).tolist()
+    run.pool.blend(0, 0.3)
+    return run.match(classes, draws_again(run), generator("device draws"), calibrates).tolist()
 
 
 def test_psi_ascends_and_leaves_the_images_alone(start):
@@ -204,11 +204,11 @@ def test_the_real_images_themselves_are_at_zero(discrepancy, update, start):
     for seed in range(3):
         draws = generator(seed)
         for labels in [range(3)] if update == "joint" else [range(0, 1), range(1, 2), range(2, 3)]:
-            extractor, _ = run.pool.choose(draws)
+            run.pool.choose(draws)
             drawn = run.real.draw(run.split.resolution, draws)
-            frequencies = run.frequencies(extractor, generator(seed, "device"))
+            frequencies = run.frequencies(generator(seed, "device"))
             stored = run.images[labels.start : labels.stop]
-            assert run.matching(stored, labels, drawn, extractor, frequencies).item() < 2e-3
+            assert run.matching(stored, labels, drawn, frequencies).item() < 2e-3
     assert matching_again(start(discrepancy=discrepancy, seed=1)).item() > 1e-3  # others are not
 
 

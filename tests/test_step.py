@@ -109,13 +109,14 @@ def test_the_step_is_that_of_each_class_alone(changes, start):
     # What the fused Adam reads from tensors must be float32 in any case.
     run.failed, run.schedule.rate = run.failed.to(torch.float32), run.schedule.rate.to(torch.float32)
     run.link()
-    extractor, drawn = run.pool.choose(generator("pool"))[0], run.real.draw(8, generator("draws"))
-    frequencies = run.frequencies(extractor, generator("device draws"))
-    each = [by_one_class(run, label, drawn, extractor, frequencies) for label in range(3)]
+    run.pool.choose(generator("pool"))
+    drawn = run.real.draw(8, generator("draws"))
+    frequencies = run.frequencies(generator("device draws"))
+    each = [by_one_class(run, label, drawn, run.pool.blended, frequencies) for label in range(3)]
     matching, calibration = (sum(values) for values in zip(*each, strict=True))
     of_matching, *of_psi = torch.autograd.grad(matching, [run.images, *run.ascending], retain_graph=True)
     (of_calibration,) = torch.autograd.grad(calibration, run.images)
-    found = run.match(range(3), drawn, extractor, generator("device draws"), calibrates=True)
+    found = run.match(range(3), drawn, generator("device draws"), calibrates=True)
     assert run.images.dtype == torch.float64
     assert found.tolist() == pytest.approx([matching.item(), calibration.item()], rel=1e-9)
     of_images = of_matching + run.params.calibration * of_calibration
@@ -138,8 +139,9 @@ def test_small_classes_give_all_their_images_and_large_ones_some(start):
 
 def test_a_class_alone_moves_no_other(start):
     run = start(update="per-class")
-    extractor, drawn = run.pool.choose(generator("pool"))[0], run.real.draw(8, generator("draws"))
-    run.match(range(1, 2), drawn, extractor, generator("device draws"), calibrates=False)
+    run.pool.choose(generator("pool"))
+    drawn = run.real.draw(8, generator("draws"))
+    run.match(range(1, 2), drawn, generator("device draws"), calibrates=False)
     assert run.images.grad[[0, 2]].abs().max() == 0 < run.images.grad[1].abs().max()
     run.calibrate(range(2, 3), drawn)
     assert run.images.grad[[0, 1]].abs().max() == 0 < run.images.grad[2].abs().max()

@@ -139,7 +139,8 @@ def test_choosing_reaches_every_member_and_leaves_the_pool_alone(pool):
     held, fresh = Pool(pool, CPU), Pool(pool, CPU)
     draws, seen = generator("choose"), set()
     for _ in range(20):
-        blended, trained = held.choose(draws)
+        held.choose(draws)
+        blended, trained = held.blended, held.trained
         assert not blended.training
         assert not any(parameter.requires_grad for one in (blended, trained) for parameter in one.parameters())
         ends = [fresh.blend(member, 0.0).head.weight.clone() for member in range(2)]

@@ -34,7 +34,6 @@ from ncfm.method.multiformation import decode
 from ncfm.method.pool import Pool
 from ncfm.method.schedule import Schedule
 from ncfm.method.training import build_optimiser
-from ncfm.models.base import Network
 from ncfm.run.compute import accelerated, add_over_processes, images_at_once, pieces, shard
 
 READ_EVERY = 10  # iterations between two read-backs on a GPU, whose queue each of them empties
@@ -60,7 +59,7 @@ class Distillation:
             raise ParamsError(f"update: is {params.update!r}, but several processes need joint steps (allowed: joint)")
         self.real = RealBatches(params, split)
         self.at_once = images_at_once(params, pool.facts["width"], split.resolution, self.device)
-        self.features = {net: accelerated(net.features, params, self.device) for net in (pool.blended, pool.trained)}
+        self.features = accelerated(pool.blended.features, params, self.device)
         self.logits = accelerated(pool.trained.forward, params, self.device)
         start = initial_images(params, split, ipc, generator(*self.names, "initialisation"))
         self.images = nn.Parameter(start.to(self.device))
@@ -95,18 +94,18 @@ class Distillation:
         self.schedule.before(self.iteration)
         draws = generator(*self.names, self.iteration)
         device_draws = generator(*self.names, self.iteration, "device", device=self.device)
-        extractor, _ = self.pool.choose(draws)
+        self.pool.choose(draws)
         if self.params.extractor == "random":
-            extractor = self.pool.randomise(generator(*self.names, self.iteration, "extractor"))
+            self.pool.randomise(generator(*self.names, self.iteration, "extractor"))
         drawn = self.real.draw(self.split.resolution, draws)  # for all classes, whatever this process computes
         classes, calibrates = range(self.split.classes), self.params.calibration > 0
         if self.params.update == "joint":
             own = slice(*(len(classes) * end // self.processes for end in (self.rank, self.rank + 1)))
-            losses = self.match(classes[own], drawn, extractor, device_draws, calibrates)
+            losses = self.match(classes[own], drawn, device_draws, calibrates)
         else:
             losses = torch.zeros(2, device=self.device)
             for label in classes:
-                losses += self.match(classes[label : label + 1], drawn, extractor, device_draws, False)
+                losses += self.match(classes[label : label + 1], drawn, device_draws, False)
             for label in classes if calibrates else ():
                 losses += self.calibrate(classes[label : label + 1], drawn)
         self.iteration += 1
@@ -115,21 +114,19 @@ class Distillation:
         if self.iteration in self.params.snapshots:
             self.snapshots[self.iteration] = self.images.detach().clamp(0, 1)
 
-    def match(
-        self, classes: range, drawn: Draws, extractor: Network, device_draws: Generator, calibrates: bool
-    ) -> Tensor:
+    def match(self, classes: range, drawn: Draws, device_draws: Generator, calibrates: bool) -> Tensor:
         """Let the images of ``classes`` descend on matching and calibration, and psi ascend on matching: one step each.
 
         The two gradients are read off one graph but never added: the images' goes to the images' optimiser, psi's to
         psi's (whose optimiser maximises). The groups' gradients with respect to the frequencies add up, and go on to
         psi at the end. Returns matching loss and calibration (2,), each summed over the classes of all processes.
         """
-        drawn_FD = self.frequencies(extractor, device_draws)
+        drawn_FD = self.frequencies(device_draws)
         leaf_FD = None if drawn_FD is None else drawn_FD.detach().requires_grad_(bool(self.ascending))
 
         def losses_of(stored: Tensor, group: range) -> tuple[Tensor, Tensor]:
             calibration = self.calibration(stored, group, drawn) if calibrates else torch.zeros((), device=self.device)
-            return self.matching(stored, group, drawn, extractor, leaf_FD), calibration
+            return self.matching(stored, group, drawn, leaf_FD), calibration
 
         losses, of_images = self.descent(classes, losses_of)
         of_psi: Sequence[Tensor] = [torch.zeros_like(parameter) for parameter in self.ascending]
@@ -167,28 +164,25 @@ class Distillation:
         """Cut classes that have so many images each into groups of ``images_at_once`` images or fewer, or one class."""
         return [classes[piece] for piece in pieces(len(classes), max(1, self.at_once // images))] if classes else []
 
-    def frequencies(self, extractor: Network, device_draws: Generator) -> Tensor | None:
+    def frequencies(self, device_draws: Generator) -> Tensor | None:
         """Draw the frequencies (F, D) of one step, from psi where there is one; None for other discrepancies."""
         if not self.discrepancy.uses_frequencies:
             return None
         kind, number = self.params.frequencies, self.params.num_frequencies
-        return draw_frequencies(kind, number, extractor.feature_dimension, device_draws, self.psi)
+        return draw_frequencies(kind, number, self.pool.blended.feature_dimension, device_draws, self.psi)
 
-    def matching(
-        self, stored: Tensor, group: range, drawn: Draws, extractor: Network, frequencies_FD: Tensor | None
-    ) -> Tensor:
+    def matching(self, stored: Tensor, group: range, drawn: Draws, frequencies_FD: Tensor | None) -> Tensor:
         """Return the scaled discrepancy, summed over a group's classes; no gradient passes the real side."""
-        features = self.features[extractor]
-        synthetic_GMD = self.compared(self.pass_through(features, stored, group, drawn.siamese))
+        synthetic_GMD = self.compared(self.pass_through(self.features, stored, group, drawn.siamese))
         losses = []
         for part in self.cut(group, self.real.most):
-            real, weights = self.real_features(features, part, drawn)
+            real, weights = self.real_features(part, drawn)
             synthetic = synthetic_GMD[part.start - group.start : part.stop - group.start]
             losses.append(self.discrepancy.measure(real, synthetic, weights, frequencies_FD, self.params))
         return self.params.loss_scale * torch.cat(losses).sum()
 
     @torch.no_grad()
-    def real_features(self, features: Features, classes: range, drawn: Draws) -> tuple[Tensor, Tensor | None]:
+    def real_features(self, classes: range, drawn: Draws) -> tuple[Tensor, Tensor | None]:
         """Return the features to compare of the real images of ``classes`` (G, B, D), and their weights (G, B) or None.
 
         Images pass ``images_at_once`` at a time, whatever their class.
@@ -198,7 +192,7 @@ class Distillation:
         for piece in pieces(last - first, self.at_once):
             rows = slice(first + piece.start, first + piece.stop)
             images = self.split.normalisation(self.split.pixels(drawn.real_rows[rows]))
-            found.append(features(augmentation.apply(images, drawn.siamese.for_images(real.of_class[rows]))))
+            found.append(self.features(augmentation.apply(images, drawn.siamese.for_images(real.of_class[rows]))))
         features_ND = self.compared(torch.cat(found))
         if real.weights is None:
             return features_ND.unflatten(0, (len(classes), -1)), None
@@ -259,7 +253,7 @@ class Distillation:
         """Return the history since the last call, each row an iteration and its values: the one read from the device.
 
         Raises :class:`DivergenceError` where a loss or a gradient was infinite or not a number; ``images`` and ``psi``
-        are then as they were before that iteration.
+        are then as they were before the step that gave it.
         """
         found, self.unread = torch.stack(self.unread).tolist() if self.unread else [], []
         rows = []

@@ -52,14 +52,13 @@ class Pool:
         shape = {name: self.facts[name] for name in ("channels", "resolution", "classes", "width", "norm")}
         return build(self.facts["arch"], **shape, generator=weights)
 
-    def randomise(self, weights: torch.Generator) -> Network:
+    def randomise(self, weights: torch.Generator) -> None:
         """Give the blended extractor fresh random weights, as DM does at each iteration (docs/method.md, section 8)."""
         if self.facts["norm"] == "batch":
             needs = "the pool's batch-norm needs trained statistics"
             raise ParamsError(f"extractor: is 'random', but {needs} (allowed: pool)")
         fresh = self.fresh(weights).state_dict()
         self.blended.load_state_dict(dict(zip(fresh, moved(list(fresh.values()), self._device), strict=True)))
-        return self.blended
 
     def forgetting_events(self, member: int, images: int) -> Tensor:
         """Return how often each of the ``images`` for training was forgotten while a member was trained: (images,).
@@ -74,12 +73,11 @@ class Pool:
             raise DataError(f"{self._path}: was trained on {len(found)} images, but the data has {images}")
         return found
 
-    def choose(self, draws: torch.Generator) -> tuple[Network, Network]:
-        """Draw a member and beta ~ U(0, 1); return it blended and trained, until the next call (paper section 4.1)."""
+    def choose(self, draws: torch.Generator) -> None:
+        """Draw a member and beta ~ U(0, 1), and set ``blended`` and ``trained`` to that (paper section 4.1)."""
         member = int(torch.randint(self.members, (), generator=draws))
         self.blend(member, beta=float(torch.rand((), generator=draws)))
         self.trained.load_state_dict(self._weights[member]["trained"])
-        return self.blended, self.trained
 
     def blend(self, member: int, beta: float) -> Network:
         """Set the blended extractor to ``beta * initial + (1 - beta) * trained``, with the buffers of ``trained``."""
