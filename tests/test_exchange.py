@@ -483,6 +483,7 @@ def test_what_export_writes_import_reads(digits, capsys):
     original = load(digits / "distilled.safetensors")
     for form, out in (("pt", "set.pt"), ("npz", "set.npz"), ("png", "pictures"), ("parquet", "set.parquet")):
         for more, factor, images in (((), 1, original.pixels), (("--stored",), 2, original.stored)):
+            capsys.readouterr()
             export(digits, form, f"{len(more)}{out}", *more)
             assert capsys.readouterr().out.startswith(f"{len(more)}{out}: {len(images)} ")
             found = load_imported(f"{len(more)}{out}")
