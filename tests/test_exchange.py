@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+import os
+import pickle
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +86,8 @@ def test_an_imported_set_is_tested_under_every_protocol(digits, capsys):
     capsys.readouterr()
     command = [*import_command("set.pt", "new"), "--data", str(digits), "--epochs", "4", "--networks", "1"]
     assert cli.main(command) == 0
-    shown = capsys.readouterr().out.splitlines()
+    written, *shown = capsys.readouterr().out.splitlines()
+    assert written == "new/distilled.safetensors: written, with new/grid.png"
     assert [line.partition(":")[0] for line in shown] == ["released", "dm", "dc", "plain", "released-2026"]
     released, *others = (read_json(line.rpartition(": ")[2]) for line in shown)
     assert "protocol" not in released["names"] and [found["names"]["protocol"] for found in others] == [
@@ -165,8 +171,9 @@ def test_npz_files_that_are_refused(content, digits, capsys):
             np.save(stream, arrays["images"])
     else:
         np.savez("set.npz", facts=np.array("{" if content == "facts" else "{}"), **arrays)
+    expected = {"cut": "was cut short", "npy": "holds one array, but images and labels"}
     assert cli.main(import_command("set.npz", "new")) == 2
-    assert "set.npz: is not a whole npz file of numbers (" in capsys.readouterr().err
+    assert f"set.npz: {expected.get(content, 'is not a whole npz file of numbers (')}" in capsys.readouterr().err
 
 
 def test_folders_of_other_classes_are_refused(digits, capsys):
@@ -209,15 +216,24 @@ def changed(value: float) -> list[torch.Tensor]:
     ("content", "changes", "expected"),
     [
         (b"", {}, "set.pt: is empty"),
-        (b"PK half of a file", {}, "is not a whole torch file of tensors alone"),
+        (b"PK half of a file", {}, "set.pt: was cut short"),
+        (b'{"error": 404}', {}, "set.pt: is JSON text, as servers send in place of a file"),
+        (b"half a file", {}, "set.pt: is of no known form"),
         (b"<!DOCTYPE html><html>", {}, "set.pt: is a web page, so the download went wrong"),
         (b"version https://git-lfs.github.com/spec/v1", {}, "set.pt: is a pointer of Git LFS; run `git lfs pull`"),
         ({"data": [list(GOOD)]}, {"run": "1"}, "has 1 runs, so --run can be 0 to 0, but is 1"),
-        (GOOD[0], {}, "holds images alone"),
+        (GOOD[0], {}, "holds one tensor alone; wanted is a list [images, labels], or two files, images_NAME.pt and"),
+        (
+            {"conv.weight": GOOD[0], "fc.weight": GOOD[0]},
+            {},
+            "holds a dictionary of conv.weight, fc.weight, but the keys",
+        ),
+        ({"data": GOOD[0], "targets": GOOD[1]}, {}, "holds a dictionary of data, targets, but the keys images and"),
+        ([np.array([None]), GOOD[1]], {}, "does not hold a list of two tensors"),
         ([GOOD[0] / 255, GOOD[1]], {}, "holds pixels from 0.00196 to 0.00196, as if they were divided by 255 twice"),
         ([GOOD[0], torch.full((20, 10), float("nan"))], {}, "holds labels that are not finite"),
         (None, {"dataset": "", "data": "nowhere"}, "set.pt: no such file"),
-        ([GOOD[0], Path("x")], {}, "is not a whole torch file of tensors alone"),
+        ([GOOD[0], Path("x")], {}, "holds other objects than tensors and arrays"),
         ([*GOOD, GOOD[1]], {}, "does not hold a list of two tensors"),
         (GOOD, {"ipc": "1"}, "holds 20 images, but 1 for each of 10 classes are wanted"),
         (GOOD, {"dataset": "cifar10"}, "images of shape (20, 1, 16, 16), but cifar10 has 3 channels"),
@@ -237,6 +253,7 @@ def changed(value: float) -> list[torch.Tensor]:
             {},
             "the classes a, b ..., but digits has 0, ",
         ),
+        ({"images": GOOD[0], "labels": GOOD[1], "factor": "two"}, {}, "set.pt: factor: is 'two', but"),
         ([GOOD[0].to_sparse(), GOOD[1]], {}, "does not hold a list of two tensors"),
         ([GOOD[0].to("meta"), GOOD[1]], {}, "does not hold a list of two tensors"),
         (None, {}, "set.pt: no such file"),
@@ -295,10 +312,151 @@ class Foreigner:
         return Path.touch, (Path("ran"),)
 
 
+class Memory(Foreigner):
+    """An array of objects laid over a byte string, as numpy's own function would make it: a way to run code."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return np.ndarray, ((1,), np.dtype("O"), bytearray(8))
+
+
 def test_no_code_of_a_file_runs(capsys):
     torch.save({"data": [list(GOOD)], "more": Foreigner()}, "set.pt")
     assert cli.main(import_command("set.pt", "new")) == 2
     assert "could run their code" in capsys.readouterr().err and not Path("ran").exists()
+    torch.save({"data": [list(GOOD)], "more": Memory()}, "set.pt")
+    assert cli.main(import_command("set.pt", "new")) == 2
+
+
+@pytest.mark.parametrize("module", ["numpy._core", "numpy.core"])
+def test_arrays_of_numpy_are_read_as_tensors(module):
+    """Whatever version of numpy named them, in any order and byte order, and beside arrays of other things."""
+    pixels, normalised = (images.numpy() for images in digits_like(0))
+    strange = np.asfortranarray(normalised.astype(">f8"))
+    more = [np.array([50.5]), np.array(["a"]), np.array([{}, None]), np.float32(1), np.array(3)]
+    torch.save(
+        {"data": [[strange, GOOD[1].numpy()]], "accs_all_exps": more}, "new.pt", _use_new_zipfile_serialization=False
+    )
+    content = Path("new.pt").read_bytes()
+    Path("res.pt").write_bytes(content.replace(b"cnumpy._core.", f"c{module}.".encode()))
+    found = imported("res.pt")
+    assert torch.allclose(found.stored, torch.from_numpy(pixels), atol=1e-6)
+    assert found.labels.tolist() == GOOD[1].tolist()
+
+
+def advice_of(file: str, capsys: pytest.CaptureFixture[str], **changes: str) -> str:
+    """Import a file that is refused, and return the command that the line names."""
+    capsys.readouterr()
+    assert cli.main(import_command(file, "new", **changes)) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    return line[line.index("python -c") :]
+
+
+def follow(command: str) -> int:
+    """Run a command as a user would who pastes it into a shell."""
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    environment["PYTHONPATH"] = f"{Path(__file__).parent}:{environment.get('PYTHONPATH', '')}"
+    return subprocess.run(command, shell=True, check=False, env=environment, capture_output=True).returncode
+
+
+def test_the_advice_for_files_with_other_objects_works_and_harms_none(capsys):
+    pixels, normalised = digits_like(0)
+    runs = {"data": [[normalised, GOOD[1], Foreigner()]], "more": np.array([Foreigner()])}
+    for content, save in ((runs, torch.save), ([pixels.numpy(), GOOD[1], Foreigner()], torch.save), (runs, pickled)):
+        save(content, "it's.pt")
+        before = sha256("it's.pt")
+        command = advice_of("it's.pt", capsys)
+        assert follow(command) == 0 and sha256("it's.pt") == before
+        found = imported("plain-it's.pt", factor="1")
+        assert torch.allclose(found.stored, pixels, atol=1e-6) and found.labels.tolist() == GOOD[1].tolist()
+        assert follow(command) != 0  # the new file is one of the user's now
+        Path("plain-it's.pt").unlink()
+
+
+def pickled(content: object, file: str) -> None:
+    with Path(file).open("wb") as stream:
+        pickle.dump(content, stream)
+
+
+@pytest.mark.parametrize("keys", [("image", "label"), ("x", "y"), ("data", "targets")])
+def test_the_advice_for_dictionaries_with_other_keys_works(keys, capsys):
+    pixels, _ = digits_like(0)
+    torch.save({keys[0]: pixels.numpy(), keys[1]: GOOD[1], "epoch": 3}, "set.pt")
+    assert follow(advice_of("set.pt", capsys)) == 0
+    assert torch.equal(imported("plain-set.pt").stored, pixels)
+
+
+def test_the_advice_for_packed_files_and_single_arrays_works(digits, capsys):
+    export(digits, "pt", "set.pt", "--stored")
+    Path("packed.pt.gz").write_bytes(gzip.compress(Path("set.pt").read_bytes()))
+    assert follow(advice_of("packed.pt.gz", capsys)) == 0
+    assert torch.equal(imported("plain-packed.pt").stored, load(digits / "distilled.safetensors").stored)
+    np.save("IMAGES.npy", GOOD[0].numpy())
+    np.save("LABELS.npy", GOOD[1].numpy())
+    assert follow(advice_of("IMAGES.npy", capsys)) == 0
+    assert torch.equal(imported("plain-IMAGES.npz").stored, GOOD[0])
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_file_that_was_cut_short_is_not_said_to_hold_other_objects(zipped, capsys):
+    torch.save(list(GOOD), "whole.pt", _use_new_zipfile_serialization=zipped)
+    Path("set.pt").write_bytes(Path("whole.pt").read_bytes()[:-5000])
+    assert cli.main(import_command("set.pt", "new")) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "cut short" in line and "other objects" not in line
+
+
+def test_a_folder_with_one_pair_is_read_and_several_are_named(capsys):
+    pixels, normalised = digits_like(0)
+    for name in ("labels", "images"):
+        Path("mtt").mkdir(exist_ok=True)
+        torch.save(normalised if name == "images" else GOOD[1], f"mtt/{name}_5000.pt")
+    torch.save(normalised, "mtt/images_7.pt")
+    for source in ("mtt", "mtt/labels_5000.pt", "mtt/images_5000.pt"):
+        assert torch.allclose(imported(source).stored, pixels, atol=1e-6)
+        assert list(read_json("new/distilled.record.json")["inputs"]) == ["mtt/images_5000.pt", "mtt/labels_5000.pt"]
+    assert cli.main(import_command("mtt/images_7.pt", "new")) == 2
+    assert "images_7.pt: holds one tensor of a pair, and the other, labels_7.pt, is not" in capsys.readouterr().err
+    torch.save(GOOD[1], "mtt/labels_7.pt")
+    assert cli.main(import_command("mtt", "new")) == 2
+    assert "name one: mtt/images_5000.pt, mtt/images_7.pt" in capsys.readouterr().err
+
+
+def test_uneven_soft_labels_are_said_to_be_taken_class_by_class(capsys):
+    for labels, said in ((torch.eye(10)[GOOD[1]], 0), (torch.eye(10)[GOOD[1] * 0], 1)):
+        torch.save([GOOD[0], labels], "set.pt")
+        imported("set.pt")
+        assert capsys.readouterr().err.count("images are taken to lie class by class") == said
+
+
+def test_exports_say_what_they_are_and_other_files_are_asked_for_it(digits, capsys):
+    original = load(digits / "distilled.safetensors")
+    for file in ("set.pt", "set.npz", "set.parquet", "pictures"):
+        export(digits, Path(file).suffix[1:] or "png", file)
+        capsys.readouterr()
+        assert cli.main(["import", file, "--out", "new"]) == 0
+        assert {**load("new/distilled.safetensors").names, "ipc": 2} == original.names
+        assert "new/distilled.safetensors: written, with new/grid.png; next: " in capsys.readouterr().out
+    torch.save(list(GOOD), "bare.pt")
+    assert (
+        cli.main(["import", "bare.pt", "--out", "bare"])
+        == cli.main(["import", "bare.pt", "--out", "bare", "--dataset", "digits"])
+        == 2
+    )
+    no_dataset, no_method = capsys.readouterr().err.splitlines()
+    assert "--dataset: is missing" in no_dataset and "--method: is missing, and bare.pt does not say" in no_method
+
+
+def test_the_advice_for_a_folder_that_was_not_prepared_works(digits, capsys):
+    for label, number in np.ndindex(2, 6):
+        Path("My photos", str(label)).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32), (90 * label, 40 * number, 7)).save(f"My photos/{label}/{number}.png")
+    torch.save([torch.rand(2, 3, 32, 32), torch.arange(2)], "set.pt")
+    command = ["import", "set.pt", "--method", "x", "--out", "new", "--factor", "1", "--data"]
+    assert cli.main([*command, "My photos"]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    commands, data = line[line.index("ncfm add") :].split("), and say --data ")
+    assert follow(commands) == 0
+    assert cli.main([*command, data, "--epochs", "1", "--networks", "1"]) == 0
 
 
 def test_pairs_of_files_with_soft_labels_logits_or_classes():
@@ -323,13 +481,14 @@ def test_a_set_of_28_pixels_gets_the_border_of_our_mnist():
 
 def test_what_export_writes_import_reads(digits, capsys):
     original = load(digits / "distilled.safetensors")
-    for form, out in (("pt", "set.pt"), ("npz", "set.npz"), ("png", "pictures")):
+    for form, out in (("pt", "set.pt"), ("npz", "set.npz"), ("png", "pictures"), ("parquet", "set.parquet")):
         for more, factor, images in (((), 1, original.pixels), (("--stored",), 2, original.stored)):
+            capsys.readouterr()
             export(digits, form, f"{len(more)}{out}", *more)
             assert capsys.readouterr().out.startswith(f"{len(more)}{out}: {len(images)} ")
             found = load_imported(f"{len(more)}{out}")
             order = original.labels[: len(images)].argsort(stable=True)
-            step = 0.5 / 255 + 1e-6 if form == "png" else 0
+            step = 0.5 / 255 + 1e-6 if form in ("png", "parquet") else 0
             assert found.factor == factor and (found.stored - images[order]).abs().max() <= step
             assert found.label_names == original.label_names and len(found) == len(original)
 

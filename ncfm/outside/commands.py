@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ncfm.core.errors import DataError, ParamsError
+from ncfm.core.errors import ParamsError
 
 PATH = click.Path(path_type=Path)
 FORMATS = ("pt", "png", "npz", "parquet")
@@ -31,13 +31,13 @@ def add_command(folder: Path, name: str | None, resolution: int | None) -> None:
 
 @click.command("import", epilog=f"\b\nexample:\n  ncfm {IMPORT}")
 @click.argument("file", type=PATH)
-@click.option("--dataset", help="the data set that it stands for, e.g. cifar10 (default: that of --data)")
+@click.option("--dataset", help="that it stands for, e.g. cifar10 (default: that of --data, else as our exports say)")
 @click.option("--factor", type=int, help="tiles per side of each stored image (default: what its form has)")
 @click.option("--ipc", type=click.IntRange(min=1), help="stored images per class (default: as many as it holds)")
 @click.option("--run", type=int, default=0, show_default=True, help="which of several runs in it, from 0")
 @click.option("--normalised", is_flag=True, help="its pixels are normalised (known of the forms of MTT, DC, DSA, DM)")
-@click.option("--method", required=True, help="name of the method, kept in the set's metadata")
-@click.option("--seed", type=int, default=0, show_default=True, help="kept in the set's metadata")
+@click.option("--method", help="its name, kept in the set's metadata (default: as our exports say)")
+@click.option("--seed", type=int, help="kept in the set's metadata (default: as our exports say, else 0)")
 @click.option("--out", type=PATH, required=True, metavar="PATH", help="folder for the set and grid.png")
 @click.option("--data", type=PATH, metavar="PATH", help="folder that `ncfm prepare` wrote: test under every protocol")
 @click.option("--epochs", type=int, help="with --data: of each training, at most (default: the protocol's)")
@@ -48,28 +48,33 @@ def import_command(file: Path, out: Path, data: Path | None, **values: Any) -> N
     \b
     FILE is one of: a torch file of [images, labels] (NCFM's authors), or of {"data": [[images, labels], ...]}
     (DC, DSA, DM); images_best.pt with labels_best.pt beside it (MTT, TESLA, DATM); or what `ncfm export` wrote:
-    .pt, .npz, or a folder <class>/<number>.png. Labels may be classes, probabilities or logits.
+    .pt, .npz, .parquet, or a folder <class>/<number>.png. Labels may be classes, probabilities or logits.
     """
     from ncfm.core.params import parse
     from ncfm.method.distilled import load
     from ncfm.outside.adhoc import Limits, evaluate_all
     from ncfm.outside.exchange import ImportParams, import_set, target_of
-    from ncfm.outside.foreign import files_of
+    from ncfm.outside.foreign import files_of, read_foreign
     from ncfm.run.record import recorded
 
-    if not file.exists():  # no stage writes it, which the record's own message would ask for
-        raise DataError(f"{file}: no such file")
     told = {name: values[name] for name in ("factor", "run", "normalised")}
     params = parse(ImportParams, told, "ncfm import")
     cut = {name: values[name] for name in ("epochs", "networks") if values[name] is not None}
     if cut and data is None:
         raise ParamsError(f"--{next(iter(cut))}: is read only with --data, which is missing")
     limits = parse(Limits, cut, "import")
-    target = target_of(values["dataset"], data)
-    names = {"dataset": target.dataset, "ipc": values["ipc"] or 0, "method": values["method"], "seed": values["seed"]}
+    found = read_foreign(file, params.run)
+    origin = found.facts.origin
+    target = target_of(values["dataset"], data, file, found.facts.dataset)
+    if (method := values["method"] or origin.method) is None:
+        raise ParamsError(f"--method: is missing, and {file} does not say which it is of")
+    seed = origin.seed if values["seed"] is None else values["seed"]
+    names = {"dataset": target.dataset, "ipc": values["ipc"] or 0, "method": method, "seed": seed}
     stored = out / "distilled.safetensors"
     with recorded(params, stored, names, files_of(file)) as record:
-        import_set(params, file, target, names, out, record)
+        import_set(params, file, found, target, names, out, record)
+    more = "the same command with --data FOLDER, which `ncfm prepare` wrote, tests it under every protocol"
+    print(f"{stored}: written, with {out / 'grid.png'}" + ("" if data else f"; next: {more}"), flush=True)
     if data is not None:
         for line in evaluate_all(stored, data, load(stored).names, out, limits):
             print(line, flush=True)

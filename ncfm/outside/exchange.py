@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -19,7 +21,7 @@ from ncfm.datasets.catalogue import facts_of
 from ncfm.datasets.split import Normalisation, Split, load_split
 from ncfm.method.distilled import write_set
 from ncfm.outside.export import class_folders
-from ncfm.outside.foreign import Foreign, read_foreign
+from ncfm.outside.foreign import Foreign
 from ncfm.run.record import Record
 
 WHOLE_NUMBERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
@@ -39,19 +41,21 @@ class ImportParams(StageParams):
     run: CountOrNone = Field(0, description="of a file with several runs the one to take, counted from 0")
 
 
-def target_of(dataset: str | None, data: Path | None) -> Split:
+def target_of(dataset: str | None, data: Path | None, source: Path, said: str | None) -> Split:
     """Return the data set that a set stands for: a prepared folder's test split, or one without images, by its name.
 
-    Of a folder ``dataset`` must be the name, where it is given.
+    Of a folder ``dataset`` must be the name, where it is given. Without both it is what the file ``source`` ``said``.
     """
     if data is not None:
+        if data.is_dir() and not (data / "test.safetensors").exists():
+            raise DataError(f"{data}: {_prepare(data)}")
         split = load_split(data, "test")
         if dataset not in (None, split.dataset):
             raise DataError(f"{data}: holds {split.dataset}, but the set stands for {dataset}")
         return split
-    if dataset is None:
-        raise ParamsError("--dataset: is missing, but is needed without --data")
-    facts = facts_of(dataset, "--dataset")
+    if (name := dataset or said) is None:
+        raise ParamsError(f"--dataset: is missing, but is needed without --data, since {source} does not say it")
+    facts = facts_of(name, "--dataset" if dataset else str(source))
     # Where only the data set's own files name the classes (Tiny ImageNet) their labels do.
     digits = len(str(facts.classes - 1))
     names = facts.label_names or tuple(str(label).zfill(digits) for label in range(facts.classes))
@@ -60,17 +64,31 @@ def target_of(dataset: str | None, data: Path | None) -> Split:
     return Split(facts.name, none, torch.empty(0), facts.classes, names, normalisation)
 
 
+def _prepare(folder: Path) -> str:
+    """Say how a folder of one's own images is prepared: the commands as they are to be typed."""
+    name = re.sub("[^a-z0-9]+", "-", folder.resolve().name.lower()).strip("-") or "images"
+    out = Path("results", "datasets", name)
+    add = f"ncfm add {shlex.quote(str(folder))} --name {name}"
+    prepare = f"""echo '{{"dataset": "{name}"}}' | ncfm prepare --params /dev/stdin --out {out}"""
+    return f"is no prepared data set; prepare your own images ({add} && {prepare}), and say --data {out}"
+
+
 def import_set(
-    params: ImportParams, source: Path, target: Split, names: Mapping[str, Any], out: Path, record: Record
+    params: ImportParams,
+    source: Path,
+    found: Foreign,
+    target: Split,
+    names: Mapping[str, Any],
+    out: Path,
+    record: Record,
 ) -> None:
-    """Write a set that :func:`read_foreign` reads as `distilled.safetensors` and `grid.png` in ``out``.
+    """Write what was ``found`` in ``source`` as `distilled.safetensors` and `grid.png` in ``out``.
 
     Images are stored class by class, in the file's order within a class. Normalised pixels are turned back; pixels
     outside [0, 1] are kept, and a line on standard error says how many. ``names``: dataset, ipc (0: as many as the file
-    has), method, seed. Raises ParamsError for a factor that does not divide the resolution, and DataError for a file
-    of no known form, or that does not fit data set and IPC.
+    has), method, seed. Raises ParamsError for a factor that does not divide the resolution, and DataError for a set
+    that does not fit data set and IPC.
     """
-    found = read_foreign(source, params.run)
     factor = found.factor if params.factor is None else params.factor
     if target.resolution % factor:
         must = f"must divide the resolution {target.resolution} of {target.dataset}"
@@ -85,9 +103,7 @@ def import_set(
         images = images * target.normalisation.std + target.normalisation.mean
     if (images.shape[-1], target.resolution) == MNIST:
         images = pad(images, (2, 2, 2, 2))
-    classes, soft = _labels(found.labels, target.classes)
-    if found.classes is not None:
-        classes = found.classes.long()
+    classes, soft = _labels(found, target.classes)
     order = classes.argsort(stable=True)
     if soft is not None:
         soft = soft[order].repeat(factor**2, 1)
@@ -95,6 +111,8 @@ def import_set(
     notes = [f"{source}: {found.form}; {told}, {factor} x {factor} tiles, {'class' if soft is None else 'soft'} labels"]
     if outside := int(((images < 0) | (images > 1)).sum()):
         notes.append(f"{outside} of {images.numel()} pixels lie outside [0, 1] and are kept as they are")
+    if soft is not None and found.classes is None and not _even(soft, target.classes):
+        notes.append("the soft labels favour some classes more often, so images are taken to lie class by class")
     print("".join(f"import: {note}\n" for note in notes), end="", file=sys.stderr)
     names = {**names, "dataset": target.dataset, "ipc": len(images) // target.classes}
     record.content["names"] = dict(names)
@@ -102,26 +120,32 @@ def import_set(
     record.finish(write_set(out, by_class, target, factor, names, soft), {"images": len(images)})
 
 
-def _labels(labels: Tensor, classes: int) -> tuple[Tensor, Tensor | None]:
+def _labels(found: Foreign, classes: int) -> tuple[Tensor, Tensor | None]:
     """Return each image's class and, of soft labels, the probabilities: logits are turned into such.
 
-    Soft labels may favour another class than the one that an image was distilled for: where they do not give each
-    class as many images, the images are taken to lie class by class, as every program that writes them has it.
+    Soft labels may favour another class than the one that an image was distilled for: where the file does not say
+    which, and they do not give each class as many images, the images are taken to lie class by class, as every program
+    that writes them has it.
     """
-    if labels.dim() == 1:
-        return labels.long(), None
-    labels = labels.float()
+    if found.labels.dim() == 1:
+        return found.labels.long(), None
+    labels = found.labels.float()
     is_probability = bool((labels >= 0).all()) and bool(((labels.sum(1) - 1).abs() < 1e-3).all())
     soft = labels if is_probability else labels.softmax(1)
-    nearest = soft.argmax(1)
-    even = nearest.bincount(minlength=classes).unique().numel() == 1
-    return (nearest if even else torch.arange(classes).repeat_interleave(len(labels) // classes)), soft
+    if found.classes is not None:
+        return found.classes.long(), soft
+    by_place = torch.arange(classes).repeat_interleave(len(labels) // classes)
+    return (soft.argmax(1) if _even(soft, classes) else by_place), soft
+
+
+def _even(soft: Tensor, classes: int) -> bool:
+    return soft.argmax(1).bincount(minlength=classes).unique().numel() == 1
 
 
 def _faults(found: Foreign, target: Split, ipc: int) -> Iterator[str]:
     """Yield what the file holds and what is wanted instead; what follows a fault supposes that there is none."""
     images, count = found.images, len(found.images)
-    named = found.facts.get("label_names") or found.folders
+    named = found.facts.label_names or found.folders
     if named and list(named) not in (list(target.label_names), class_folders(target.label_names)):
         ours = ", ".join(target.label_names[:SHOWN])
         yield f"the classes {', '.join(map(str, named[:SHOWN]))} ..., but {target.dataset} has {ours} ..."
@@ -133,7 +157,8 @@ def _faults(found: Foreign, target: Split, ipc: int) -> Iterator[str]:
     if not count or count % target.classes or (ipc and count != ipc * target.classes):
         wanted = f"{ipc} for each" if ipc else "equally many for each"
         yield f"{count} images, but {wanted} of {target.classes} classes are wanted"
-    yield from _label_faults(found.labels, target, count)
+    for labels in (found.labels, *([] if found.classes is None else [found.classes])):
+        yield from _label_faults(labels, target, count)
     if not images.is_floating_point() or not bool(images.isfinite().all()):
         yield f"images of type {images.dtype} or not finite, but finite floats are wanted"
     span = f"pixels from {float(images.min()):.3g} to {float(images.max()):.3g}"

@@ -15,10 +15,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ncfm.core.errors import DataError, StorageError
+from ncfm.core.errors import StorageError
 from ncfm.core.store import json_text, storage_errors, write_text, write_with
 from ncfm.method.distilled import DistilledSet, in_bytes, load
-from ncfm.outside.foreign import FACTS
+from ncfm.outside.foreign import FACTS, parquet_library
 
 
 def export_set(path: str | Path, form: str, stored: bool, out: Path) -> str:
@@ -85,11 +85,7 @@ def _write_png(images: Tensor, labels: Tensor, label_names: Sequence[str], facts
 
 def _write_parquet(images: Tensor, labels: Tensor, facts: dict[str, Any], out: Path) -> None:
     """Write the columns ``image`` (PNG) and ``label``, with the features that `datasets.load_dataset` looks for."""
-    try:
-        import pyarrow as pa
-        from pyarrow import parquet
-    except ImportError as error:  # MLflow brings it
-        raise DataError("--format parquet: needs the package pyarrow; `pip install pyarrow`") from error
+    pa, parquet = parquet_library("--format parquet")
     encoded = []
     for picture in _pictures(images):
         stream = io.BytesIO()
