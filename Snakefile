@@ -5,6 +5,7 @@ import gc
 import sys
 
 from ncfm.campaign import campaign as campaigns, engines
+from ncfm.campaign.layers import check_declared
 from ncfm.core.errors import NcfmError
 from ncfm.stages.table import MAKERS, STAGES
 
@@ -15,7 +16,8 @@ container: "docker://python:3.11"  # used only with --software-deployment-method
 
 
 try:
-    CAMPAIGN = campaigns.load(str(config.get("campaign") or engines.active()))
+    check_declared("key", config, ["campaign"], "--config")
+    CAMPAIGN = campaigns.load(str(config["campaign"]) if "campaign" in config else engines.active())
 except NcfmError as error:
     sys.exit(f"ncfm: {error}")
 

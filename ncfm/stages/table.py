@@ -55,6 +55,8 @@ class Stage:
     may_write: tuple[str, ...] = ()  # templates of files that it writes only where there is something to show
     side_by_side: str = ""  # the params field that counts networks or processes, each of which may have a core
     gpu: bool = True  # whether it computes on a GPU where there is one
+    memory: int = 8_000  # MiB that a cluster reserves: several times what was seen with CIFAR-10 (at most 1.6 GB)
+    local: bool = False  # whether it runs where one submits to a cluster: it takes seconds, or needs the network
     command: str = ""  # the sub-command, where it is not the stage's name
 
     @property
@@ -107,7 +109,7 @@ def _testing(example: Cell, params: type[models.StageParams], cost: Callable[[An
 def _report(example: Cell, file: str, text: str, writes: tuple[str, ...], may_write: tuple[str, ...] = ()) -> Stage:
     """Return a stage that reads many cells' results; which ones its params file says."""
     params, names = models.ReportParams, (_RESULTS,)
-    return Stage(example, params, None, file, text, names, (), writes, may_write, gpu=False, command="report")
+    return Stage(example, params, None, file, text, names, (), writes, may_write, gpu=False, local=True, command="report")
 
 
 def _files(folder: str, names: str, ends: str) -> tuple[str, ...]:
@@ -126,6 +128,7 @@ _ALL = (
         (),
         (f"{DATA}/card.json", TRAIN, TEST),
         gpu=False,
+        local=True,
     ),
     Stage(
         cells.Pretrain("digits", "convnet-3"),
@@ -137,6 +140,7 @@ _ALL = (
         (TRAIN, TEST),
         (POOL, "extractors/{dataset}/{extractor}.history.csv"),
         side_by_side="pool",
+        memory=16_000,
     ),
     Stage(
         cells.Distill(*_OF, "convnet-3"),
@@ -148,6 +152,7 @@ _ALL = (
         (TRAIN, POOL),
         (SET, f"{SET_FOLDER}/history.csv", f"{SET_FOLDER}/grid.png"),
         side_by_side="processes",
+        memory=16_000,
     ),
     Stage(
         cells.Select("digits", 1, "random", 0),
@@ -168,6 +173,7 @@ _ALL = (
         (_DATA, _EXTRACTORS, _SOURCE, _METHOD, _SET_OUT),
         (TRAIN, POOL, SOURCE),
         (SET, f"{SET_FOLDER}/grid.png"),
+        memory=16_000,
     ),
     _testing(
         cells.Evaluate(*_OF, "convnet-3"),

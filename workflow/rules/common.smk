@@ -21,13 +21,12 @@ shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH
 
 # Where there is no GPU nobody queues for one, and cells run side by side on the cores. NCFM_GPU=1 says that there are some
 # where the jobs will run, though not here: on the machine from which one submits to a cluster.
-GPU = int(os.environ.get("NCFM_GPU", shutil.which("nvidia-smi") is not None))
+GPU = os.environ.get("NCFM_GPU", str(int(shutil.which("nvidia-smi") is not None)))
+if GPU not in ("0", "1"):
+    sys.exit(f"ncfm: NCFM_GPU: is {GPU!r} (allowed: 0, 1)")
+GPU = int(GPU)
 if "gpu" not in workflow.global_resources:  # else `--resources gpu=3` said how many jobs use them at a time
     workflow.register_resource("gpu", Resource("gpu", max(1, len(gpus.visible()))))
-# MiB that a cluster reserves for a job: a multiple of what was seen with CIFAR-10 (at most 1.6 GB), more for large images.
-MEMORY = {"distill": 16_000, "curate": 16_000, "pretrain": 16_000}
-USUAL_MEMORY = 8_000
-LOCAL = ("prepare", "report", "artefact")  # run where one submits: they take seconds, or need the network
 PATIENCE, LEAST_MINUTES = 3, 30  # how many times the estimate a cluster lets a job run, and how long at least
 # The campaign's name is no wildcard: the more of a path is plain text, the sooner Snakemake finds its rule.
 FOLDER = f"results/{CAMPAIGN.name}"
@@ -74,7 +73,7 @@ def cores_of(cell):
 
 def memory_of(stage):
     """Return a function of a job's wildcards and attempt: MiB, more at each attempt."""
-    return lambda wildcards, attempt: attempt * MEMORY.get(stage, USUAL_MEMORY)
+    return lambda wildcards, attempt: attempt * STAGES[stage].memory
 
 
 def minutes_of(stage):

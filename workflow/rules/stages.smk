@@ -12,7 +12,7 @@ for stage in dict.fromkeys(cell.stage for cell in CAMPAIGN.cells):
             f"{FOLDER}/{STAGES[stage].log}",
         wildcard_constraints:
             **constraints_of(stage),
-        localrule: stage in LOCAL
+        localrule: STAGES[stage].local
         threads: of_cell(stage, cores_of) if STAGES[stage].side_by_side else 1
         resources:
             gpu=of_cell(stage, gpus_of) if GPU and STAGES[stage].gpu else 0,
