@@ -125,7 +125,7 @@ def _distill_command(stage: Stage) -> click.Command:
     def callback(params: Path | None, folder: Path | None, **values: Any) -> None:
         alone = {name: values.pop(name) for name in FOLDER_ONLY}
         if folder is not None and (params is not None or values["data"] is not None):
-            raise ParamsError(f"{folder}: a folder without --data is read only where --params and --data are not given")
+            raise ParamsError(f"{folder}: is read only without --data and --params, of which one is given")
         values["data"] = values["data"] or folder
         if values["data"] is None:
             raise ParamsError("--data: is missing, a folder of images: ncfm distill --data FOLDER")
