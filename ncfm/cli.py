@@ -6,6 +6,7 @@ import difflib
 import shutil
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,7 @@ def _stage_command(stage: Stage) -> click.Command:
 
 
 FOLDER_ONLY = {  # options of `distill` on the user's own folder of images, read only without --params
-    "resolution": "32, 64 or 128 (default: nearest to the images' median side)",
+    "resolution": "pixels a side, 16 to 256 (default: 32, 64 or 128, the nearest to the images' median side)",
     "iterations": "of the distillation (default 200)",
     "epochs": "of each extractor; evaluation trains ten times as many (default 20)",
     "pool": "number of extractors (default 4)",
@@ -129,8 +130,13 @@ FOLDER_ONLY = {  # options of `distill` on the user's own folder of images, read
 def _distill_command(stage: Stage) -> click.Command:
     """Return the sub-command `distill`, which also takes a folder of images and needs no params then."""
 
-    def callback(params: Path | None, **values: Any) -> None:
+    def callback(params: Path | None, folder: Path | None, **values: Any) -> None:
         alone = {name: values.pop(name) for name in FOLDER_ONLY}
+        if folder is not None and (params is not None or values["data"] is not None):
+            raise ParamsError(f"{folder}: is read only without --data and --params, of which one is given")
+        values["data"] = values["data"] or folder
+        if values["data"] is None:
+            raise ParamsError("--data: is missing, a folder of images: ncfm distill --data FOLDER")
         if params is None:
             if values.pop("extractors") is not None:
                 raise ParamsError("--extractors: is read only with --params, which is missing")
@@ -147,14 +153,21 @@ def _distill_command(stage: Stage) -> click.Command:
                 raise ParamsError(f"--{name}: is read only without --params, whose file says it")
         run(stage, params, values)
 
-    options = [_option(argument, argument.name in ("data", "ipc", "seed")) for argument in (PARAMS, *stage.arguments)]
+    arguments = [
+        replace(one, help=f"folder of images, FOLDER/<class>/*.png, or with --params the {one.help}")
+        if one.name == "data"
+        else one
+        for one in (PARAMS, *stage.arguments)
+    ]
+    options: list[click.Parameter] = [click.Argument(["folder"], required=False, type=PATH)]
+    options += [_option(argument, argument.name in ("ipc", "seed")) for argument in arguments]
     options += [click.Option([f"--{name}"], type=int, help=f"own folder: {text}") for name, text in FOLDER_ONLY.items()]
     text = (
-        f"{stage.help}\n\nWith --params: one cell of a campaign, on a prepared data set. Without: --data is a folder "
-        "of images, FOLDER/<class>/*.png, --method any but a curated one (default paper), --out the folder for all "
-        "stages (default results/adhoc/<folder name>)."
+        f"{stage.help}\n\nWith --params: one cell of a campaign, on a prepared data set. Without: FOLDER or --data is "
+        "a folder of images, FOLDER/<class>/*.png, --method any but a curated one (default paper), --out the folder "
+        "for all stages (default results/adhoc/<folder name>)."
     )
-    example = _example(f"ncfm distill --data photos --ipc 10\n  {table.command('digits', stage.example)}")
+    example = _example(f"ncfm distill photos --ipc 10\n  {table.command('digits', stage.example)}")
     return click.Command(stage.name, callback=callback, params=options, help=text, epilog=example)
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import struct
 import subprocess
 import sys
+import zlib
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +21,10 @@ from PIL import Image
 from ncfm import cli
 from ncfm.core.errors import DataError, NcfmError
 from ncfm.core.store import read_json, sha256, write_text
-from ncfm.datasets.folder import list_folder, load_folder, median_side
+from ncfm.datasets.folder import list_folder, load_folder, pixel_sizes
 from ncfm.datasets.split import load_split
 from ncfm.method.distilled import load
+from ncfm.models.registry import build
 from ncfm.outside import adhoc
 
 TUTORIAL = Path(__file__).resolve().parent.parent / "docs/tutorial.md"
@@ -49,7 +53,10 @@ def picture(path: str, value: object = 100, size: tuple[int, int] = (8, 8), mode
 def write_classes(folder: str, count: int, classes: str = "ab") -> None:
     for label, name in enumerate(classes):
         for number in range(count):
-            picture(f"{folder}/{name}/{number:02}.png", (90 * label, 60 + number, 10 * number))
+            pixels = np.full((8, 8, 3), (90 * label, 60 + number, 10 * number), dtype=np.uint8)
+            pixels[6:, 6:] = 255
+            Path(folder, name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(f"{folder}/{name}/{number:02}.png")
 
 
 def test_a_folder_without_test_images_holds_out_every_fifth():
@@ -85,7 +92,7 @@ def test_images_are_cropped_to_their_middle_turned_upright_and_share_their_chann
     exif[0x0112] = 3  # the camera was upside down
     turned.save("grey/b/turned.png", exif=exif)
     listing = list_folder(Path("grey"))
-    assert median_side(listing.all_files("train", "test")) == 8
+    assert sorted(set(pixel_sizes(listing.all_files("train", "test")))) == [(8, 8), (24, 8)]
     splits = load_folder(listing, 8).splits  # the first file of each class is held out
     deep, middle, _, upright, _ = splits["train"][0]
     assert splits["train"][0].shape == (5, 1, 8, 8) and (deep == 150).all()
@@ -121,7 +128,8 @@ def test_a_folder_from_end_to_end_killed_on_the_way(capsys, monkeypatch):
     place = "sets/pets/ipc1/paper/seed0/distilled.safetensors"
     line, beside, page = capsys.readouterr().out.splitlines()
     assert re.fullmatch(
-        rf"whole/{place}: test accuracy [\d.]+ % ± [\d.]+ \(2 networks trained on it\) on the 6 images of pets/test",
+        rf"whole/{place}: test accuracy [\d.]+ % ± [\d.]+ \(2 networks trained on it, 10 epochs\) "
+        r"on the 6 images of pets/test",
         line,
     )
     evaluated = read_json("whole/evaluations/pets/ipc1/paper/seed0/convnet-3.json")
@@ -130,7 +138,7 @@ def test_a_folder_from_end_to_end_killed_on_the_way(capsys, monkeypatch):
     for accuracy in re.findall(r"[\d.]+ % ± [\d.]+|[\d.]+ %", line + beside):
         assert f">{accuracy}</td>" in text
     assert f"ncfm.load(&#34;whole/{place}&#34;)" in text or f'ncfm.load("whole/{place}")' in text
-    assert "to right: a, b, c." in text and text.count("<img alt=") == 1
+    assert "to right: a, b, c." in text and text.count("<img alt=") == 2
     data = load(f"whole/{place}")
     assert data.stored.shape == (3, 3, 32, 32) and data.label_names == ["a", "b", "c"]
     assert load_split("whole/datasets/pets", "train").images.shape == (15, 3, 32, 32)
@@ -187,7 +195,9 @@ def other_test_classes() -> None:
             ["--method", "papr"],
             "--method: unknown method 'papr'; did you mean 'paper'? (allowed: amplitude, dm",
         ),
-        (None, ["--resolution", "0"], "--resolution: unknown resolution 0 (allowed: 32, 64, 128)"),
+        (None, ["--resolution", "50"], "--resolution: is 50, but must be one of 16, 24, 32, … 256"),
+        (None, ["--out", "pets/new"], "pets/new: would lie in pets, the folder of images, as one more class; … --out"),
+        (None, ["pets"], "pets: is read only without --data and --params"),
         (None, ["--ipc", "0"], "Invalid value for '--ipc': 0 is not in the range x>=1"),
         (None, ["--iterations", "0"], "ncfm distill: iterations: is 0, but should be"),
         (None, ["--extractors", "x"], "--extractors: is read only with --params"),
@@ -231,10 +241,61 @@ def test_a_coreset_of_a_folder(method, capsys):
     first, beside, _ = capsys.readouterr().out.splitlines()
     assert first.startswith(f"results/adhoc/pets/sets/pets/ipc1/{method}/seed0/distilled.safetensors: test accuracy ")
     assert re.fullmatch(
-        r"beside it: random images of equal storage [\d.]+ % ± [\d.]+, the whole training set [\d.]+ % "
-        r"\(the 1 extractors, 1 epochs\)",
+        r"beside it: random images of equal storage [\d.]+ % ± [\d.]+; the extractors, trained on the whole training "
+        r"set, [\d.]+ % \(1 network, 1 epoch; no ceiling: those of a set train 10\)",
         beside,
     )
+
+
+@pytest.mark.usefixtures("_small")
+def test_a_page_keeps_every_set_of_its_folder_and_no_other_folder_takes_its_place(capsys):
+    for folder in ("mine/photos", "yours/photos"):
+        write_classes(folder, 9)
+        Path(folder, "a/.old").mkdir()
+    page, hidden = Path("results/adhoc/photos/report.html"), "left out, hidden folders: .old"
+    small = [*SMALL, "--ipc", "1", "--resolution", "48"]
+    assert cli.main(["distill", "mine/photos", *small, "--method", "random-tiles"]) == 0
+    error = capsys.readouterr().err
+    assert "images of 8 x 8 pixels, the middle square of each read at 48 x 48" in error
+    assert error.count(f"note: {hidden}\n") == 1
+    assert error.index("evaluate: random-tiles, IPC 1\n") < error.index("evaluate: random, IPC 1\n")
+    before = outputs("results")
+
+    assert cli.main(["distill", "--data", "yours/photos", *small]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    other = Path("mine/photos").resolve()
+    assert line == f"ncfm: results/adhoc/photos: holds the results of the folder {other}; name another place with --out"
+    assert outputs("results") == before
+
+    assert cli.main(["distill", "--data", str(other), *small, "--method", "random"]) == 0, "the same folder"
+    assert f"note: {hidden}\n" in capsys.readouterr().err, "although nothing is prepared again"
+    text = unescape(page.read_text(encoding="utf-8"))
+    rows = re.findall(r"<tr><td>(.*?)</td><td class=\"number\">([\d.]+) %", text)
+    assert [what for what, _ in rows][:2] == ["random, IPC 1, seed 0", "random-tiles, IPC 1, seed 0"]
+    for method, (_, accuracy) in zip(("random", "random-tiles"), rows, strict=False):
+        found = read_json(f"results/adhoc/photos/evaluations/photos/ipc1/{method}/seed0/convnet-3.json")
+        assert accuracy == f"{found['last']['mean']:.1f}"
+    assert f"<li>{hidden}</li>" in text and text.count("<img alt=") == 2 and "<span>a</span><span>b</span>" in text
+    snippet = re.search(r"<pre class=\"commands\">(import.*?)</pre>", text, re.DOTALL)
+    made: dict[str, object] = {}
+    exec(snippet[1] if snippet else "", made)
+    assert next(iter(made["loader"]))[0].shape == (2, 3, 48, 48)
+
+    picture("mine/photos/a/00.png", (1, 2, 3))  # other images: sets of the former ones are compared no longer
+    assert cli.main(["distill", "mine/photos", *small, "--method", "random"]) == 0
+    assert "random-tiles" not in page.read_text(encoding="utf-8")
+
+
+def test_without_a_folder_the_line_says_how_to_name_it(capsys):
+    assert cli.main(["distill", "--ipc", "1"]) == 2
+    assert capsys.readouterr().err == "ncfm: --data: is missing, a folder of images: ncfm distill --data FOLDER\n"
+
+
+@pytest.mark.parametrize("side", [16, 48, 56, 64, 112, 128, 256])
+def test_the_network_of_a_resolution_takes_it(side):
+    arch, generator = adhoc.network_of(side), torch.Generator()
+    network = build(arch, channels=1, resolution=side, classes=2, width=4, norm="default", generator=generator)
+    assert side in adhoc.RESOLUTIONS and network(torch.zeros(1, 1, side, side)).shape == (1, 2)
 
 
 @pytest.mark.usefixtures("_small")
@@ -289,7 +350,8 @@ def test_links_are_followed_and_hidden_folders_are_not():
         shutil.copy("pets/b/00.png", Path("pets/b", hidden, "77.png"))
     write_text("pets/c/notes.txt", "")
     counts, notes, _ = shown("pets")
-    assert counts == [8, 4, 4] and notes[0] == "left out, no images: 1 .txt"
+    assert counts == [8, 4, 4]
+    assert notes[:2] == ["left out, no images: 1 .txt", "left out, hidden folders: .ipynb_checkpoints, __MACOSX"]
 
 
 def test_bits_transparency_and_formats():
@@ -312,6 +374,58 @@ def test_bits_transparency_and_formats():
     assert (images == 255).sum() > 100 and (images == 0).any()
 
 
+def write_deep(path: str, pixels: np.ndarray) -> None:
+    """Write a PNG of 16 bits with two (grey, alpha), three or four channels, which Pillow cannot."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    height, width, channels = pixels.shape
+    header = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    lines = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines)), (b"IEND", b""))
+    parts = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    ]
+    Path(path).write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_few_levels_of_16_bit_colours_are_refused(channels):
+    levels = np.arange(64 * channels).reshape(8, 8, channels)
+    for bits, folder in ((12, "scans"), (16, "whole")):
+        pixels = levels * (2**bits // levels.size)
+        if channels != 3:
+            pixels[..., -1] = 2**bits - 1
+        for name in ("a", "b"):
+            for number in range(2):
+                write_deep(f"{folder}/{name}/{number}.png", pixels)
+    with pytest.raises(
+        DataError, match=r"^scans: its 16-bit .* of 12 bits, .* upper 4 .*: magick .* multiply 16 -depth 8"
+    ):
+        shown("scans")
+    assert len(shown("whole")[2].unique()) > 50
+
+
+def test_twelve_bits_of_a_pgm_dark_masks_frames_and_colours_without_a_pattern():
+    pixels = np.arange(64, dtype=np.uint16).reshape(8, 8)
+    for name in ("a", "b"):
+        for number in range(2):
+            picture(f"flat/{name}/{number}.png", (200, 30, 90 * number))
+            picture(f"masks/{name}/{number}.png", 0, mode="L")
+            Image.fromarray((pixels % 2).astype(np.uint8)).save(f"masks/{name}/{number}.png")
+            frames = [Image.fromarray((pixels * scale).astype(np.uint8)) for scale in (1, 4)]
+            picture(f"moving/{name}/{number}.gif", 0, mode="L")
+            frames[1].save(f"moving/{name}/{number}.gif", save_all=True, append_images=frames[:1])
+            picture(f"scans/{name}/{number}.pgm", 0, mode="L")
+            Path(f"scans/{name}/{number}.pgm").write_bytes(b"P5 8 8 4095\n" + (pixels * 65).astype(">u2").tobytes())
+    with pytest.raises(DataError, match="flat: every image is of one colour"):
+        shown("flat")
+    dark = "no pixel is brighter than 1 of 255: scale the values up if these are masks of classes"
+    assert shown("masks")[1][0] == dark
+    _, notes, images = shown("moving")
+    assert notes[0] == "4 images have several frames: the first of each is read" and images.max() == 252
+    _, notes, images = shown("scans")
+    assert (images[0, 0].numpy() == (pixels * (65 * 255 / 4095)).round()).all() and "bits" not in "".join(notes)
+
+
 def test_the_same_image_on_both_sides_is_named():
     write_classes("pets/train", 5)
     write_classes("pets/test", 2)
@@ -326,6 +440,18 @@ def test_folders_that_cannot_be_right():
             picture(f"nested/{name}/{inner}/0.png", 9)
     with pytest.raises(DataError, match=r"nested: every folder in it holds left, right; wanted is nested/<class>"):
         list_folder(Path("nested"))
+    write_classes("outer/data/train", 2)
+    with pytest.raises(DataError, match=r"^outer: holds 1 class folder, but .*; did you mean outer/data\?$"):
+        list_folder(Path("outer"))
+    with pytest.raises(DataError, match=r"png$"):
+        list_folder(Path("outer/data/train/a"))
+
+
+def test_many_classes_are_summed_up():
+    write_classes("many", 6, "abcdefghijkl")
+    picture("many/a/99.png")
+    summary = list_folder(Path("many")).summary
+    assert summary == "12 classes, images to train on: 4 to 5 in each class; tested on every 5th image (24)"
 
 
 def ncfm(*command: str) -> subprocess.CompletedProcess[str]:
@@ -337,7 +463,12 @@ def test_a_folder_becomes_a_data_set_that_campaigns_name():
     write_classes("Pets/train", 8)
     write_classes("Pets/test", 2)
     shutil.copytree(adhoc.BASE.parent, "params")
-    assert ncfm("add", "Pets", "--resolution", "32").returncode == 0
+    added = ncfm("add", "Pets", "--resolution", "32")
+    assert added.returncode == 0 and "pets: {ipcs: [2]}" in added.stdout
+    write_classes("few", 4)  # of which three are trained on
+    told = [line[2:] for line in ncfm("add", "few").stdout.splitlines() if line.startswith("  ")]
+    write_text("params/few.yaml", "\n".join([*told, "methods: {paper: {}, random: {}}\n"]))
+    assert re.search(r"^distill +few +1 ", ncfm("plan", "few").stdout, re.MULTILINE)
     campaign = Path("params/tiny.yaml").read_text("utf-8").replace("digits:", "pets:")
     write_text("params/mine.yaml", campaign)
     assert ncfm("params", "mine").returncode == 0

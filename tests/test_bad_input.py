@@ -549,7 +549,7 @@ WRONG_COMMANDS = [
     (["distil"], "No such command 'distil'. Did you mean 'distill'?"),
     (["use"], "Missing argument 'CAMPAIGN'"),
     (["evaluate"], "Missing option '--params'"),
-    (["distill"], "Missing option '--data'"),
+    (["distill"], "Missing option '--ipc'"),
     (["select", "--ipc", "one"], "Invalid value for '--ipc': 'one' is not a valid integer"),
     (["distill", "--iter", "3"], "No such option … --iterations"),
     (["track", "export"], "Invalid value for '{import}': 'export' is not 'import'"),

@@ -94,9 +94,14 @@ def check_sizes(facts: DatasetFacts, split: str, sizes: Sequence[int], names: Se
         if size not in allowed:
             text = str(allowed[0]) if len(allowed) == 1 else f"{allowed[0]} to {allowed[-1]}"
             raise DataError(
-                f"{place}: class {name} has {size} {split} image{'' if size == 1 else 's'}, "
+                f"{place}: class {name} has {counted(size, f'{split} image')}, "
                 f"but in {facts.name} must have {text}; see docs/datasets.md"
             )
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun, e.g. ``1 image`` or ``2 images``."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def one_line(error: BaseException) -> str:

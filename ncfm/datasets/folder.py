@@ -8,21 +8,21 @@ Whatever had to be guessed, or was left out, is said in a note.
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ncfm.core.errors import DataError
-from ncfm.datasets.catalogue import DatasetFacts, Loaded, exactly, one_line
+from ncfm.datasets.catalogue import DatasetFacts, Loaded, counted, exactly, one_line
 from ncfm.datasets.split import statistics
 
 TRAIN = ("train", "training", "trainset", "trn")  # names of splits, in small letters
@@ -31,9 +31,11 @@ NOT_PICTURES = ("__macosx",)  # folders beside those whose names begin with a do
 # Formats that Pillow opens, but reads in part only.
 UNREAD = {"EPS", "PSD", "HDF5", "GRIB", "BUFR", "MPEG", "FITS", "WMF"}
 TEST_EVERY = 5
-SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")  # Pillow's names
+SIXTEEN_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N")  # Pillow's names of grey images; "I" is that of PGM
+UPPER_EIGHT = re.compile(";16[BLN]").search  # of 16-bit colours, in Pillow's names, which keeps the upper eight bits
 DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners write into 16-bit files
 GREY = ("1", "L", "LA", *SIXTEEN_BITS)
+DARK = 32  # of 255: where no pixel is as bright, a person sees nothing
 SMALLEST_DEVIATION = 1e-3  # of a channel, where all pixels are the same
 SHOWN = 10  # names in a note, at most
 
@@ -55,9 +57,10 @@ class Listing:
     @property
     def summary(self) -> str:
         """Say in a line which classes there are, how many images of each, and which of them test."""
-        counts = _some(
-            f"{name} {len(files)}" for name, files in zip(self.label_names, self.files["train"], strict=True)
-        )
+        sizes = [len(files) for files in self.files["train"]]
+        counts = ", ".join(f"{name} {size}" for name, size in zip(self.label_names, sizes, strict=True))
+        if len(sizes) > SHOWN:
+            counts = f"{min(sizes)} to {max(sizes)} in each class"
         tests = len(self.all_files("test"))
         where = f"the {tests} of {self.test_folder}" if self.test_folder else f"every {TEST_EVERY}th image ({tests})"
         return f"{len(self.label_names)} classes, images to train on: {counts}; tested on {where}"
@@ -93,6 +96,8 @@ def list_folder(folder: Path) -> Listing:
         notes += [f"not read, beside {train.name}: {_some(others)}"] if others else []
     if left_out:
         notes.append(f"left out, no images: {_some(f'{count} {kind}' for kind, count in sorted(left_out.items()))}")
+    if hidden := _hidden_folders(folder):
+        notes.append(f"left out, hidden folders: {_some(hidden)}")
     return Listing(folder.resolve().name, label_names, {"train": images, "test": test}, test_folder, tuple(notes))
 
 
@@ -102,6 +107,15 @@ def _folders(folder: Path) -> list[Path]:
 
 def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in NOT_PICTURES
+
+
+def _hidden_folders(folder: Path) -> list[str]:
+    """Return the names of the hidden folders below a folder, at any depth, each once."""
+    found = set[str]()
+    for _, folders, _ in os.walk(folder):
+        found |= set(filter(_is_hidden, folders))
+        folders[:] = [name for name in folders if not _is_hidden(name)]
+    return sorted(found)
 
 
 def _some(texts: Iterable[str]) -> str:
@@ -115,7 +129,8 @@ def _classes(folder: Path, left_out: Counter[str]) -> tuple[tuple[str, ...], tup
     folders = _folders(folder)
     if len(folders) < 2:
         wanted = f"at least two are wanted: {folder}/<class>/*.png"
-        raise DataError(f"{folder}: holds {len(folders)} class folders, but {wanted}")
+        meant = f"; did you mean {folders[0]}?" if folders and _folders(folders[0]) else ""
+        raise DataError(f"{folder}: holds {counted(len(folders), 'class folder')}, but {wanted}{meant}")
     below = {tuple(one.name for one in _folders(path)) for path in folders}
     if len(below) == 1 and len(same := below.pop()) > 1 and not any(map(_own_images, folders)):
         raise DataError(f"{folder}: every folder in it holds {_some(same)}; wanted is {folder}/<class>/*.png")
@@ -152,9 +167,13 @@ def _images(folder: Path, left_out: Counter[str]) -> tuple[Path, ...]:
     return tuple(sorted(files))
 
 
-def median_side(files: Sequence[Path]) -> float:
-    """Return the median of the images' shorter sides, in pixels; only their heads are read."""
-    return median(_head(file)[0] for file in files)
+def pixel_sizes(files: Sequence[Path]) -> list[tuple[int, int]]:
+    """Return the width and height of each image in pixels; only their heads are read. Raises :class:`DataError`."""
+    sizes = []
+    for file in files:
+        with _opened(file) as image:
+            sizes.append(image.size)
+    return sizes
 
 
 @dataclass(frozen=True)
@@ -171,44 +190,76 @@ class Reading:
 def load_folder(listing: Listing, resolution: int) -> Loaded:
     """Read every image at ``resolution``: one channel where all images are grey, else RGB; notes are in the origin.
 
-    Raises :class:`DataError` for an unreadable image, and where no image shows anything.
+    Raises :class:`DataError` for an unreadable image, for 16-bit colours of which only few levels could be read, and
+    where no image shows anything.
     """
-    files = listing.all_files("train", "test")
-    reading, notes = _reading(files)
+    reading, notes = _reading(listing)
     splits = {}
     for split, classes in listing.files.items():
         images = torch.stack([read_image(file, resolution, reading) for part in classes for file in part])
         counts = torch.tensor([len(part) for part in classes])
         splits[split] = images, torch.arange(len(classes)).repeat_interleave(counts)
-    seen = {image.numpy().tobytes() for image in splits["train"][0]}
-    if all(len(set(image)) == 1 for image in seen):
+    train = splits["train"][0]
+    if (train == train[:, :, :1, :1]).all():
         raise DataError(f"{listing.name}: every image is of one colour, so there is nothing to learn")
+    if (brightest := int(train.max())) < DARK:
+        notes.append(f"no pixel is brighter than {brightest} of 255: scale the values up if these are masks of classes")
+    seen = {image.numpy().tobytes() for image in train}
     if twice := sum(image.numpy().tobytes() in seen for image in splits["test"][0]):
         notes.append(f"test images that are among the training images as well: {twice}; the test flatters")
     notes = [*listing.notes, *notes]
     return Loaded(splits, {"folder": listing.name, **({"notes": notes} if notes else {})})
 
 
-def _reading(files: Sequence[Path]) -> tuple[Reading, list[str]]:
-    """Return how to read these files, and notes on what had to be guessed."""
-    modes, transparent, largest, brightness = set[str](), 0, 0, []
-    for file in files:
-        with _opened(file) as image:
-            modes.add(image.mode)
-            if image.mode in SIXTEEN_BITS:
-                largest = max(largest, int(np.asarray(image).max()))
-            elif image.has_transparency_data:
-                grey, alpha = np.asarray(image.convert("RGBA").convert("LA"), dtype=float).transpose(2, 0, 1)
-                transparent += int(alpha.min() < 255)
-                brightness += [float((grey * alpha).sum() / alpha.sum())] if alpha.any() else []
-    notes, depth = [], next(bits for bits in DEPTHS if largest < 2**bits)
-    if largest and depth < DEPTHS[-1]:
-        notes.append(f"values of 16-bit images go up to {largest}: they are read as {depth} bits")
+@dataclass(frozen=True)
+class _Seen:
+    """What one file shows of how it is to be read."""
+
+    mode: str
+    frames: int
+    transparent: bool
+    brightness: float | None  # mean grey level where a transparent image is not transparent
+    largest: int  # value of a 16-bit grey image; 0 in others
+    largest_upper: int  # value of the upper eight bits of a 16-bit colour image; 0 in others
+
+
+def _look(path: Path) -> _Seen:
+    with _opened(path) as image:
+        upper = UPPER_EIGHT(str(image.tile)) and image.mode not in SIXTEEN_BITS  # the tile is gone once it is decoded
+        transparent, brightness = False, None
+        if image.mode not in SIXTEEN_BITS and image.has_transparency_data:
+            grey, alpha = np.asarray(image.convert("RGBA").convert("LA"), dtype=float).transpose(2, 0, 1)
+            transparent = bool(alpha.min() < 255)
+            brightness = float((grey * alpha).sum() / alpha.sum()) if alpha.any() else None
+        largest = int(np.asarray(image).max()) if image.mode in SIXTEEN_BITS else 0
+        largest_upper = int(np.asarray(image.convert("RGB")).max()) if upper else 0
+        return _Seen(image.mode, getattr(image, "n_frames", 1), transparent, brightness, largest, largest_upper)
+
+
+def _reading(listing: Listing) -> tuple[Reading, list[str]]:
+    """Return how to read the files, and notes on what had to be guessed or is not read."""
+    seen = [_look(file) for file in listing.all_files("train", "test")]
+    notes, largest = [], max(one.largest for one in seen)
+    if upper := max(one.largest_upper for one in seen):
+        bits = _bits(256 * upper + 255)
+        if bits < DEPTHS[-1]:
+            text = f"16-bit colour images hold values of {bits} bits, of which only the upper {bits - 8} would be read"
+            convert = f"magick mogrify -evaluate multiply {2 ** (16 - bits)} -depth 8 FILES"
+            raise DataError(f"{listing.name}: its {text}; make them 8-bit images: {convert}")
+    if largest and _bits(largest) < DEPTHS[-1]:
+        notes.append(f"values of 16-bit images go up to {largest}: they are read as {_bits(largest)} bits")
+    brightness = [one.brightness for one in seen if one.brightness is not None]
     dark = not brightness or sum(brightness) / len(brightness) < 128
-    if transparent:
+    if transparent := sum(one.transparent for one in seen):
         notes.append(f"{transparent} images are transparent: they are laid on {'white' if dark else 'black'}")
-    mode = "L" if modes <= set(GREY) else "RGB"
-    return Reading(mode, 2**depth - 1 if largest else 2**16 - 1, 255 if dark else 0), notes
+    if several := sum(one.frames > 1 for one in seen):
+        notes.append(f"{several} images have several frames: the first of each is read")
+    mode = "L" if {one.mode for one in seen} <= set(GREY) else "RGB"
+    return Reading(mode, 2 ** _bits(largest) - 1 if largest else 2**16 - 1, 255 if dark else 0), notes
+
+
+def _bits(largest: int) -> int:
+    return next(bits for bits in DEPTHS if largest < 2**bits)
 
 
 def read_image(path: Path, resolution: int, reading: Reading) -> Tensor:
@@ -232,17 +283,11 @@ def read_image(path: Path, resolution: int, reading: Reading) -> Tensor:
     return pixels[None] if reading.mode == "L" else pixels.permute(2, 0, 1).contiguous()
 
 
-def _head(path: Path) -> tuple[int, str]:
-    """Return an image's shorter side and its mode."""
-    with _opened(path) as image:
-        return min(image.size), image.mode
-
-
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
     try:
         with Image.open(path) as image:
-            if image.mode in ("I", "F"):
+            if image.mode == "F" or (image.mode == "I" and image.format != "PPM"):
                 raise ValueError("its pixels have 32 bits, but 8 or 16 are wanted")
             yield image
     except Exception as error:  # each format's decoder has errors of its own

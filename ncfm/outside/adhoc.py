@@ -10,20 +10,23 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
+from statistics import median
 from typing import Any
 
 from pydantic import BaseModel, Field
 
 from ncfm.campaign.layers import Layers
-from ncfm.core.errors import ParamsError, one_of
+from ncfm.core.errors import NOTICE, ParamsError, one_of
 from ncfm.core.layout import ADHOC, RELEASED, WHOLE, campaign_folder, record_file
 from ncfm.core.lock import only_writer
 from ncfm.core.params import Count, DistillParams, EvaluateParams, PretrainParams, SelectParams, StageParams, parse
 from ncfm.core.store import read_json, write_text
-from ncfm.datasets.folder import Listing, facts_of_folder, list_folder, load_folder, median_side
+from ncfm.datasets.catalogue import counted
+from ncfm.datasets.folder import Listing, facts_of_folder, list_folder, load_folder, pixel_sizes
 from ncfm.method.coresets import RULES
 from ncfm.method.distilled import load
-from ncfm.outside.outcome import Outcome
+from ncfm.models.registry import ARCHITECTURES
+from ncfm.outside.outcome import Extractors, Outcome, sets_in
 from ncfm.run.record import Record, recorded
 from ncfm.stages import cells
 from ncfm.stages import prepare as datasets
@@ -33,9 +36,17 @@ from ncfm.stages.pretrain import pretrain
 from ncfm.stages.select import select
 from ncfm.stages.table import STAGES
 
-NETWORKS = {32: "convnet-3", 64: "convnet-4", 128: "convnet-5"}  # by resolution, as in the paper
+NETWORKS = {32: "convnet-3", 64: "convnet-4", 128: "convnet-5"}  # by the smallest resolution, as in the paper
 BASE = Path(__file__).resolve().parent.parent.parent / "params/base.yaml"
 FULL = BASE.with_name("paper.yaml")
+
+
+def network_of(resolution: int) -> str:
+    """Return the network for images of ``resolution``: the deepest whose last maps have at least 4 x 4 values."""
+    return NETWORKS[max((side for side in NETWORKS if side <= resolution), default=min(NETWORKS))]
+
+
+RESOLUTIONS = tuple(side for side in range(16, 257) if ARCHITECTURES[network_of(side)].takes(side))
 
 # Budgets for minutes on two cores, in the spirit of params/digits.yaml: narrow networks, few iterations, large steps.
 WIDTH = 32
@@ -52,7 +63,7 @@ class Wish(BaseModel, frozen=True):
     ipc: Count
     method: str = "paper"
     seed: int = Field(0, ge=0)
-    resolution: int | None = Field(None, description="of the images; None: the allowed one nearest to theirs")
+    resolution: int | None = Field(None, description="of the images; None: 32, 64 or 128, the nearest to theirs")
     iterations: Count = Field(200, description="of the distillation")
     epochs: Count = Field(20, description="of each extractor on the real images; evaluation trains ten times as many")
     pool: Count = Field(4, description="number of extractors")
@@ -70,19 +81,19 @@ def distill_folder(folder: Path, wish: Wish, out: Path | None = None) -> str:
     """Distill a folder of images; return where the set is, its accuracy on which images, and two to hold it against.
 
     These are random images of equal storage, and the extractors, which were trained on the whole training set. All goes
-    to ``out`` (default: results/adhoc/<folder name>), laid out as the results of a campaign. Raises DataError for a
-    folder that is missing or in no layout of `ncfm/datasets/folder.py`, or an unreadable image, and ParamsError for an
-    unknown method, a resolution that is not offered, or an IPC that a class cannot give.
+    to ``out`` (default: results/adhoc/<folder name>), laid out as the results of a campaign; a page there shows every
+    set that was made of the images. Raises DataError for a folder that is missing or in no layout of
+    `ncfm/datasets/folder.py`, or an unreadable image, and ParamsError for an unknown method, a resolution that is not
+    offered, an IPC that a class cannot give, and an ``out`` that is in the folder or holds another folder's results.
     """
     recipe = recipe_of(wish.method, wish)
     listing = list_folder(folder)
     check_enough(folder, listing, wish.ipc, recipe.factor**2)
-    if wish.resolution not in (None, *NETWORKS):
-        raise ParamsError(one_of("resolution", wish.resolution, NETWORKS, "--resolution"))
-    resolution = wish.resolution or nearest_resolution(median_side(listing.all_files("train")))
-    say(f"{folder}: {listing.summary}; read at {resolution} x {resolution}")
-    name, arch = listing.name, NETWORKS[resolution]
-    root = out or Path(campaign_folder(ADHOC), name)
+    root = out or Path(campaign_folder(ADHOC), listing.name)
+    check_apart(folder, root, "name another place with --out")
+    resolution, read = read_at(listing, wish.resolution)
+    say(f"{folder}: {read}")
+    name, arch = listing.name, network_of(resolution)
 
     def place(cell: cells.Cell) -> Path:
         return root / STAGES[cell.stage].writes[0].format(**cell.values)
@@ -91,20 +102,23 @@ def distill_folder(folder: Path, wish: Wish, out: Path | None = None) -> str:
     card, pool = place(prepared), place(pretrained)
     data = card.parent
     train, test = data / "train.safetensors", data / "test.safetensors"
+    check_same_folder(folder, card, root)
 
     def prepare(params: FolderParams, record: Record) -> None:
         loaded = load_folder(listing, params.resolution)
-        for note in loaded.origin.get("notes", ()):
-            say(f"note: {note}")
         datasets.write(facts_of_folder(listing, loaded), "folder", loaded, data, record)
 
-    preparing = FolderParams(folder=str(folder), resolution=resolution)
+    preparing = FolderParams(folder=str(folder.resolve()), resolution=resolution)
     run_stage(preparing, card, prepared.names, [*listing.all_files("train", "test")], prepare)
+    notes = tuple(read_json(card)["source"].get("notes", ()))
+    for note in notes:
+        say(f"{NOTICE}{note}")
     training = parse(PretrainParams, {**PRETRAIN, "arch": arch, "pool": wish.pool, "epochs": wish.epochs}, "pretrain")
     run_stage(training, pool, pretrained.names, [train, test], pretrain, data, pool)
 
-    def made(method: str, params: DistillParams | SelectParams) -> tuple[Path, dict[str, Any]]:
-        """Make the set of a method and test it; return its file, and what the test found."""
+    def make_set(method: str, params: DistillParams | SelectParams) -> Mapping[str, Any]:
+        """Make the set of a method and test it; return the set's names."""
+        say(f"{params.stage}: {method}, IPC {wish.ipc}")
         cell = STAGES[params.stage].cell(dataset=name, ipc=wish.ipc, method=method, seed=wish.seed)  # type: ignore
         reads_pool = not isinstance(params, SelectParams) or RULES[params.rule].reads_extractors
         stored = place(cell)
@@ -113,16 +127,47 @@ def distill_folder(folder: Path, wish: Wish, out: Path | None = None) -> str:
         run_stage(params, stored, cell.names, inputs, make, data, pool if reads_pool else None, stored.parent)
         testing = parse(EvaluateParams, {**EVALUATE, "arch": arch, "epochs": 10 * wish.epochs}, "evaluate")
         tested = cells.Evaluate(name, wish.ipc, method, wish.seed, arch)
+        say(f"{tested.stage}: {method}, IPC {wish.ipc}")
         run_stage(testing, place(tested), tested.names, [stored, test], evaluate, data, stored, place(tested))
-        return stored, read_json(place(tested))["last"]
+        return cell.names
 
-    stored, last = made(wish.method, recipe)
-    _, by_chance = made("random", recipe_of("random", wish))
+    names, chance = make_set(wish.method, recipe), make_set("random", recipe_of("random", wish))
+    every = sets_in(root, data)
     whole = read_json(Path(record_file(PurePosixPath(pool))))["metrics"]["test_accuracy"]
-    made_by, trained = f"{wish.method}, IPC {wish.ipc}", f"the {wish.pool} extractors, {wish.epochs} epochs"
-    outcome = Outcome(listing, resolution, made_by, stored, last, by_chance, whole, trained)
-    write_text(root / "report.html", outcome.page())
+    made, by_chance = (next(one for one in every if one.names == wanted) for wanted in (names, chance))
+    outcome = Outcome(listing, read, notes, made, by_chance, Extractors(wish.pool, wish.epochs, whole))
+    write_text(root / "report.html", outcome.page(every))
     return f"{outcome.text()}\nall on one page: {root / 'report.html'}"
+
+
+def read_at(listing: Listing, resolution: int | None) -> tuple[int, str]:
+    """Return the resolution at which a folder is read, ``resolution`` or the nearest to its images, and what is read.
+
+    Raises ParamsError for a resolution that no network takes, and DataError for an unreadable image.
+    """
+    if resolution not in (None, *RESOLUTIONS):
+        raise ParamsError(f"--resolution: is {resolution}, but must be one of {', '.join(map(str, RESOLUTIONS))}")
+    sizes = sorted(pixel_sizes(listing.all_files("train", "test")), key=lambda size: (size[0] * size[1], size))
+    resolution = resolution or nearest_resolution(median(map(min, sizes)))
+    smallest, largest = (f"{width} x {height}" for width, height in (sizes[0], sizes[-1]))
+    span = smallest if smallest == largest else f"{smallest} to {largest}"
+    taken = f"images of {span} pixels, the middle square of each read at {resolution} x {resolution}"
+    return resolution, f"{listing.summary}; {taken}"
+
+
+def check_apart(folder: Path, written: Path, remedy: str) -> None:
+    """Raise :class:`ParamsError` where ``written`` would lie in a folder of images: the next run would read it."""
+    if written.resolve().is_relative_to(folder.resolve()):
+        raise ParamsError(f"{written}: would lie in {folder}, the folder of images, as one more class; {remedy}")
+
+
+def check_same_folder(folder: Path, card: Path, root: Path) -> None:
+    """Raise :class:`ParamsError` where the data set of ``card``, in the results ``root``, is of another folder."""
+    record = Path(record_file(PurePosixPath(card)))
+    if record.is_file():
+        other = Path(read_json(record)["params"].get("folder", ""))
+        if other.resolve() != folder.resolve():
+            raise ParamsError(f"{root}: holds the results of the folder {other}; name another place with --out")
 
 
 def check_enough(folder: Path, listing: Listing, ipc: int, tiles: int) -> None:
@@ -132,7 +177,7 @@ def check_enough(folder: Path, listing: Listing, ipc: int, tiles: int) -> None:
         if len(files) < wanted:
             allowed = f"allowed here: --ipc 1 to {most}" if most else f"add images: at least {tiles} for training"
             starts = f"--ipc {ipc} starts from {wanted} real images of each class ({allowed})"
-            raise ParamsError(f"{folder}: class {label!r} has {len(files)} images to train on, but {starts}")
+            raise ParamsError(f"{folder}: class {label!r} has {counted(len(files), 'image')} to train on, but {starts}")
 
 
 def recipe_of(method: str, wish: Wish) -> DistillParams | SelectParams:
@@ -186,7 +231,7 @@ class Limits(BaseModel, frozen=True):
 def protocols(dataset: str, ipc: int, resolution: int, limits: Limits) -> dict[str, EvaluateParams]:
     """Return by name how each protocol made for it trains on a set of this data set and IPC, ``released`` first."""
     layers = Layers(BASE, FULL)
-    arch = NETWORKS[nearest_resolution(resolution)]
+    arch = network_of(resolution)
     found: dict[str, EvaluateParams] = {}
     entries = layers.files[str(BASE)].protocols
     for name in (

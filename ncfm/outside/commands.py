@@ -21,7 +21,7 @@ IMPORT = (
 @click.command("add", epilog="\b\nexample:\n  ncfm add photos --resolution 32")
 @click.argument("folder", type=PATH)
 @click.option("--name", help="of the data set (default: the folder's, in small letters)")
-@click.option("--resolution", type=int, help="of the images: 32, 64 or 128 (default: the nearest to theirs)")
+@click.option("--resolution", type=int, help="pixels a side, 16 to 256 (default: 32, 64 or 128, the nearest to theirs)")
 def add_command(folder: Path, name: str | None, resolution: int | None) -> None:
     """Make a FOLDER of images, one sub-folder per class, a data set that campaigns can name."""
     from ncfm.outside.own import add

@@ -6,12 +6,13 @@ import re
 import shlex
 from pathlib import Path
 
-from ncfm.core.errors import ParamsError, one_of
+from ncfm.core.errors import NOTICE, ParamsError
+from ncfm.core.params import DistillParams
 from ncfm.core.store import is_text, json_text, write_text
 from ncfm.datasets.catalogue import CATALOGUE
-from ncfm.datasets.folder import facts_of_folder, list_folder, load_folder, median_side
+from ncfm.datasets.folder import facts_of_folder, list_folder, load_folder
 from ncfm.datasets.sets.own import PLACE, Facts
-from ncfm.outside.adhoc import NETWORKS, nearest_resolution
+from ncfm.outside.adhoc import check_apart, network_of, read_at
 
 FIT = re.compile(r"[a-z0-9][a-z0-9-]*").fullmatch  # names stand in paths and in the workflow's patterns
 
@@ -20,16 +21,15 @@ def add(folder: Path, name: str | None, resolution: int | None) -> str:
     """Write the facts of a folder to ``params/datasets/``; return what was read, and how a campaign names it.
 
     Raises DataError where the folder is missing or in no layout of `ncfm/datasets/folder.py`, and ParamsError for a
-    name that is not fit or stands for other images, and for a resolution that is not offered.
+    name that is not fit or stands for other images, for a resolution that is not offered, and in the folder itself.
     """
     listing = list_folder(folder)
     name = name or listing.name.lower()
     if not FIT(name):
         raise ParamsError(f"--name: {name!r} must be small letters, digits and '-', a letter or digit first")
     path = PLACE / f"{name}.json"
-    if resolution not in (None, *NETWORKS):
-        raise ParamsError(one_of("resolution", resolution, NETWORKS, "--resolution"))
-    resolution = resolution or nearest_resolution(median_side(listing.all_files("train")))
+    check_apart(folder, path, "run this in another folder")
+    resolution, read = read_at(listing, resolution)
     loaded = load_folder(listing, resolution)
     known = facts_of_folder(listing, loaded)
     facts = Facts(
@@ -46,10 +46,15 @@ def add(folder: Path, name: str | None, resolution: int | None) -> str:
     if name in CATALOGUE and not is_text(path, text):
         raise ParamsError(f"--name: {name} is another data set, or holds other images; take a new name, as {name}-2")
     write_text(path, text)
-    network = NETWORKS[resolution]
-    notes = "".join(f"note: {note}\n" for note in loaded.origin.get("notes", ()))
+    notes = "".join(f"{NOTICE}{note}\n" for note in loaded.origin.get("notes", ()))
     return (
-        f"{folder}: {listing.summary}; read at {resolution} x {resolution}\n{notes}wrote {path}\n"
-        f"in a campaign, params/NAME.yaml:\n  architectures: [{network}]\n  datasets:\n    {name}: {{ipcs: [10]}}\n"
+        f"{folder}: {read}\n{notes}wrote {path}\nin a campaign, params/NAME.yaml:\n"
+        f"  architectures: [{network_of(resolution)}]\n  datasets:\n    {name}: {{{_ipcs(known.smallest_class)}}}\n"
         f"found where it lies now, or as {shlex.quote(name)} in the folder `prepare: {{root: ...}}`"
     )
+
+
+def _ipcs(smallest: int) -> str:
+    """Return how a campaign names an IPC that the ``smallest`` class, of so many images, can give: 10, or the most."""
+    tiles = DistillParams.model_validate({}).factor ** 2
+    return f"ipcs: [{min(10, smallest // tiles)}]" if smallest >= tiles else "ipcs: [1], distill: {factor: 1}"
