@@ -109,7 +109,9 @@ def _testing(example: Cell, params: type[models.StageParams], cost: Callable[[An
 def _report(example: Cell, file: str, text: str, writes: tuple[str, ...], may_write: tuple[str, ...] = ()) -> Stage:
     """Return a stage that reads many cells' results; which ones its params file says."""
     params, names = models.ReportParams, (_RESULTS,)
-    return Stage(example, params, None, file, text, names, (), writes, may_write, gpu=False, local=True, command="report")
+    return Stage(
+        example, params, None, file, text, names, (), writes, may_write, gpu=False, local=True, command="report"
+    )
 
 
 def _files(folder: str, names: str, ends: str) -> tuple[str, ...]:
