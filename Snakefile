@@ -27,7 +27,6 @@ include: "workflow/rules/usage.smk"
 
 
 onstart:
-    own_folder()
     say_hours()
     if engines.is_active(CAMPAIGN):  # its file may name other cells by now, which DVC must know
         engines.refresh(CAMPAIGN)

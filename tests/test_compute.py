@@ -403,3 +403,16 @@ def test_a_wrong_pair_of_torch_and_torchvision_is_named():
     assert notes("2.12.0", "0.28.0", False) == ["torch 2.12.0 goes with torchvision 0.27, but 0.28.0 is installed"]
     (line,) = notes("2.13.0+cpu", "0.28.0+cu130", True)
     assert "from ncfm.core.torchvision_shim import torchvision" in line
+
+
+def test_processes_end_with_the_one_that_started_them(data, pool, tmp_path):
+    """Else they would go on without its lock, beside those of the next call."""
+    run = over_processes(data, pool, tmp_path / "set", processes=2, iterations=10**6, checkpoint_every=1)
+    assert first_checkpoint(tmp_path / "set").exists()
+    ranks = [one for one in psutil.Process(run.pid).children() if "RANK" in one.environ()]
+    run.kill()
+    assert run.wait() == -9 and len(ranks) == 2
+    left = psutil.wait_procs(ranks, timeout=30)[1]
+    for one in left:
+        one.kill()
+    assert not left

@@ -7,16 +7,21 @@ import importlib.util
 import os
 import re
 import shutil
+import socket
 import sqlite3
+import subprocess
+import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 from engine_tree import BIN, ROOT, Tree
 
 from ncfm.campaign import campaign, engines
-from ncfm.core.store import read_json
+from ncfm.core.store import read_json, write_json, write_text
 from ncfm.stages import table
 
 # A campaign whose selections read extractors and whose distillations are none.
@@ -74,6 +79,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     return tree
 
 
+HOST = socket.gethostname()
 Stages = dict[str, tuple[list[str], set[str], set[str]]]
 
 
@@ -198,6 +204,38 @@ def test_results_of_the_future_do_not_hide_a_change(tmp_path: Path) -> None:
     assert "select" in tree.run("snakemake", "-n", "--config", "campaign=tiny", "--", target)
 
 
+def test_a_folder_is_unlocked_only_where_all_that_may_have_locked_it_are_dead(tmp_path: Path) -> None:
+    tree = Tree(tmp_path / "ncfm", git=False)
+    card, notes = "results/tiny/datasets/digits/card.json", tree.folder / ".snakemake"
+    lock, living = notes / "locks/0.output.lock", psutil.Process()
+    write_text(lock, f"{card}\n")
+    for name, owner in {"dead": [HOST, 2**22 + 1, 0.0], "living": [HOST, living.pid, living.create_time()]}.items():
+        write_json(notes / f"ncfm-owners/{name}.json", owner)
+    assert "cannot be locked" in tree.run(
+        "snakemake", "--cores", "1", "--config", "campaign=tiny", "--", card, status=1
+    )
+    write_json(notes / "ncfm-owners/living.json", ["elsewhere", 1, 0.0])
+    assert "cannot be locked" in tree.run(
+        "snakemake", "--cores", "1", "--config", "campaign=tiny", "--", card, status=1
+    )
+    (notes / "ncfm-owners/living.json").unlink()
+    assert "is dead" not in tree.run("snakemake", "-n", "--config", "campaign=tiny") and lock.exists()
+    assert "is dead: unlocked" in tree.run("snakemake", "--cores", "1", "--config", "campaign=tiny", "--", card)
+    assert not list(notes.glob("*/*.json")) and not lock.exists()
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    tree = Tree(tmp_path / "ncfm", git=False)
+    (tree.folder / "results").touch()
+    printed = tree.run("snakemake", "--cores", "1", "--config", "campaign=tiny", status=1)
+    fault = "cannot be written: a part of the path is a file, not a folder"
+    assert printed.splitlines()[-1] == f"ncfm: results/report.html: {fault}"
+    shutil.rmtree(tree.folder / ".snakemake")
+    write_text(tree.folder / ".snakemake", "in the way")
+    printed = tree.run("snakemake", "-n", "--config", "campaign=tiny", status=1)
+    assert fault in printed.splitlines()[-1] and "Traceback" not in printed
+
+
 def test_what_people_do_by_accident_is_one_line(sources: Tree) -> None:
     """A target that another campaign has; Snakemake's own report in the root, beside the campaigns' pages."""
     for words, said in {
@@ -280,6 +318,46 @@ def test_what_dvc_finds_wrong_is_on_the_screen(tmp_path: Path) -> None:
     printed = tree.run("snakemake", "--cores", "1", status=1)
     assert "dvc.yaml' is invalid" in printed
     assert "FAILED prepare (results/tiny/logs/prepare/digits.log):\n" in printed
+
+
+def test_a_lock_with_conflicts_is_left_alone_and_never_a_copy(tmp_path: Path) -> None:
+    tree = Tree(tmp_path / "ncfm", git=False)
+    lock, kept = tree.folder / "dvc.lock", tree.folder / ".dvc/tmp/dvc.lock.kept"
+    write_text(lock, "schema: '2.0'\nstages: {}\n")
+    tree.run("python", "workflow/run_stage.py", "mend")
+    whole = kept.read_text()
+    sides = "<<<<<<< HEAD\nstages: {}\n=======\nstages: {a: 1}\n>>>>>>> other\n"
+    for text in (f"schema: '2.0'\n{sides}", sides):
+        write_text(lock, text)
+        assert tree.run("python", "workflow/run_stage.py", "mend") == ""
+        assert lock.read_text() == text and kept.read_text() == whole
+
+
+STANDS_FOR_DVC = """#!/bin/sh
+sleep 300 & echo $$ $! > started.new
+mv started.new started
+wait
+"""
+
+
+def test_a_killed_runner_leaves_neither_dvc_nor_the_stage(tmp_path: Path) -> None:
+    tree = Tree(tmp_path / "ncfm", git=True)
+    write_text(tree.folder / "bin/dvc", STANDS_FOR_DVC)
+    (tree.folder / "bin/dvc").chmod(0o755)
+    write_text(tree.folder / "params/campaign.yaml", "campaign: tiny\n")
+    (tree.folder / "bin/python").symlink_to(sys.executable)  # dvc is looked for beside it
+    command = [tree.folder / "bin/python", "workflow/run_stage.py", "tiny", "stage", "--", "true"]
+    run = subprocess.Popen(command, cwd=tree.folder, env=tree.environment())
+    while not (tree.folder / "started").exists():
+        assert run.poll() is None
+        time.sleep(0.01)
+    started = [psutil.Process(int(number)) for number in (tree.folder / "started").read_text().split()]
+    run.kill()
+    run.wait()
+    left = psutil.wait_procs(started, timeout=60)[1]
+    for one in left:
+        one.kill()
+    assert not left
 
 
 def check_dvc_goes_on_without_a_copy(tree: Tree, known: str) -> None:

@@ -198,3 +198,10 @@ def test_names_that_are_not_known():
         "x.yaml: methods: unknown method 'papr'; did you mean 'paper'? (allowed: paper, mmd)"
     )
     assert one_of("seed", 7, [1, 2]) == "unknown seed 7 (allowed: 1, 2)"
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "1" * 5000], ids=["nested", "digits"])
+def test_json_that_no_reader_can_hold_is_one_line(text, tmp_path):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(DataError, match=r"a\.json: not a readable JSON file"):
+        store.read_json(tmp_path / "a.json")

@@ -25,6 +25,7 @@ RUNNERS = ("dvc", "direct")
 ACTIVE = Path("params/campaign.yaml")
 RWLOCK = Path(".dvc/tmp/rwlock")
 LOCKS = (Path("dvc.lock"), Path("params/dvc.lock"))
+CONFLICT = re.compile(r"^(<<<<<<< |=======$|>>>>>>> )", re.MULTILINE)  # what git writes where two branches differ
 
 
 def main(arguments: list[str]) -> None:
@@ -54,7 +55,7 @@ def main(arguments: list[str]) -> None:
 
 
 def through_dvc(stage: str) -> int:
-    """Let DVC run the stage and return its exit status; what ends this process ends DVC too."""
+    """Let DVC run the stage and return its exit status; what ends this process, SIGKILL too, ends DVC and the stage."""
     mend_files()
     force = ["-f"] if os.environ.get("NCFM_FORCE") == "1" else []
     sys.stdout.flush()
@@ -62,14 +63,34 @@ def through_dvc(stage: str) -> int:
     child = subprocess.Popen(["dvc", "--wait-for-lock", "repro", "-s", *force, stage])
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda got, frame: child.send_signal(got))
+    guarded = guard(child.pid)
     engine = parent_of(os.getppid())  # Snakemake, above the shell that it started us in
     while True:
         try:
             status = child.wait(timeout=0.2)
+            os.write(guarded, b".")
             return status if status >= 0 else 128 - status
         except subprocess.TimeoutExpired:
             if parent_of(os.getppid()) != engine:
                 stop(child.pid)  # a killed Snakemake leaves its jobs, and DVC would call their files busy
+
+
+def guard(process: int) -> int:
+    """Start a process that ends ``process``, and all that it started, once this one is gone; return what stops it.
+
+    It reads a pipe whose other end only this process has, which the system closes however this process ends. A byte
+    written there tells it that there is nothing to end.
+    """
+    reading, writing = os.pipe()
+    if os.fork():
+        os.close(reading)
+        return writing
+    os.close(writing)
+    for number in (signal.SIGTERM, signal.SIGINT):  # sent to all of a terminal: this process passes them on
+        signal.signal(number, signal.SIG_IGN)
+    if not os.read(reading, 1):
+        stop(process)
+    os._exit(0)
 
 
 def mend_files() -> None:
@@ -77,7 +98,7 @@ def mend_files() -> None:
 
     Its list of busy files goes. Of `dvc.lock`, which knows all results, the copy comes back that was kept before the
     last stage ran: that stage alone is not in it, and DVC's cache has its results. Without a copy the torn file goes
-    aside, and all results come from the cache.
+    aside, and all results come from the cache. One with git's marks of a conflict is left as it is.
     """
     if not settled(RWLOCK, is_json):
         print(f"run_stage.py: {RWLOCK}: a killed DVC left it torn: removed", flush=True)
@@ -85,7 +106,7 @@ def mend_files() -> None:
     for lock in LOCKS:
         kept = Path(".dvc/tmp", f"{'-'.join(lock.parts)}.kept")
         if settled(lock, is_lock):
-            if lock.is_file():
+            if lock.is_file() and not CONFLICT.search(lock.read_text(encoding="utf-8")):
                 copy(lock, kept)
         elif kept.is_file():
             copy(kept, lock)
@@ -118,8 +139,8 @@ def is_json(text: str) -> bool:
 
 
 def is_lock(text: str) -> bool:
-    """Return whether a text can be a whole `dvc.lock`; parsing thousands of stages would take seconds."""
-    return text.startswith("schema:") and text.endswith("\n")
+    """Return whether a text can be a whole `dvc.lock`, or has conflicts; parsing it would take seconds."""
+    return (text.startswith("schema:") and text.endswith("\n")) or CONFLICT.search(text) is not None
 
 
 def copy(source: Path, target: Path) -> None:

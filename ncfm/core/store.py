@@ -86,7 +86,8 @@ def check_writable(path: str | Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        tempfile.TemporaryFile(dir=target.parent).close()
+        with tempfile.TemporaryFile(dir=target.parent) as stream:
+            stream.write(bytes(4096))  # a full disk may still take an empty file
         sweep(target.parent)
 
 
@@ -127,7 +128,7 @@ def _reading(path: str | Path, fault: str) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file; run the stage that writes it first") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, SafetensorError) as error:
+    except (OSError, ValueError, RecursionError, SafetensorError) as error:  # JSON too deep, a number of 5000 digits
         raise DataError(f"{path}: {fault.format(error)}") from error
 
 

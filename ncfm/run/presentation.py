@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from ncfm.core import layout
 from ncfm.core.errors import DataError
-from ncfm.core.store import read_json, sha256
+from ncfm.core.store import json_text, read_json, sha256
 
 MOST_BYTES = 5_000_000  # of one artifact
 MOST_SET_BYTES = 10_000_000  # of a distilled set among them
@@ -48,7 +48,16 @@ def read_record(path: Path) -> Content:
     missing = [name for name in needed if name not in record] if isinstance(record, dict) else ["everything"]
     if missing:
         raise DataError(f"{path}: not a record of ncfm ({', '.join(missing)} missing)")
+    for name in ("names", "params", "inputs", "metrics", "outputs"):
+        if not isinstance(record.get(name, {}), dict):
+            raise DataError(f"{path}: not a record of ncfm ({name} is no mapping)")
     return record
+
+
+def key_of_run(record: Content) -> str:
+    """Return the hash of what a run computes, its record's ``key``: MLflow continues a run of the same key."""
+    identity = {name: record[name] for name in ("stage", "campaign", "names", "params", "inputs")}
+    return hashlib.sha256(json_text(identity).encode()).hexdigest()
 
 
 def moment(record: Content, seconds: float = 0.0) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import datetime
-import hashlib
 import io
 import os
 import platform
@@ -31,8 +30,9 @@ from ncfm.core.checkpoint import Checkpoint
 from ncfm.core.errors import DataError
 from ncfm.core.layout import ADHOC, record_file
 from ncfm.core.params import StageParams
-from ncfm.core.store import check_writable, json_text, read_json, sha256, write_json, write_text
+from ncfm.core.store import check_writable, read_json, sha256, write_json, write_text
 from ncfm.run.compute import set_up, shard
+from ncfm.run.presentation import key_of_run
 from ncfm.run.tracking import Run
 
 
@@ -66,9 +66,7 @@ class Record:
             "versions": versions(),
             **commit(),
         }
-        identity = {key: self.content[key] for key in ("stage", "campaign", "names", "params", "inputs")}
-        # A hash of what the run computes: MLflow continues a run of the same key.
-        self.content["key"] = hashlib.sha256(json_text(identity).encode()).hexdigest()
+        self.content["key"] = key_of_run(self.content)
         self.run = Run(self.content, self.path, wanted=False)
 
     def resume(self, path: Path, device: torch.device | str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]] | None:

@@ -40,6 +40,10 @@ def run(stage: Stage, params_file: Path, values: Mapping[str, Any]) -> None:
     files: list[str | Path] = [*filter(None, read), *params.files]
     names = names_of(params, values)
     alone, processes = shard()[1] == 1, getattr(params, "processes", 1)
+    if not alone:
+        from ncfm.run.ranks import end_with_parent
+
+        end_with_parent()
     with only_writer(main) if alone else nullcontext(False) as waited:  # several processes write together
         if waited and Record(stage.name, main, params.model_dump(mode="json"), names, files).is_finished():
             print(f"{stage.name}: done meanwhile ({main})", file=sys.stderr)

@@ -1,5 +1,7 @@
 # What is said, or put right, before anything runs: a target of another campaign, a campaign of weeks, an unnamed report
-# beside the campaigns' own, a folder that a dead Snakemake left locked, results that are older than they look.
+# beside the campaigns' own, a folder that cannot be written or that a
+# dead Snakemake left locked, results that are older than they look.
+import atexit
 import contextlib
 import json
 import socket
@@ -7,9 +9,11 @@ import time
 
 import psutil
 
+from ncfm.core.store import check_writable
 from ncfm.report.terminal import results_text
 
-LOCKS, OWNER = Path(".snakemake/locks"), Path(".snakemake/ncfm-owner.json")
+HOST, DRY = socket.gethostname(), workflow.output_settings.dryrun
+LOCKS, OWNER = Path(".snakemake/locks"), Path(f".snakemake/ncfm-owners/{HOST}-{os.getpid()}.json")
 WORDS = sys.argv[1:] if Path(sys.argv[0]).stem == "snakemake" else []
 TARGETS = [word for word in WORDS if re.fullmatch(campaigns.NAME, word) and not word.isdigit()]
 
@@ -32,19 +36,43 @@ def refuse_unnamed_report():
         sys.exit(f"ncfm: --report: name a file, e.g. snakemake --report {FOLDER}/snakemake.html")
 
 
-def free_folder():
-    """Unlock the folder where the Snakemake that locked it ran on this machine and is dead."""
+def refuse_unwritable():
+    """Stop where Snakemake's notes, which a dry run writes too, or the results cannot be written: a full disk, say."""
+    folder = Path(FOLDER if Path(FOLDER).is_dir() else "results")
     try:
-        host, process, started = json.loads(OWNER.read_text())
-        if not any(LOCKS.iterdir()) or host != socket.gethostname():
-            return
-        if psutil.pid_exists(process) and psutil.Process(process).create_time() == started:
-            return
-    except (OSError, ValueError, psutil.Error):
+        for path in (OWNER, folder / "report.html")[: 1 if DRY else 2]:
+            check_writable(path)
+    except NcfmError as error:
+        sys.exit(f"ncfm: {error}")
+
+
+def own_folder():
+    """Write down, until this process ends, that it may lock the folder: no other one anywhere has the same three."""
+    write_text(OWNER, json.dumps([HOST, os.getpid(), psutil.Process().create_time()]))
+    atexit.register(OWNER.absolute().unlink, missing_ok=True)
+
+
+def may_live(owner):
+    """Say whether the Snakemake that wrote down ``owner`` may be alive: nothing is known of those on other machines."""
+    try:
+        host, process, started = json.loads(owner.read_text())
+        return host != HOST or psutil.Process(process).create_time() == started
+    except psutil.NoSuchProcess:
+        return False
+    except (OSError, ValueError, TypeError, psutil.Error):
+        return True
+
+
+def free_folder():
+    """Unlock the folder where each Snakemake that may have locked it ran on this machine and is dead."""
+    others = [owner for owner in OWNER.parent.glob("*.json") if owner != OWNER]
+    if not others or ("--unlock" not in WORDS and any(map(may_live, others))):
         return
-    for file in LOCKS.iterdir():
+    locks = list(LOCKS.glob("*"))
+    for file in (*locks, *others):
         file.unlink(missing_ok=True)
-    print(f"ncfm: the Snakemake that had locked this folder (process {process}) is dead: unlocked", file=sys.stderr)
+    if locks and "--unlock" not in WORDS:
+        print("ncfm: the Snakemake that had locked this folder is dead: unlocked", file=sys.stderr)
 
 
 def mend_times():
@@ -64,11 +92,6 @@ def mend_times():
         )
 
 
-def own_folder():
-    """Write down who has locked the folder: no other process on any machine has the same three."""
-    write_text(OWNER, json.dumps([socket.gethostname(), os.getpid(), psutil.Process().create_time()]))
-
-
 def say_hours():
     """Print what is ahead where it takes more than a day."""
     target = next((word for word in TARGETS if word in CAMPAIGN.artefacts), None)
@@ -85,5 +108,8 @@ def say_results():
 if workflow.is_main_process:  # and not a job's own, on a node whose clock may differ
     refuse_other_targets()
     refuse_unnamed_report()
-    free_folder()
+    refuse_unwritable()
+    if not DRY:
+        own_folder()  # first, so that of two that start at once neither frees what the other locks
+        free_folder()
     mend_times()
