@@ -332,6 +332,11 @@ def test_faults_in_a_campaign(fault, place, capsys):
     refuses(["use", "trial"], f"params/{file}.yaml: {expected}", capsys)
 
 
+BOMB = b"a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + b"".join(
+    b"a%d: &a%d [%b]\n" % (n, n, b", ".join([b"*a%d" % (n - 1)] * 9)) for n in range(1, 9)
+)
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
@@ -346,11 +351,32 @@ def test_faults_in_a_campaign(fault, place, capsys):
         (b"[" * 5000 + b"]" * 5000, "params/trial.yaml: "),
         (b"distill: {iterations: " + b"9" * 5000 + b"}", "params/trial.yaml: not valid YAML ("),
         (b"title: 2026-13-45", "params/trial.yaml: not valid YAML (month must be in 1..12"),
+        (b"a: " + b"[" * 30000, "params/trial.yaml: not valid YAML (line 1: nested more than 50 deep"),
+        (BOMB + b"pretrain: {norm: *a8}", "params/trial.yaml: not valid YAML (line 6: … more than 100000 values)"),
+        (b"a: &a [*a]", "params/trial.yaml: not valid YAML (line 1: *a stands in itself)"),
+        (b"title: '" + b"x" * 11 * 2**20 + b"'", "params/trial.yaml: is too large for a file of params (allowed: 10 M"),
+        (b"{1: a, 1.0: b}", "params/trial.yaml: not valid YAML (line 1: the key '1.0' stands there twice)"),
+        *(
+            (b"evaluate: {epochs: %b}" % form, f"params/trial.yaml: … the number '{form.decode()}' would be read as")
+            for form in (b"010", b"0x10", b"1:30", b"1_0")
+        ),
     ],
+    ids=lambda text: str(text[:40]),
 )
 def test_faulty_params_files(content, expected, place, capsys):
     (place / "params/trial.yaml").write_bytes(content)
     refuses(["use", "trial"], expected, capsys)
+
+
+@pytest.mark.parametrize("where", ["title", "pretrain.norm", "methods.paper.stage", "protocols", "methods.aaa"])
+def test_a_message_shows_only_a_part_of_a_huge_value(where, place, capsys):
+    for value in ("x\n" * 10**6, [["x" * 99] * 99] * 9):
+        put_into(place / "params/trial.yaml", where, value)
+        assert cli.main(["use", "trial"]) == 2
+        assert len(capsys.readouterr().err) < 5000
+    (place / "params/trial.yaml").write_text("methods: {" + "x" * 10**6 + ": {a: 1}}")
+    assert cli.main(["use", "trial"]) == 2
+    assert len(capsys.readouterr().err) < 5000
 
 
 def test_missing_params_files(place, capsys):

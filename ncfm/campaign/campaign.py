@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from ncfm.campaign.expand import Expansion, Skipped
-from ncfm.campaign.file import read_yaml
 from ncfm.campaign.layers import Layers, check_declared
+from ncfm.campaign.reading import read_yaml
 from ncfm.core import layout
 from ncfm.core.errors import ParamsError
 from ncfm.core.params import ReportParams, StageParams

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, create_model
 
 from ncfm.core import params as models
-from ncfm.core.errors import ParamsError
 from ncfm.core.layout import RELEASED, WHOLE
 from ncfm.stages.table import MAKERS, STAGES, TESTERS
 
@@ -171,34 +168,3 @@ class CampaignFile(_DatasetSection):
     def tests(self) -> dict[str, SetTests]:
         """The sections about tests of sets other than evaluation that the file has."""
         return {name: section for name in OWN_SECTIONS if (section := getattr(self, name))}
-
-
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # in C where it was built: faster
-    """YAML's safe loader, which would keep the last of two equal keys without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for index, key in enumerate(keys):
-            if key.value in (earlier.value for earlier in keys[:index]):
-                raise yaml.MarkedYAMLError(None, None, f"the key {key.value!r} stands there twice", key.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml(path: Path, end: str = "") -> Any:
-    """Return what a YAML file says, up to the text ``end``; {} for nothing. Raises :class:`ParamsError`."""
-    if path.exists() and not path.is_file():
-        raise ParamsError(f"{path}: is not a file that could hold params")
-    try:
-        text = path.read_text(encoding="utf-8")
-        values = yaml.load(text.partition(end)[0] if end else text, _Loader)
-    except FileNotFoundError as error:
-        raise ParamsError(f"{path}: no such file; run `ncfm use NAME` or restore it from git") from error
-    except OSError as error:
-        raise ParamsError(f"{path}: cannot be read ({error.strerror})") from error
-    except RecursionError as error:
-        raise ParamsError(f"{path}: not valid YAML (nested too deeply)") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: an impossible date, a number of thousands of digits
-        mark = getattr(error, "problem_mark", None)
-        reason = f"line {mark.line + 1}: {error.problem}" if mark else str(error)  # type: ignore[union-attr]
-        raise ParamsError(f"{path}: not valid YAML ({' '.join(reason.split())})") from error
-    return {} if values is None else values

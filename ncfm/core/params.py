@@ -7,14 +7,13 @@ text beside a field says which. Campaign files change them (`ncfm/campaign/layer
 from __future__ import annotations
 
 import re
-import reprlib
 import types
 import typing
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from ncfm.core.errors import ParamsError, one_of
+from ncfm.core.errors import SHOWN, ParamsError, one_of
 
 
 def _number(value: Any) -> Any:
@@ -256,9 +255,6 @@ class ReportParams(StageParams):
     comparisons: tuple[tuple[str, str], ...] = Field((), description="pairs of methods to compare by paired seeds")
 
 
-SHOWN = reprlib.Repr()  # how much of a wrong value its message shows
-SHOWN.maxstring = SHOWN.maxother = 80
-SHOWN.maxlist = SHOWN.maxdict = 10
 Model = TypeVar("Model", bound=BaseModel)
 StageModel = TypeVar("StageModel", bound=StageParams)
 
