@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from ncfm.core.params import AUGMENTATIONS
 from ncfm.core.seeding import generator
+from ncfm.core.values import AUGMENTATIONS
 from ncfm.method.augmentation import Draw, apply, cutmix, draw, draw_each
 
 SIZE = 8

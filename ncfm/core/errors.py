@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import reprlib
 from collections.abc import Iterable
 
@@ -59,3 +60,12 @@ def one_of(what: str, value: object, allowed: Iterable[object], place: str = "")
     hint = f"; did you mean {near[0]!r}?" if near else ""
     prefix = f"{place}: " if place else ""
     return f"{prefix}unknown {what} {shown}{hint} (allowed: {', '.join(names) or 'there is none here'})"
+
+
+def memory_fault(error: BaseException) -> str:
+    """Return the message for an error of Python's, numpy's or torch's allocator; empty for any other."""
+    wanted = re.search("(?i)allocate ([0-9.]+ [a-z]+)", str(error))
+    if not isinstance(error, MemoryError) and not wanted and "out of memory" not in str(error):
+        return ""
+    asked = f" ({wanted[1]} at once)" if wanted else ""
+    return f"not enough memory{asked}; lower width, batch, batch_real, num_frequencies or images_at_once of the stage"
