@@ -15,6 +15,7 @@ SIZE = 8
 STRATEGIES = [
     *AUGMENTATIONS,
     "_".join(AUGMENTATIONS),
+    "color_crop|cutout",
     "color_crop_cutout",
     "color_crop_flip_scale_rotate",
     "",

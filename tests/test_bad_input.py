@@ -506,7 +506,7 @@ STAGE_FAULTS: list[tuple[str, dict[str, str], Callable[[], object] | None, str]]
     ("select", {"seed": "-5"}, None, "Invalid value for '--seed': -5 is not in the range 0<=x<=9223372036854775807"),
     ("select", {"seed": "1" + "0" * 30}, None, "Invalid value for '--seed': 1000 … is not in the range"),
     ("select", {"method": "a\nb"}, None, "Invalid value for '--method': 'a\\nb' is no name (allowed: small letters"),
-    ("pretrain", {}, lambda: change(STAGES["pretrain"]["params"], width=10**6)(), "width: is 1000000, but training"),
+    ("pretrain", {}, change(STAGES["pretrain"]["params"], width=10**6), "width: is 1000000, but training"),
     ("distill", {"ipc": "0"}, None, "Invalid value for '--ipc': 0 is not in the range x>=1"),
     ("select", {"ipc": "-3"}, None, "Invalid value for '--ipc': -3 is not in the range x>=1"),
     ("select", {"ipc": "140"}, None, "--ipc: is 140, … the smallest class of digits has 139 (allowed: 1 to 139"),

@@ -118,9 +118,7 @@ def too_large(arch: str, shape: Shape) -> str:
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed <= there:
         return ""
-    memory = (
-        f"training {arch} takes {needed / 2**30:,.0f} GiB of memory, and this machine has {there / 2**30:,.0f}"
-    )
+    memory = f"training {arch} takes {needed / 2**30:,.0f} GiB of memory, and this machine has {there / 2**30:,.0f}"
     most = int(shape.width * (there / needed) ** 0.5)  # weights grow with its square
     return f"is {shape.width}, but {memory} (allowed: up to about {most})"
 
