@@ -15,18 +15,16 @@ import click
 from ncfm.campaign import campaign as campaigns
 from ncfm.campaign import engines, explain, status
 from ncfm.campaign.layers import check_declared
+from ncfm.campaign.options import PATH, example_of, option_of
 from ncfm.campaign.plan import plan_text
-from ncfm.core.errors import FAULT, NOTICE, NcfmError, ParamsError
-from ncfm.core.layout import RELEASED, campaign_folder
+from ncfm.core.errors import FAULT, NOTICE, NcfmError, ParamsError, memory_fault
+from ncfm.core.layout import campaign_folder
 from ncfm.core.params import parse
 from ncfm.outside.commands import add_command, export_command, import_command
 from ncfm.stages import cells, table
 from ncfm.stages.running import THREADS, run
 from ncfm.stages.table import STAGES, Argument, Stage
 
-PATH = click.Path(path_type=Path)
-TYPES: dict[str, Any] = {"ipc": click.IntRange(min=1), "seed": int}
-DEFAULTS: dict[str, Any] = {"seed": 0, "protocol": RELEASED}
 PARAMS = Argument("params", "", "params of the stage (JSON)", "input")
 SECTIONS = {  # of the help text
     "Workflow": (
@@ -84,23 +82,12 @@ def main(arguments: list[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         print(f"{NOTICE}interrupted; run the same command again to continue", file=sys.stderr)
         return 130
+    except (MemoryError, RuntimeError) as error:
+        if not (fault := memory_fault(error)):
+            raise
+        print(f"{FAULT}{fault}", file=sys.stderr)
+        return 2
     return 0
-
-
-def _example(text: str) -> str:
-    return f"\b\nexample:\n  {text}"
-
-
-def _option(argument: Argument, required: bool = True) -> click.Parameter:
-    """Return the option of a stage's argument. A ``default`` of None would be one for click, and nothing required."""
-    how: dict[str, Any] = {"type": PATH, "metavar": "PATH"}
-    if argument.kind == "name":
-        how = {"type": TYPES.get(argument.name, str)}
-    if required and argument.name in DEFAULTS:
-        how |= {"default": DEFAULTS[argument.name], "show_default": True}
-    else:
-        how["required"] = required and not argument.optional
-    return click.Option([f"--{argument.name}"], help=argument.help, **how)
 
 
 def _stage_command(stage: Stage) -> click.Command:
@@ -114,8 +101,8 @@ def _stage_command(stage: Stage) -> click.Command:
         else:
             run(stage, params, values)
 
-    options = [_option(argument) for argument in (PARAMS, *stage.arguments)]
-    example = _example(table.command("digits", stage.example))
+    options = [option_of(argument) for argument in (PARAMS, *stage.arguments)]
+    example = example_of(table.command("digits", stage.example))
     return click.Command(stage.name, callback=callback, params=options, help=stage.help, epilog=example)
 
 
@@ -160,18 +147,18 @@ def _distill_command(stage: Stage) -> click.Command:
         for one in (PARAMS, *stage.arguments)
     ]
     options: list[click.Parameter] = [click.Argument(["folder"], required=False, type=PATH)]
-    options += [_option(argument, argument.name in ("ipc", "seed")) for argument in arguments]
+    options += [option_of(argument, argument.name in ("ipc", "seed")) for argument in arguments]
     options += [click.Option([f"--{name}"], type=int, help=f"own folder: {text}") for name, text in FOLDER_ONLY.items()]
     text = (
         f"{stage.help}\n\nWith --params: one cell of a campaign, on a prepared data set. Without: FOLDER or --data is "
         "a folder of images, FOLDER/<class>/*.png, --method any but a curated one (default paper), --out the folder "
         "for all stages (default results/adhoc/<folder name>)."
     )
-    example = _example(f"ncfm distill photos --ipc 10\n  {table.command('digits', stage.example)}")
+    example = example_of(f"ncfm distill photos --ipc 10\n  {table.command('digits', stage.example)}")
     return click.Command(stage.name, callback=callback, params=options, help=text, epilog=example)
 
 
-@cli.command("use", epilog=_example("ncfm use digits"))
+@cli.command("use", epilog=example_of("ncfm use digits"))
 @click.argument("campaign")
 def _use(campaign: str) -> None:
     """Make a campaign the active one, for snakemake and dvc."""
@@ -184,7 +171,7 @@ def _use(campaign: str) -> None:
     print("".join(f"note: {line}\n" for line in explain.overridden(chosen)), end="")
 
 
-@cli.command("params", epilog=_example("ncfm params digits"))
+@cli.command("params", epilog=example_of("ncfm params digits"))
 @click.argument("campaign")
 def _params(campaign: str) -> None:
     """Check a campaign and write the params file of each of its cells."""
@@ -194,14 +181,14 @@ def _params(campaign: str) -> None:
     campaigns.write_params(chosen)
 
 
-@cli.command("plan", epilog=_example("ncfm plan cifar10-cpu"))
+@cli.command("plan", epilog=example_of("ncfm plan cifar10-cpu"))
 @click.argument("campaign", required=False)
 @click.option("--artefact", help="only what this table or figure of the campaign needs, e.g. table4 of paper")
 def _plan(campaign: str | None, artefact: str | None) -> None:
     """Print a campaign's cells, and estimates of its device hours and disk; runs nothing."""
     chosen = campaigns.load(campaign or engines.active())
     print(plan_text(chosen, artefact), end="")
-    print("".join(f"note: {line}\n" for line in explain.overridden(chosen)), end="")
+    print("".join(f"note: {line}\n" for line in (*chosen.too_large, *explain.overridden(chosen))), end="")
 
 
 @cli.command("campaigns")
@@ -220,14 +207,14 @@ def _methods() -> None:
     print(explain.methods_text(), end="")
 
 
-@cli.command("status", epilog=_example("ncfm status digits"))
+@cli.command("status", epilog=example_of("ncfm status digits"))
 @click.argument("campaign", required=False)
 def _status(campaign: str | None) -> None:
     """Say which cells of a campaign are done, running or failed and why, and how many hours are left."""
     print(status.status_text(campaigns.load(campaign or engines.active())), end="")
 
 
-@cli.command("results", epilog=_example("ncfm results digits"))
+@cli.command("results", epilog=example_of("ncfm results digits"))
 @click.argument("campaign", required=False)
 def _results(campaign: str | None) -> None:
     """Print a campaign's accuracies, as wide as the terminal."""
@@ -238,7 +225,7 @@ def _results(campaign: str | None) -> None:
     print(results_text(Path(campaign_folder(name)), shutil.get_terminal_size().columns), end="")
 
 
-@cli.command("settle", epilog=_example("ncfm settle digits"))
+@cli.command("settle", epilog=example_of("ncfm settle digits"))
 @click.argument("campaign", required=False)
 def _settle(campaign: str | None) -> None:
     """Tell Snakemake what is done already, e.g. after `dvc pull` into a fresh clone: by records, not by times."""
@@ -247,7 +234,7 @@ def _settle(campaign: str | None) -> None:
     print(settle(campaigns.load(campaign or engines.active())))
 
 
-@cli.command("explain", epilog=_example("ncfm explain distill.iterations"))
+@cli.command("explain", epilog=example_of("ncfm explain distill.iterations"))
 @click.argument("key")
 @click.argument("campaign", required=False)
 def _explain(key: str, campaign: str | None) -> None:
@@ -260,7 +247,7 @@ for _stage in STAGES.values():
         cli.add_command(_distill_command(_stage) if _stage.name == "distill" else _stage_command(_stage))
 
 
-@cli.command("track", epilog=_example("ncfm track import results"))
+@cli.command("track", epilog=example_of("ncfm track import results"))
 @click.argument("action", type=click.Choice(["import"]))
 @click.argument("folder", type=PATH, default=Path("results"))
 def _track(action: str, folder: Path) -> None:
@@ -270,7 +257,7 @@ def _track(action: str, folder: Path) -> None:
     tracking.import_records(folder)
 
 
-@cli.command("compare", epilog=_example("ncfm compare digits"))
+@cli.command("compare", epilog=example_of("ncfm compare digits"))
 @click.argument("first", type=PATH)
 @click.argument("second", type=PATH, required=False)
 def _compare(first: Path, second: Path | None) -> None:
@@ -283,7 +270,7 @@ def _compare(first: Path, second: Path | None) -> None:
     print(compare_text(folders[0], folders[1] if second else Path("results/published", first.name)), end="")
 
 
-@cli.command("verify", epilog=_example("ncfm verify results/digits"))
+@cli.command("verify", epilog=example_of("ncfm verify results/digits"))
 @click.argument("folder", type=PATH, default=Path("results"))
 def _verify(folder: Path) -> None:
     """Check the files below FOLDER (default: results) against their records, and name those that were changed."""

@@ -101,11 +101,17 @@ def run_pretrain(data: Path, out: Path, kill_at: int | None = None, **changes: A
     return out
 
 
+def distill_params(**changes: Any) -> DistillParams:
+    """Return small params; a ``loss_scale`` may be beyond its range, for a loss that becomes infinite."""
+    beyond = {"loss_scale": changes.pop("loss_scale")} if "loss_scale" in changes else {}
+    return DistillParams(**{**TINY_DISTILL, **changes}).model_copy(update=beyond)
+
+
 def run_distill(
     data: Path, pool: Path, out: Path, *, seed: int = 0, ipc: int = 2, kill_at: int | None = None, **changes: Any
 ) -> Path:
     """Distill for two iterations unless changed; return the set's file."""
-    params = DistillParams(**{**TINY_DISTILL, **changes})
+    params = distill_params(**changes)
     names = {"dataset": "made", "ipc": ipc, "method": "test", "seed": seed}
     distill(params, data, pool, out, record_of("distill", out / "distilled.safetensors", params, kill_at, **names))
     return out / "distilled.safetensors"

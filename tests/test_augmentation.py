@@ -7,14 +7,15 @@ import math
 import pytest
 import torch
 
-from ncfm.core.params import AUGMENTATIONS
 from ncfm.core.seeding import generator
+from ncfm.core.values import AUGMENTATIONS
 from ncfm.method.augmentation import Draw, apply, cutmix, draw, draw_each
 
 SIZE = 8
 STRATEGIES = [
     *AUGMENTATIONS,
     "_".join(AUGMENTATIONS),
+    "color_crop|cutout",
     "color_crop_cutout",
     "color_crop_flip_scale_rotate",
     "",

@@ -229,7 +229,7 @@ CAMPAIGN_FAULTS: list[tuple[str, str, Any, str]] = [
     ("trial", "prepare.source", "kaggle", "prepare.source: unknown source of digits 'kaggle' (allowed: auto, embedded"),
     ("trial", "prepare.source", "npm", "prepare.source: unknown source of digits 'npm' (allowed: auto, embedded)"),
     # values of another kind or out of range
-    ("trial", "evaluate.epochs", "many", "evaluate.epochs: is 'many', but should be a valid integer"),
+    ("trial", "evaluate.epochs", "many", "evaluate.epochs: is 'many', but must be a number"),
     ("trial", "evaluate.epochs", 0, f"evaluate.epochs: is 0, {AT_LEAST_1}"),
     ("trial", "evaluate.batch", 0, f"evaluate.batch: is 0, {AT_LEAST_1}"),
     ("trial", "distill.iterations", -5, f"distill.iterations: is -5, {AT_LEAST_1}"),
@@ -249,7 +249,12 @@ CAMPAIGN_FAULTS: list[tuple[str, str, Any, str]] = [
     ("trial", "evaluate.networks", 10**12, "evaluate.networks: is 1000000000000, but should be less"),
     ("trial", "pretrain.pool", 10**18, "pretrain.pool: is 1000000000000000000, but should be less"),
     ("trial", "evaluate.milestones", [0.8, 0.2], "evaluate.milestones: is [0.8, 0.2], but must increase"),
-    ("trial", "evaluate", {"epochs": 5, "looks": 6}, "evaluate: is … must have at most one look an epoch (looks: 6, "),
+    (
+        "trial",
+        "evaluate",
+        {"epochs": 5, "looks": 6},
+        "evaluate.looks: has 6, but must have at most one look an epoch (epochs: 5)",
+    ),
     ("trial", "title", "a\nb", "title: is 'a\\nb', but must be one line of printable characters"),
     ("trial", "title", "\x1b[31mred", "title: is '\\x1b[31mred', but must be one line of printable characters"),
     ("trial", "methods.paper.label", "a\nb", "methods.paper.label: is 'a\\nb', but must be one line"),
@@ -275,6 +280,51 @@ CAMPAIGN_FAULTS: list[tuple[str, str, Any, str]] = [
     ("trial", "distill.initialisation", "load", "distill.load: is missing, but initialisation: load needs the file"),
     ("trial", "architectures", ["convnet-5"], "architectures: convnet-5 cannot take digits, … 16 … multiples of 32)"),
     ("trial", "evaluate", {"norm": "group", "width": 6}, "evaluate.norm: is 'group', … width is 6 … multiples of 4)"),
+    # values that do not fit each other, wherever they stand
+    (
+        "trial",
+        "methods.random.evaluate",
+        {"looks": 10**9},
+        "methods.random.evaluate.looks: has 1000000000, … epochs: 1",
+    ),
+    ("trial", "evaluate.milestones", [0.2, 0.4], "evaluate.milestones: has 2, … one milestone an epoch (epochs: 1)"),
+    ("trial", "methods.random-curated.curate", {"teachers": 2}, "methods.random-curated.curate.teachers: is 2, … pool"),
+    ("trial", "distill.processes", 11, "distill.processes: is 11, but digits has 10 classes (allowed: 1 to 10)"),
+    ("trial", "distill", {"processes": 2, "update": "per-class"}, "distill.processes: is 2, but update is per-"),
+    ("trial", "protocols.dm", {"sets": {"nowhere": [1]}}, "protocols.dm.sets: unknown dataset 'nowhere'"),
+    ("trial", "report", {"comparisons": [["paper", "paper"]]}, "report.comparisons: is … pairs of two methods"),
+    (
+        "trial",
+        "report",
+        {"comparisons": [["paper", "random"], ["random", "paper"]]},
+        "report.comparisons: is … each pair once",
+    ),
+    ("trial", "methods.paper.label", "  ", "methods.paper.label: is '  ', but must be one line of printable"),
+    ("trial", "methods.paper.label", "random", "methods.random.label: is 'random', which paper is called too"),
+    ("trial", "title", " ", "title: is ' ', but must be one line of printable characters"),
+    (
+        "trial",
+        "distill",
+        {"initialisation": "load", "load": "results/trial/sets/digits/ipc1/paper/seed0/distilled.safetensors"},
+        "distill.load: is results/trial/sets/digits/ipc1/paper/seed0/distilled.safetensors, the set that",
+    ),
+    ("trial", "prepare.root", "a\0b", "prepare.root: is 'a\\x00b', but must be a path: one line"),
+    ("trial", "distill.load", "x" * 256, "distill.load: is 'xxx … but must be a path: one line"),
+    ("trial", "methods." + "a" * 65, {"like": "paper"}, "methods.aaa … but should have at most 64 characters"),
+    # ranges that would mean nothing, and numbers in disguise
+    ("trial", "distill.augmentation", "color|color", "distill.augmentation: is … must name each part"),
+    ("trial", "distill.augmentation", "color_color", "distill.augmentation: is … must name each part"),
+    ("trial", "evaluate.milestones", [0], "evaluate.milestones.0: is 0, but should be greater than 0"),
+    ("trial", "evaluate.milestones", [1], "evaluate.milestones.0: is 1, but should be less than 1"),
+    ("trial", "evaluate.momentum", 1, "evaluate.momentum: is 1, but should be less than 1"),
+    ("trial", "evaluate.decay", 2, "evaluate.decay: is 2, but should be less than or equal to 1"),
+    ("trial", "evaluate.weight_decay", 1e7, "evaluate.weight_decay: is 10000000.0, but should be less than"),
+    ("trial", "distill.loss_scale", 1e7, "distill.loss_scale: is 10000000.0, but should be less than"),
+    ("trial", "evaluate.epochs", "1_0", "evaluate.epochs: is '1_0', but must be a number"),
+    ("trial", "evaluate.learning_rate", "+1", "evaluate.learning_rate: is '+1', but must be a number"),
+    ("trial", "datasets.digits.by_ipc", {1: {}, "1": {}}, "datasets.digits.by_ipc.1: is '1', but must be a number"),
+    # more than the machine has
+    ("trial", "pretrain.width", 10**6, "pretrain.width: is 1000000, but training convnet-3 takes … GiB of memory, and"),
 ]
 
 # Values that do not fit the data set: their cells are skipped with the reason, the others run.
@@ -332,6 +382,11 @@ def test_faults_in_a_campaign(fault, place, capsys):
     refuses(["use", "trial"], f"params/{file}.yaml: {expected}", capsys)
 
 
+BOMB = b"a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + b"".join(
+    b"a%d: &a%d [%b]\n" % (n, n, b", ".join([b"*a%d" % (n - 1)] * 9)) for n in range(1, 9)
+)
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
@@ -346,11 +401,32 @@ def test_faults_in_a_campaign(fault, place, capsys):
         (b"[" * 5000 + b"]" * 5000, "params/trial.yaml: "),
         (b"distill: {iterations: " + b"9" * 5000 + b"}", "params/trial.yaml: not valid YAML ("),
         (b"title: 2026-13-45", "params/trial.yaml: not valid YAML (month must be in 1..12"),
+        (b"a: " + b"[" * 30000, "params/trial.yaml: not valid YAML (line 1: nested more than 50 deep"),
+        (BOMB + b"pretrain: {norm: *a8}", "params/trial.yaml: not valid YAML (line 6: … more than 100000 values)"),
+        (b"a: &a [*a]", "params/trial.yaml: not valid YAML (line 1: *a stands in itself)"),
+        (b"title: '" + b"x" * 11 * 2**20 + b"'", "params/trial.yaml: is too large for a file of params (allowed: 10 M"),
+        (b"{1: a, 1.0: b}", "params/trial.yaml: not valid YAML (line 1: the key '1.0' stands there twice)"),
+        *(
+            (b"evaluate: {epochs: %b}" % form, f"params/trial.yaml: … the number '{form.decode()}' would be read as")
+            for form in (b"010", b"0x10", b"1:30", b"1_0")
+        ),
     ],
+    ids=lambda text: str(text[:40]),
 )
 def test_faulty_params_files(content, expected, place, capsys):
     (place / "params/trial.yaml").write_bytes(content)
     refuses(["use", "trial"], expected, capsys)
+
+
+@pytest.mark.parametrize("where", ["title", "pretrain.norm", "methods.paper.stage", "protocols", "methods.aaa"])
+def test_a_message_shows_only_a_part_of_a_huge_value(where, place, capsys):
+    for value in ("x\n" * 10**6, [["x" * 99] * 99] * 9):
+        put_into(place / "params/trial.yaml", where, value)
+        assert cli.main(["use", "trial"]) == 2
+        assert len(capsys.readouterr().err) < 5000
+    (place / "params/trial.yaml").write_text("methods: {" + "x" * 10**6 + ": {a: 1}}")
+    assert cli.main(["use", "trial"]) == 2
+    assert len(capsys.readouterr().err) < 5000
 
 
 def test_missing_params_files(place, capsys):
@@ -423,10 +499,14 @@ STAGE_FAULTS: list[tuple[str, dict[str, str], Callable[[], object] | None, str]]
     (
         "evaluate",
         {},
-        change(EVALUATE_PARAMS, learning_rate=1e30, epochs=3),
+        change(EVALUATE_PARAMS, learning_rate=1e6, epochs=20, weight_decay=1e3),
         "training … the loss is … lower learning_rate",
     ),
     # numbers on the command line
+    ("select", {"seed": "-5"}, None, "Invalid value for '--seed': -5 is not in the range 0<=x<=9223372036854775807"),
+    ("select", {"seed": "1" + "0" * 30}, None, "Invalid value for '--seed': 1000 … is not in the range"),
+    ("select", {"method": "a\nb"}, None, "Invalid value for '--method': 'a\\nb' is no name (allowed: small letters"),
+    ("pretrain", {}, change(STAGES["pretrain"]["params"], width=10**6), "width: is 1000000, but training"),
     ("distill", {"ipc": "0"}, None, "Invalid value for '--ipc': 0 is not in the range x>=1"),
     ("select", {"ipc": "-3"}, None, "Invalid value for '--ipc': -3 is not in the range x>=1"),
     ("select", {"ipc": "140"}, None, "--ipc: is 140, … the smallest class of digits has 139 (allowed: 1 to 139"),
@@ -499,6 +579,39 @@ def test_faults_of_a_stage(fault, place, capsys):
     if before:
         before()
     refuses(command(stage, **arguments), expected, capsys)
+
+
+ALLOCATORS = (
+    MemoryError(),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 137438953472 bytes. Error code 12"),
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has"),
+)
+
+
+@pytest.mark.parametrize("error", ALLOCATORS, ids=lambda error: type(error).__name__)
+def test_a_machine_without_the_memory(error, place, capsys, monkeypatch):
+    def refuse(*_: object) -> NoReturn:
+        raise error
+
+    monkeypatch.setattr(cli, "run", refuse)
+    refuses(command("select"), "not enough memory … lower width, batch", capsys)
+
+
+def test_plans_note_what_this_machine_has_no_memory_for(place, capsys):
+    put_into(place / "params/trial.yaml", "evaluate.width", 10**6)
+    assert cli.main(["plan", "trial"]) == 0
+    assert (
+        "note: params/trial.yaml: evaluate.width: is 1000000, but training convnet-3 takes" in capsys.readouterr().out
+    )
+
+
+def test_campaigns_with_a_fault_are_listed_with_it(place, capsys):
+    (place / "params/torn.yaml").write_text("methods: [")
+    (place / "params/gone.yaml").symlink_to("nowhere")
+    assert cli.main(["campaigns"]) == 0
+    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.replace("*", "").splitlines()]
+    assert [name for name, _ in lines] == ["gone", "torn", "trial"]
+    assert [text.startswith("cannot be read: params/") for _, text in lines] == [True, True, False]
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99"])

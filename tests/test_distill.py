@@ -36,7 +36,7 @@ def start(data, pool):
     """Return a function that starts a distillation and gives it back before its first iteration."""
 
     def build(seed=0, ipc=2, **changes):
-        params = DistillParams(**{**helpers.TINY_DISTILL, "loss_scale": 1.0, **changes})
+        params = helpers.distill_params(**{"loss_scale": 1.0, **changes})
         return Distillation(params, load_split(data, "train"), Pool(pool, torch.device("cpu")), ipc, seed)
 
     return build

@@ -183,8 +183,8 @@ def test_what_is_not_finite_is_reported_with_its_iteration_and_moves_nothing(whe
     run, good = start(optimizer=optimizer), []
     frequencies = run.frequencies
 
-    def drawn(extractor, draws):
-        found = frequencies(extractor, draws)
+    def drawn(draws):
+        found = frequencies(draws)
         if run.iteration == 2 and where == "loss":
             return found * math.nan
         if run.iteration == 2:

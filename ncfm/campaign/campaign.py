@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from ncfm.campaign.expand import Expansion, Skipped
-from ncfm.campaign.file import read_yaml
 from ncfm.campaign.layers import Layers, check_declared
+from ncfm.campaign.reading import read_yaml
 from ncfm.core import layout
 from ncfm.core.errors import ParamsError
 from ncfm.core.params import ReportParams, StageParams
 from ncfm.core.store import is_text, json_text, storage_errors, write_text
+from ncfm.core.values import LONGEST_NAME
+from ncfm.datasets.catalogue import facts_of
 from ncfm.stages import cells, table
 from ncfm.stages.cells import Cell, SetCell
 from ncfm.stages.table import MAKERS, STAGES, TESTERS
@@ -41,6 +43,7 @@ class Campaign:
     skipped: tuple[Skipped, ...] = ()
     artefacts: dict[str, tuple[Cell, ...]] = field(default_factory=dict)  # its tables and figures, and what each needs
     artefacts_skipped: dict[str, tuple[Skipped, ...]] = field(default_factory=dict)
+    too_large: tuple[str, ...] = ()  # networks that cannot fit into this machine's memory, a line each
 
     @cached_property
     def sets(self) -> dict[tuple[str, int, str, int], SetCell]:
@@ -56,7 +59,7 @@ class Campaign:
         return self.artefacts[artefact] if artefact else self.cells
 
 
-NAME = "[A-Za-z0-9][A-Za-z0-9_-]*"
+NAME = f"[A-Za-z0-9][A-Za-z0-9_-]{{0,{LONGEST_NAME - 1}}}"
 
 
 def available(folder: Path = PARAMS) -> list[str]:
@@ -77,7 +80,9 @@ def load(name: str, folder: Path = PARAMS) -> Campaign:
     """Read, check and resolve `folder/<name>.yaml`. Raises :class:`ParamsError`: file, key, value, what is allowed."""
     check_declared("campaign", [name], available(folder), str(folder))
     if not re.fullmatch(NAME, name):  # it becomes a folder, and a part of commands and of DVC's names of stages
-        raise ParamsError(f"{folder / name}.yaml: the file's name may hold letters, digits, '-' and '_' only")
+        raise ParamsError(
+            f"{folder / name}.yaml: the file's name may hold letters, digits, '-' and '_' only, {LONGEST_NAME} at most"
+        )
     layers = Layers(folder / "base.yaml", folder / f"{name}.yaml")
     _check(layers)
     file, found = layers.campaign, Expansion(layers)
@@ -92,11 +97,23 @@ def load(name: str, folder: Path = PARAMS) -> Campaign:
         file.title or name,
         everything,
         params,
-        {method: layers.field("label", [method]) or method for method in file.methods},
+        _labels(layers),
         found.all_skipped(),
         {name: tuple(cell for cell in everything if cell in found.members[name]) for name in file.artefacts},
         {name: tuple(found.skipped[name].values()) for name in file.artefacts},
+        tuple(found.too_large),
     )
+
+
+def _labels(layers: Layers) -> dict[str, str]:
+    """Return what tables call each method; raise where two are called the same."""
+    labels: dict[str, str] = {}
+    for method in layers.campaign.methods:
+        label = layers.field("label", [method]) or method
+        for other in (name for name, known in labels.items() if known == label):
+            raise ParamsError(f"{layers.path}: methods.{method}.label: is {label!r}, which {other} is called too")
+        labels[method] = label
+    return labels
 
 
 def _check(layers: Layers) -> None:
@@ -109,6 +126,9 @@ def _check(layers: Layers) -> None:
     named = {name for one in layers.files.values() for name, entry in one.protocols.items() if entry.evaluate}
     protocols = sorted({layout.RELEASED, *named})
     check_declared("protocol", file.protocols, protocols, f"{path}: protocols")
+    for place, one in layers.files.items():
+        for name, dataset in ((name, dataset) for name, entry in one.protocols.items() for dataset in entry.sets):
+            facts_of(dataset, f"{place}: protocols.{name}.sets")
     for key, section in file.tests.items():
         check_declared("protocol", [section.protocol], protocols, f"{path}: {key}.protocol")
         check_declared("method of this campaign", section.methods, file.methods, f"{path}: {key}.methods")
@@ -173,6 +193,11 @@ def write_changed(texts: Mapping[Path, str]) -> None:
 
 
 def write_params(campaign: Campaign) -> None:
-    """Write `results/<campaign>/params/`, leaving unchanged files alone and removing those of cells that are gone."""
+    """Write `results/<campaign>/params/`, leaving unchanged files alone and removing those of cells that are gone.
+
+    Raises :class:`ParamsError` where a network cannot fit into this machine's memory.
+    """
+    if campaign.too_large:
+        raise ParamsError(campaign.too_large[0])
     there = Path(layout.campaign_folder(campaign.name), "params").rglob("*.json")
     write_changed({**dict.fromkeys(there, ""), **_params_texts(campaign)})

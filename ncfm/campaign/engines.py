@@ -15,7 +15,7 @@ import yaml
 
 from ncfm.campaign import campaign as campaigns
 from ncfm.campaign.campaign import PARAMS, Campaign
-from ncfm.campaign.file import read_yaml
+from ncfm.campaign.reading import read_yaml
 from ncfm.core.errors import ParamsError
 from ncfm.core.layout import campaign_folder
 from ncfm.core.store import is_text

@@ -10,21 +10,29 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any
 
+from ncfm.campaign.checks import check_architecture, check_events, check_set, check_teachers, check_training, fitted
 from ncfm.campaign.file import OWN_SECTIONS, ArtefactEntry, SearchTests, SetTests
 from ncfm.campaign.layers import Layers, check_declared
 from ncfm.core.errors import ImpossibleError, ParamsError
 from ncfm.core.layout import RELEASED
-from ncfm.core.params import DistillParams, EvaluateParams, PrepareParams, PretrainParams, SelectParams, StageParams
+from ncfm.core.params import (
+    CurateParams,
+    DistillParams,
+    EvaluateParams,
+    PrepareParams,
+    PretrainParams,
+    SelectParams,
+    StageParams,
+)
 from ncfm.datasets.catalogue import DatasetFacts, facts_of
-from ncfm.method.coresets import RULES, Rule
-from ncfm.models.registry import ARCHITECTURES, norm_of
+from ncfm.method.coresets import RULES
+from ncfm.models.registry import Shape, norm_of, too_large
 from ncfm.stages import cells
 from ncfm.stages.cells import Cell
-from ncfm.stages.table import STAGES, TESTERS
-
-NetworkStage = TypeVar("NetworkStage", PretrainParams, EvaluateParams)
+from ncfm.stages.table import STAGES, TESTERS, output
 
 
 @dataclass(frozen=True)
@@ -101,6 +109,7 @@ class Expansion:
         self.layers, self.crosses = layers, crosses_of(layers)
         self.params: dict[Cell, StageParams] = {}  # of each cell but the reports
         self.members: dict[str, set[Cell]] = {name: set() for name in self.crosses}  # the cells of each cross
+        self.too_large: dict[str, None] = {}  # networks that cannot fit into this machine's memory, a line each
         self.skipped: dict[str, dict[tuple[object, ...], Skipped]] = {name: {} for name in self.crosses}
         for dataset in layers.campaign.datasets:
             self._add_dataset(dataset)
@@ -111,6 +120,11 @@ class Expansion:
     def all_skipped(self) -> tuple[Skipped, ...]:
         """Return what is skipped in any cross, each once."""
         return tuple({key: one for found in self.skipped.values() for key, one in found.items()}.values())
+
+    def _weigh(self, arch: str, width: int, norm: str, facts: DatasetFacts, place: str) -> None:
+        """Note a network that cannot fit into this machine's memory: plans may name it, and other machines run it."""
+        if fault := too_large(arch, Shape(facts.channels, facts.resolution, facts.classes, width, norm)):
+            self.too_large[f"{place}: {fault}"] = None
 
     def _add(self, cell: Cell, params: StageParams, names: Iterable[str]) -> None:
         """Add a cell of the crosses ``names``."""
@@ -166,15 +180,25 @@ class Expansion:
             read["source"] = source
         if isinstance(made, DistillParams | SelectParams):
             check_set(made, facts, ipc, places)
+        if isinstance(values, CurateParams):
+            check_teachers(
+                values, layers.merged(PretrainParams, facts.name)[0], layers.merged(stage.params, **names)[1]
+            )
         rule = RULES[values.rule] if isinstance(values, SelectParams) else None
-        pool, places = layers.merged(PretrainParams, facts.name)
+        pool, pool_places = layers.merged(PretrainParams, facts.name)
         if rule is None or rule.reads_extractors:
             if rule:
-                check_events(rule, pool, method, places)
+                check_events(rule, pool, method, pool_places)
             read["extractor"] = pool.arch
-            self._add(cells.Pretrain(facts.name, pool.arch), fitted(pool, facts, places), chosen)
-        for seed in seeds:
-            self._add(stage.cell(**{**names, **read, "seed": seed}), values, chosen)
+            pool = fitted(pool, facts, pool_places)
+            check_training(pool, "pretrain", pool_places)
+            self._weigh(pool.arch, pool.width, pool.norm, facts, pool_places["width"])
+            self._add(cells.Pretrain(facts.name, pool.arch), pool, chosen)
+        for cell in (stage.cell(**{**names, **read, "seed": seed}) for seed in seeds):
+            target = output(Path(layers.path).stem, cell)
+            if Path(target).resolve() in [Path(file).resolve() for file in values.files]:
+                raise ParamsError(f"{places['load']}: is {target}, the set that {cell.key} makes (allowed: another's)")
+            self._add(cell, values, chosen)
         for name in chosen:
             for test, own in self.crosses[name].variants(method, pool.arch):
                 with self._possible([name], test, **names, **own):
@@ -188,57 +212,21 @@ class Expansion:
         params, places = self.layers.merged(EvaluateParams, facts.name, names["ipc"], names["method"], protocol)
         if isinstance(section, SearchTests):
             # What a search does not read stays as it is, so that changing it re-runs nothing.
-            training = params.model_dump(exclude={"arch", "width", "norm", "looks"})
-            return STAGES[test].params.model_validate(training | grid_of(section, facts, place))
+            training, grid = (
+                params.model_dump(exclude={"arch", "width", "norm", "looks"}),
+                grid_of(section, facts, place),
+            )
+            for depth, width in product(section.depths, section.widths):
+                self._weigh(f"convnet-{depth}", width, "none", facts, f"{place}.widths")
+            return STAGES[test].params.model_validate(training | grid)
+        check_training(params, test, places)
         own = {key: name for key, name in names.items() if key in ("arch", "steps")}
         if (classes := facts.classes) % (steps := own.get("steps", 1)):
             raise ImpossibleError(f"{place}.steps: is {steps}, but must divide the {classes} classes of {facts.name}")
         places["arch"] = f"{cross.place}architectures"
         params = fitted(params.model_copy(update={"arch": own["arch"]}), facts, places)
+        self._weigh(params.arch, params.width, params.norm, facts, places["width"])
         return STAGES[test].params.model_validate(params.model_dump() | own)
-
-
-def check_architecture(arch: str, facts: DatasetFacts, place: str) -> None:
-    """Raise where there is no such architecture, or it cannot take the data set; ``place`` is file and key."""
-    architecture, size = ARCHITECTURES.find(arch, place), facts.resolution
-    if not architecture.takes(size):
-        allowed = f"allowed: {architecture.resolutions}"
-        raise ImpossibleError(f"{place}: {arch} cannot take {facts.name}, whose resolution is {size} ({allowed})")
-
-
-def fitted(params: NetworkStage, facts: DatasetFacts, places: Mapping[str, str]) -> NetworkStage:
-    """Return ``params``, whose network can take the data set, with its own norm for `default`: results say which."""
-    check_architecture(params.arch, facts, places["arch"])
-    try:
-        return params.model_copy(update={"norm": norm_of(params.arch, params.norm, params.width, places["norm"])})
-    except ParamsError as error:
-        raise ImpossibleError(str(error)) from error
-
-
-def check_set(values: DistillParams | SelectParams, facts: DatasetFacts, ipc: int, places: Mapping[str, str]) -> None:
-    """Raise where a set cannot be made: a factor that does not fit, or no file to start from."""
-    factor, size, most = values.factor, facts.resolution, facts.smallest_class
-    start, tiles = f"{places['factor']}: is {factor}", ipc * factor**2
-    if size % factor:
-        fits = [divisor for divisor in range(1, size + 1) if size % divisor == 0]
-        raise ImpossibleError(f"{start}, but must divide the resolution {size} of {facts.name} (allowed: {fits})")
-    if (isinstance(values, SelectParams) or values.initialisation == "mix") and tiles > most:
-        raise ImpossibleError(
-            f"{start}, which at IPC {ipc} takes {tiles} real images per class, but the smallest class of {facts.name} "
-            f"has {most} (allowed: IPC times factor squared up to {most})"
-        )
-    if isinstance(values, DistillParams) and values.snapshots and values.snapshots[-1] > values.iterations:
-        reached = f"allowed: 1 to {values.iterations}, its iterations"
-        raise ParamsError(f"{places['snapshots']}: names {values.snapshots[-1]}, which is never reached ({reached})")
-    if isinstance(values, DistillParams) and values.initialisation == "load" and not values.load:
-        raise ParamsError(f"{places['load']}: is missing, but initialisation: load needs the file to start from")
-
-
-def check_events(rule: Rule, pool: PretrainParams, method: str, places: Mapping[str, str]) -> None:
-    """Raise where a coreset's rule reads forgetting events that the pool does not count."""
-    if rule.reads_events and not pool.count_forgetting:
-        start = f"{places['count_forgetting']}: is false, but the method {method} reads what it counts"
-        raise ParamsError(f"{start} (allowed: pretrain: {{count_forgetting: true}})")
 
 
 def grid_of(section: SearchTests, facts: DatasetFacts, place: str) -> dict[str, Any]:

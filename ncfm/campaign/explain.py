@@ -23,8 +23,15 @@ def campaigns_text(active: str | None) -> str:
     """Return a line for each campaign in `params/`: its name, marked where it is the active one, and its title."""
     names = campaigns.available()
     width = max(map(len, names), default=0)
-    titles = {name: Layers(PARAMS / f"{name}.yaml").campaign.title or name for name in names}
+    titles = {name: _title_or_fault(name) for name in names}
     return "".join(f"{'*' if name == active else ' '} {name:{width}}  {titles[name]}\n" for name in names)
+
+
+def _title_or_fault(name: str) -> str:
+    try:
+        return Layers(PARAMS / f"{name}.yaml").campaign.title or name
+    except ParamsError as error:
+        return f"cannot be read: {error}"
 
 
 def methods_text() -> str:

@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, create_model
 
 from ncfm.core import params as models
-from ncfm.core.errors import ParamsError
 from ncfm.core.layout import RELEASED, WHOLE
+from ncfm.core.values import Count, Counts, Line, Name, Names, Seed, each_once
 from ncfm.stages.table import MAKERS, STAGES, TESTERS
 
 RESERVED_ARTEFACTS = (*STAGES, "all", "params")  # rules of the Snakefile
 OWN_SECTIONS = tuple(name for name in TESTERS if name != "evaluate")  # a section each, which artefacts can ask for
-
-
-def _each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    if not values or len(set(values)) != len(values):
-        raise ValueError("must name at least one, and each once")
-    return values
-
-
-def _printable(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError("must be one line of printable characters")
-    return text
-
-
-Name = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]*$")]  # it becomes a folder and a part of a DVC stage's name
-Names = Annotated[tuple[str, ...], AfterValidator(_each_once)]
-Line = Annotated[str, AfterValidator(_printable)]
-Seed = Annotated[int, models.Number, Field(ge=0, lt=2**63)]
-Counts = Annotated[tuple[models.Count, ...], AfterValidator(_each_once)]
 
 
 class _Form(BaseModel):
@@ -65,14 +44,8 @@ class SearchTests(SetTests):
     norms: Names
 
 
-def _looks_at_epochs(section: models.EvaluateProtocol) -> models.EvaluateProtocol:
-    if {"looks", "epochs"} <= section.model_fields_set and section.looks > section.epochs:
-        raise ValueError(f"must have at most one look an epoch (looks: {section.looks}, epochs: {section.epochs})")
-    return section
-
-
 class _Part(_Form):
-    evaluate: Annotated[models.EvaluateProtocol, AfterValidator(_looks_at_epochs)] | None = None
+    evaluate: models.EvaluateProtocol | None = None
 
     def values_for(self, stage: str) -> dict[str, Any]:
         """Return the values that this part of the file names for a stage."""
@@ -109,7 +82,7 @@ class DatasetEntry(_DatasetSection):
     """A data set of a campaign: the IPCs to run, and what differs for it, or for it at one IPC."""
 
     ipcs: Counts = ()
-    by_ipc: Annotated[dict[models.Count, Section], AfterValidator(_listed)] = {}
+    by_ipc: Annotated[dict[Count, Section], AfterValidator(_listed)] = {}
 
 
 class MethodEntry(Section):
@@ -119,7 +92,7 @@ class MethodEntry(Section):
     stage: Literal[MAKERS] | None = None  # type: ignore[valid-type]
     of: str | None = Field(None, description="with stage: curate, the method whose sets it curates")
     label: Line | None = Field(None, description="name in the tables; not taken over by `like`")
-    seeds: Annotated[tuple[Seed, ...], AfterValidator(_each_once)] | None = None
+    seeds: Annotated[tuple[Seed, ...], AfterValidator(each_once)] | None = None
 
 
 class ArtefactEntry(_Form):
@@ -136,7 +109,7 @@ class ArtefactEntry(_Form):
 
 def _mapping(protocols: Any) -> Any:
     """Turn a list of names into the mapping that it is short for."""
-    return {name: {} for name in _each_once(tuple(map(str, protocols)))} if isinstance(protocols, list) else protocols
+    return {name: {} for name in each_once(tuple(map(str, protocols)))} if isinstance(protocols, list) else protocols
 
 
 def _free(protocols: dict[str, ProtocolEntry]) -> dict[str, ProtocolEntry]:
@@ -171,34 +144,3 @@ class CampaignFile(_DatasetSection):
     def tests(self) -> dict[str, SetTests]:
         """The sections about tests of sets other than evaluation that the file has."""
         return {name: section for name in OWN_SECTIONS if (section := getattr(self, name))}
-
-
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # in C where it was built: faster
-    """YAML's safe loader, which would keep the last of two equal keys without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for index, key in enumerate(keys):
-            if key.value in (earlier.value for earlier in keys[:index]):
-                raise yaml.MarkedYAMLError(None, None, f"the key {key.value!r} stands there twice", key.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml(path: Path, end: str = "") -> Any:
-    """Return what a YAML file says, up to the text ``end``; {} for nothing. Raises :class:`ParamsError`."""
-    if path.exists() and not path.is_file():
-        raise ParamsError(f"{path}: is not a file that could hold params")
-    try:
-        text = path.read_text(encoding="utf-8")
-        values = yaml.load(text.partition(end)[0] if end else text, _Loader)
-    except FileNotFoundError as error:
-        raise ParamsError(f"{path}: no such file; run `ncfm use NAME` or restore it from git") from error
-    except OSError as error:
-        raise ParamsError(f"{path}: cannot be read ({error.strerror})") from error
-    except RecursionError as error:
-        raise ParamsError(f"{path}: not valid YAML (nested too deeply)") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: an impossible date, a number of thousands of digits
-        mark = getattr(error, "problem_mark", None)
-        reason = f"line {mark.line + 1}: {error.problem}" if mark else str(error)  # type: ignore[union-attr]
-        raise ParamsError(f"{path}: not valid YAML ({' '.join(reason.split())})") from error
-    return {} if values is None else values

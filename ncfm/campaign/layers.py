@@ -7,7 +7,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from ncfm.campaign.file import CampaignFile, ProtocolEntry, read_yaml
+from ncfm.campaign.file import CampaignFile, ProtocolEntry
+from ncfm.campaign.reading import read_yaml
 from ncfm.core.errors import ParamsError, one_of
 from ncfm.core.params import StageModel, parse
 from ncfm.core.registry import Registry

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import re
+import reprlib
 from collections.abc import Iterable
 
 FAULT = "ncfm: "  # how the line begins that says why a command failed; `ncfm status` and the logger look for it
 NOTICE = "note: "  # how a line begins of something that stops nothing
+LONGEST = 4000  # characters of a message; of a longer one the middle goes
+SHOWN = reprlib.Repr()  # how much of a wrong value its message shows
+SHOWN.maxstring = SHOWN.maxother = 80
+SHOWN.maxlist = SHOWN.maxdict = 10
+SHOWN.maxlevel = 3
 
 
 class NcfmError(Exception):
@@ -16,6 +23,8 @@ class NcfmError(Exception):
     """
 
     def __init__(self, message: str) -> None:
+        if len(message) > LONGEST:
+            message = f"{message[: LONGEST // 2]} ... {message[-LONGEST // 2 :]}"
         super().__init__("".join(one if one.isprintable() else repr(one)[1:-1] for one in message))
 
 
@@ -46,7 +55,17 @@ class StageError(NcfmError):
 def one_of(what: str, value: object, allowed: Iterable[object], place: str = "") -> str:
     """Return the message for an unknown ``what`` (e.g. method), with the nearest valid one; ``place``: file and key."""
     names = [str(name) for name in allowed]
-    near = difflib.get_close_matches(str(value), names, n=1)
+    shown = SHOWN.repr(value)
+    near = difflib.get_close_matches(value if isinstance(value, str) and len(value) <= 80 else shown, names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     prefix = f"{place}: " if place else ""
-    return f"{prefix}unknown {what} {value!r}{hint} (allowed: {', '.join(names) or 'there is none here'})"
+    return f"{prefix}unknown {what} {shown}{hint} (allowed: {', '.join(names) or 'there is none here'})"
+
+
+def memory_fault(error: BaseException) -> str:
+    """Return the message for an error of Python's, numpy's or torch's allocator; empty for any other."""
+    wanted = re.search("(?i)allocate ([0-9.]+ [a-z]+)", str(error))
+    if not isinstance(error, MemoryError) and not wanted and "out of memory" not in str(error):
+        return ""
+    asked = f" ({wanted[1]} at once)" if wanted else ""
+    return f"not enough memory{asked}; lower width, batch, batch_real, num_frequencies or images_at_once of the stage"

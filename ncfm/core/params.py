@@ -7,55 +7,29 @@ text beside a field says which. Campaign files change them (`ncfm/campaign/layer
 from __future__ import annotations
 
 import re
-import reprlib
 import types
 import typing
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ncfm.core.errors import ParamsError, one_of
+from ncfm.core import values as kinds
+from ncfm.core.errors import SHOWN, ParamsError, one_of
+from ncfm.core.values import (
+    Count,
+    CountOrNone,
+    FilePath,
+    Held,
+    Milestones,
+    Networks,
+    NonNegative,
+    Number,
+    Positive,
+    Share,
+    Strategy,
+)
 
-
-def _number(value: Any) -> Any:
-    """Refuse what would pass for a number without being one: YAML's yes and no, and texts like "01"."""
-    if isinstance(value, bool) or (isinstance(value, str) and re.fullmatch("0[0-9]+", value)):
-        raise ValueError("must be a number")
-    return value
-
-
-# Ranges. Their upper ends are far above what anyone runs: they catch a slip before it fills the memory, or a float.
-Number = BeforeValidator(_number)
-Share = Annotated[float, Number, Field(ge=0, le=1)]
-Positive = Annotated[float, Number, Field(gt=0, le=1e30)]
-NonNegative = Annotated[float, Number, Field(ge=0, le=1e30)]
-Count = Annotated[int, Number, Field(ge=1, le=10**9)]
-CountOrNone = Annotated[int, Number, Field(ge=0, le=10**9)]
-Held = Annotated[int, Number, Field(ge=1, le=10**6)]  # so many are held in memory at once
-Networks = Annotated[int, Number, Field(ge=1, le=10**4)]
 Optimizer = Literal["sgd", "adamw", "adam"]  # of networks; adam takes its weight decay as a part of the gradient
-
-Ordered = TypeVar("Ordered", int, float)
-
-AUGMENTATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")  # parts of a strategy, joined by "_" or "|"
-
-
-def _known_parts(strategy: str) -> str:
-    for part in strategy.split("|" if "|" in strategy else "_") if strategy else []:
-        if part not in AUGMENTATIONS:
-            raise ValueError(f"has an {one_of('part', part, AUGMENTATIONS)}")
-    return strategy
-
-
-def _increasing(values: tuple[Ordered, ...]) -> tuple[Ordered, ...]:
-    if list(values) != sorted(set(values)):
-        raise ValueError("must increase")
-    return values
-
-
-Strategy = Annotated[str, AfterValidator(_known_parts)]
-Increasing = Annotated[tuple[Count, ...], AfterValidator(_increasing)]
-Milestones = Annotated[tuple[Share, ...], AfterValidator(_increasing)]
 
 
 class StageParams(BaseModel):
@@ -74,7 +48,9 @@ class PrepareSource(StageParams):
     """Where a data set comes from: what a campaign can say of the stage `prepare`."""
 
     source: str = Field("auto", description="auto tries the data set's sources in the order of its file")
-    root: str = Field("data", description="folder for downloads, or the one that holds your files (docs/datasets.md)")
+    root: FilePath = Field(
+        "data", description="folder for downloads, or the one that holds your files (docs/datasets.md)"
+    )
 
 
 class PrepareParams(PrepareSource):
@@ -102,10 +78,10 @@ class NetworkParams(ComputeParams):
     batch: Held = Field(128, description="images of a step")
     optimizer: Optimizer = Field("sgd", description="adam takes its weight decay as a part of the gradient")
     learning_rate: Positive = Field(0.01, description="before the first milestone")
-    momentum: Share = Field(0.9, description="of sgd")
+    momentum: kinds.Momentum = Field(0.9, description="of sgd")
     weight_decay: NonNegative = Field(5e-4, description="share of the weights taken off in a step, times the rate")
     milestones: Milestones = Field((2 / 3, 5 / 6), description="shares of the epochs where the rate decays")
-    decay: Positive = Field(0.2, description="factor of the learning rate at each milestone")
+    decay: kinds.Factor = Field(0.2, description="factor of the learning rate at each milestone")
     augmentation: Strategy = Field("color_crop", description="one draw per image; parts joined by |: one of them")
     cutmix_probability: Share = Field(0.5, description="share of batches that CutMix mixes, with Beta(1, 1)")
 
@@ -130,7 +106,7 @@ class DistillParams(ComputeParams):
         description="mix: tiles of shrunken real images, random: real images, noise: Gaussian, load: a finished set",
     )
     shrink: Literal["area", "nearest"] = Field("area", description="of mix initialisation (released program: nearest)")
-    load: str = Field("", description="distilled.safetensors to start from, with initialisation: load")
+    load: FilePath = Field("", description="distilled.safetensors to start from, with initialisation: load")
     iterations: Count = Field(20000, description="steps of all classes' images")
     batch_real: Held = Field(1024, description="real images per class and iteration, or all where there are fewer")
     real_batches: Literal["random", "first"] = Field("random", description="first: of each class (released program)")
@@ -138,9 +114,7 @@ class DistillParams(ComputeParams):
     discrepancy: str = Field("ncfd", description="name of an entry of ncfm/method/discrepancies/")
     extractor: Literal["pool", "random"] = Field("pool", description="random: fresh random weights each time (DM)")
     normalise_features: bool = Field(True, description="scale each image's features to length 1 (DM does not)")
-    loss_scale: Annotated[float, Number, Field(gt=0)] = Field(
-        300.0, description="factor of the discrepancy (released program)"
-    )
+    loss_scale: Positive = Field(300.0, description="factor of the discrepancy (released program)")
     alpha: Share = Field(0.5, description="weight of amplitude; phase has 1 - alpha (paper eq. 5)")
     root: bool = Field(True, description="square root of equation 5 at each frequency; false: without it")
     frequencies: Literal["gaussian", "mixture", "released"] = Field(
@@ -152,19 +126,21 @@ class DistillParams(ComputeParams):
     calibration: NonNegative = Field(1.0, description="weight of the cross-entropy step; 0 switches it off")
     optimizer: Literal["adamw", "sgd"] = Field("adamw", description="of the images")
     learning_rate: Positive = Field(0.001, description="of the images, whose pixels lie in [0, 1]")
-    momentum: Share = Field(0.5, description="of sgd")
+    momentum: kinds.Momentum = Field(0.5, description="of sgd")
     weight_decay: NonNegative = Field(5e-4, description="of the images")
     schedule: Literal["constant", "cosine", "plateau"] = Field(
         "cosine", description="plateau: the released program's rule"
     )
     plateau_patience: Count = Field(500, description="iterations without a better loss before the rate falls")
-    plateau_factor: Annotated[float, Field(gt=0, lt=1)] = Field(0.5, description="of the rate when it falls")
+    plateau_factor: Annotated[float, Number, Field(gt=0, lt=1)] = Field(0.5, description="of the rate when it falls")
     augmentation: Strategy = Field("color_crop_cutout", description="one draw for all images of a class")
     checkpoint_every: Count = Field(500, description="iterations between checkpoints")
-    processes: Annotated[int, Number, Field(ge=1, le=64)] = Field(
+    processes: kinds.Processes = Field(
         1, description="of one machine, a GPU each, among which the classes of a joint step are divided"
     )
-    snapshots: Increasing = Field((), description="iterations after which the set is kept too (docs/evaluation.md)")
+    snapshots: kinds.Increasing = Field(
+        (), description="iterations after which the set is kept too (docs/evaluation.md)"
+    )
     log_every: CountOrNone = Field(0, description="iterations between two readings of the losses; 0: 10, on a CPU 1")
     kept: Literal["float32", "uint8"] = Field("float32", description="what the finished images are rounded to")
     images_at_once: CountOrNone = Field(0, description="that pass a network at a time; 0: what suits the device")
@@ -206,7 +182,7 @@ class EvaluateProtocol(NetworkParams):
     learning_rate: Positive = Field(0.001, description="before the first milestone")
     weight_decay: NonNegative = Field(0.01, description="share of the weights taken off in a step, times the rate")
     milestones: Milestones = Field((0.2, 0.4, 0.6, 0.8), description="shares of the epochs where the rate decays")
-    decay: Positive = Field(0.5, description="factor of the learning rate at each milestone")
+    decay: kinds.Factor = Field(0.5, description="factor of the learning rate at each milestone")
     augmentation: Strategy = Field(
         "color_crop_flip_scale_rotate", description="one draw per image; parts joined by |: one of them"
     )
@@ -253,12 +229,9 @@ class ReportParams(StageParams):
 
     stage = "report"
     grid_columns: Count = Field(10, description="classes in the picture of distilled images")
-    comparisons: tuple[tuple[str, str], ...] = Field((), description="pairs of methods to compare by paired seeds")
+    comparisons: kinds.Pairs = Field((), description="pairs of methods to compare by paired seeds")
 
 
-SHOWN = reprlib.Repr()  # how much of a wrong value its message shows
-SHOWN.maxstring = SHOWN.maxother = 80
-SHOWN.maxlist = SHOWN.maxdict = 10
 Model = TypeVar("Model", bound=BaseModel)
 StageModel = TypeVar("StageModel", bound=StageParams)
 

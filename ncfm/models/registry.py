@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -107,6 +108,21 @@ def norm_of(arch: str, norm: str, width: int, place: str = "norm") -> str:
     return norm
 
 
+def too_large(arch: str, shape: Shape) -> str:
+    """Return why no training of this network fits into the machine's memory; empty where it may, or no work is known.
+
+    Training holds four numbers of 4 bytes to a weight: itself, its gradient, and two of the optimiser.
+    """
+    work = ARCHITECTURES[arch].work
+    needed = 16 * work(shape).parameters if work else 0
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed <= there:
+        return ""
+    memory = f"training {arch} takes {needed / 2**30:,.0f} GiB of memory, and this machine has {there / 2**30:,.0f}"
+    most = int(shape.width * (there / needed) ** 0.5)  # weights grow with its square
+    return f"is {shape.width}, but {memory} (allowed: up to about {most})"
+
+
 def build(
     arch: str, *, channels: int, resolution: int, classes: int, width: int, norm: str, generator: torch.Generator
 ) -> Network:
@@ -121,4 +137,6 @@ def build(
     if not architecture.takes(resolution):
         raise ParamsError(f"{arch} cannot take images of resolution {resolution} (allowed: {architecture.resolutions})")
     shape = Shape(channels, resolution, classes, width, norm_of(arch, norm, width))
+    if fault := too_large(arch, shape):
+        raise ParamsError(f"width: {fault}")
     return build_module(lambda: architecture.network(shape), generator)

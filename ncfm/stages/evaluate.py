@@ -58,7 +58,8 @@ def evaluate(params: EvaluateParams, data: Path, distilled: Path, out: Path, rec
 
 def look_epochs(epochs: int, looks: int) -> set[int]:
     """Return the epochs after which the test set is looked at: evenly spaced, the last one always among them."""
-    return {max(1, round(epochs * look / looks)) for look in range(1, looks + 1)}
+    looks = min(looks, epochs)
+    return {round(epochs * look / looks) for look in range(1, looks + 1)}
 
 
 def summary(values: list[float]) -> dict[str, float | None]:
