@@ -21,7 +21,8 @@ from PIL import Image
 from ncfm import cli
 from ncfm.core.errors import DataError, NcfmError
 from ncfm.core.store import read_json, sha256, write_text
-from ncfm.datasets.folder import list_folder, load_folder, pixel_sizes
+from ncfm.datasets.folder import list_folder, load_folder
+from ncfm.datasets.pictures import pixel_sizes
 from ncfm.datasets.split import load_split
 from ncfm.method.distilled import load
 from ncfm.models.registry import build

@@ -449,7 +449,8 @@ def test_exports_say_what_they_are_and_other_files_are_asked_for_it(digits, caps
 def test_the_advice_for_a_folder_that_was_not_prepared_works(digits, capsys):
     for label, number in np.ndindex(2, 6):
         Path("My photos", str(label)).mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (32, 32), (90 * label, 40 * number, 7)).save(f"My photos/{label}/{number}.png")
+        noise = np.random.default_rng(10 * label + number).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(f"My photos/{label}/{number}.png")
     torch.save([torch.rand(2, 3, 32, 32), torch.arange(2)], "set.pt")
     command = ["import", "set.pt", "--method", "x", "--out", "new", "--factor", "1", "--data"]
     assert cli.main([*command, "My photos"]) == 2

@@ -22,7 +22,8 @@ from ncfm.core.lock import only_writer
 from ncfm.core.params import Count, DistillParams, EvaluateParams, PretrainParams, SelectParams, StageParams, parse
 from ncfm.core.store import read_json, write_text
 from ncfm.datasets.catalogue import counted
-from ncfm.datasets.folder import Listing, facts_of_folder, list_folder, load_folder, pixel_sizes
+from ncfm.datasets.folder import Listing, facts_of_folder, list_folder, load_folder
+from ncfm.datasets.pictures import pixel_sizes
 from ncfm.method.coresets import RULES
 from ncfm.method.distilled import load
 from ncfm.models.registry import ARCHITECTURES
@@ -104,15 +105,7 @@ def distill_folder(folder: Path, wish: Wish, out: Path | None = None) -> str:
     train, test = data / "train.safetensors", data / "test.safetensors"
     check_same_folder(folder, card, root)
 
-    def prepare(params: FolderParams, record: Record) -> None:
-        loaded = load_folder(listing, params.resolution)
-        datasets.write(facts_of_folder(listing, loaded), "folder", loaded, data, record)
-
-    preparing = FolderParams(folder=str(folder.resolve()), resolution=resolution)
-    run_stage(preparing, card, prepared.names, [*listing.all_files("train", "test")], prepare)
-    notes = tuple(read_json(card)["source"].get("notes", ()))
-    for note in notes:
-        say(f"{NOTICE}{note}")
+    notes = prepare_folder(FolderParams(folder=str(folder.resolve()), resolution=resolution), listing, card)
     training = parse(PretrainParams, {**PRETRAIN, "arch": arch, "pool": wish.pool, "epochs": wish.epochs}, "pretrain")
     run_stage(training, pool, pretrained.names, [train, test], pretrain, data, pool)
 
@@ -138,6 +131,20 @@ def distill_folder(folder: Path, wish: Wish, out: Path | None = None) -> str:
     outcome = Outcome(listing, read, notes, made, by_chance, Extractors(wish.pool, wish.epochs, whole))
     write_text(root / "report.html", outcome.page(every))
     return f"{outcome.text()}\nall on one page: {root / 'report.html'}"
+
+
+def prepare_folder(params: FolderParams, listing: Listing, card: Path) -> tuple[str, ...]:
+    """Make the data set of ``card`` from a folder of images, unless it is there; say and return the notes on it."""
+
+    def prepare(params: FolderParams, record: Record) -> None:
+        loaded = load_folder(listing, params.resolution)
+        datasets.write(facts_of_folder(listing, loaded), "folder", loaded, card.parent, record)
+
+    run_stage(params, card, {"dataset": listing.name}, [*listing.all_files("train", "test")], prepare)
+    notes = tuple(read_json(card)["source"].get("notes", ()))
+    for note in notes:
+        say(f"{NOTICE}{note}")
+    return notes
 
 
 def read_at(listing: Listing, resolution: int | None) -> tuple[int, str]:

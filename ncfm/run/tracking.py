@@ -44,9 +44,8 @@ def import_records(folder: Path) -> None:
         raise NcfmError(f"{folder}: no such folder; name the one that holds the results")
     paths = runs.records_below(folder)
     if not paths:
-        raise NcfmError(
-            f"{folder}: holds no record of a stage (published campaigns hold none; `ncfm compare` reads them)"
-        )
+        print(f"{folder}: holds no record of a stage (published campaigns hold none; `ncfm compare` reads them)")
+        return
     try:
         with quiet():
             store = Store()
