@@ -168,7 +168,7 @@ def _use(campaign: str) -> None:
     counts = ", ".join(f"{number} {stage}" for stage, number in numbers.items() if number)
     skipped = f"; skipped, because they cannot be: {len(chosen.skipped)}" if chosen.skipped else ""
     print(f"active campaign: {chosen.name} ({counts}{skipped})")
-    print("".join(f"note: {line}\n" for line in explain.overridden(chosen)), end="")
+    print("".join(f"{NOTICE}{line}\n" for line in explain.overridden(chosen)), end="")
 
 
 @cli.command("params", epilog=example_of("ncfm params digits"))
@@ -188,7 +188,7 @@ def _plan(campaign: str | None, artefact: str | None) -> None:
     """Print a campaign's cells, and estimates of its device hours and disk; runs nothing."""
     chosen = campaigns.load(campaign or engines.active())
     print(plan_text(chosen, artefact), end="")
-    print("".join(f"note: {line}\n" for line in (*chosen.too_large, *explain.overridden(chosen))), end="")
+    print("".join(f"{NOTICE}{line}\n" for line in (*chosen.too_large, *explain.overridden(chosen))), end="")
 
 
 @cli.command("campaigns")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -97,6 +97,13 @@ def check_sizes(facts: DatasetFacts, split: str, sizes: Sequence[int], names: Se
                 f"{place}: class {name} has {counted(size, f'{split} image')}, "
                 f"but in {facts.name} must have {text}; see docs/datasets.md"
             )
+
+
+def some(names: Iterable[str], most: int = 10) -> str:
+    """Return the first names, and how many more there are."""
+    found = list(names)
+    more = f" and {len(found) - most} more" if len(found) > most else ""
+    return (", ".join(found[:most]) or "nothing") + more
 
 
 def counted(count: int, noun: str) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,7 +17,7 @@ import torch
 from PIL import Image
 
 from ncfm.core.errors import DataError
-from ncfm.datasets.catalogue import DatasetFacts, Loaded, counted, exactly
+from ncfm.datasets.catalogue import DatasetFacts, Loaded, counted, exactly, some
 from ncfm.datasets.pictures import read_image, reading_of
 from ncfm.datasets.split import statistics
 
@@ -30,7 +29,7 @@ UNREAD = {"EPS", "PSD", "HDF5", "GRIB", "BUFR", "MPEG", "FITS", "WMF"}
 TEST_EVERY = 5
 DARK = 32  # of 255: where no pixel is as bright, a person sees nothing
 SMALLEST_DEVIATION = 1e-3  # of a channel, where all pixels are the same
-SHOWN = 10  # names in a note, at most
+SHOWN = 10  # classes whose counts are listed, at most
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def list_folder(folder: Path) -> Listing:
     train = next((splits[name] for name in TRAIN if name in splits), None)
     tests = [splits[name] for name in TEST if name in splits]
     if train is None and tests and len(tests) == len(inside):
-        raise DataError(f"{folder}: holds {_some(path.name for path in tests)}, but no folder train with classes")
+        raise DataError(f"{folder}: holds {some(path.name for path in tests)}, but no folder train with classes")
     left_out = Counter[str]()
     label_names, images = _classes(train or folder, left_out)
     notes = []
@@ -86,11 +85,11 @@ def list_folder(folder: Path) -> Listing:
         images = tuple(tuple(sorted(set(files) - set(files[::TEST_EVERY]))) for files in images)
     if train:
         others = [path.name for path in inside if path not in (train, test_folder)]
-        notes += [f"not read, beside {train.name}: {_some(others)}"] if others else []
+        notes += [f"not read, beside {train.name}: {some(others)}"] if others else []
     if left_out:
-        notes.append(f"left out, no images: {_some(f'{count} {kind}' for kind, count in sorted(left_out.items()))}")
+        notes.append(f"left out, no images: {some(f'{count} {kind}' for kind, count in sorted(left_out.items()))}")
     if hidden := _hidden_folders(folder):
-        notes.append(f"left out, hidden folders: {_some(hidden)}")
+        notes.append(f"left out, hidden folders: {some(hidden)}")
     return Listing(folder.resolve().name, label_names, {"train": images, "test": test}, test_folder, tuple(notes))
 
 
@@ -111,12 +110,6 @@ def _hidden_folders(folder: Path) -> list[str]:
     return sorted(found)
 
 
-def _some(texts: Iterable[str]) -> str:
-    found = list(texts)
-    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-    return ", ".join(found[:SHOWN]) + more
-
-
 def _classes(folder: Path, left_out: Counter[str]) -> tuple[tuple[str, ...], tuple[tuple[Path, ...], ...]]:
     """Return the names of the classes below ``folder`` and the files of each; count what is left out by its suffix."""
     folders = _folders(folder)
@@ -126,7 +119,7 @@ def _classes(folder: Path, left_out: Counter[str]) -> tuple[tuple[str, ...], tup
         raise DataError(f"{folder}: holds {counted(len(folders), 'class folder')}, but {wanted}{meant}")
     below = {tuple(one.name for one in _folders(path)) for path in folders}
     if len(below) == 1 and len(same := below.pop()) > 1 and not any(map(_own_images, folders)):
-        raise DataError(f"{folder}: every folder in it holds {_some(same)}; wanted is {folder}/<class>/*.png")
+        raise DataError(f"{folder}: every folder in it holds {some(same)}; wanted is {folder}/<class>/*.png")
     return tuple(path.name for path in folders), tuple(_images(path, left_out) for path in folders)
 
 

@@ -20,7 +20,8 @@ from torch import Tensor
 from ncfm.core.errors import DataError
 from ncfm.core.params import Count, CountOrNone, parse
 from ncfm.core.store import read_json
-from ncfm.outside.refused import form_of, other_keys, some
+from ncfm.datasets.catalogue import some
+from ncfm.outside.refused import SHOWN, form_of, other_keys
 from ncfm.outside.torch_files import load_plain
 
 FACTS = "set.json"  # what `ncfm export` writes beside PNG files
@@ -111,7 +112,7 @@ def _pair_in(folder: Path) -> Path | None:
     found = [images for images in sorted(folder.glob("images*.pt")) if _pair_of(images)[1].is_file()]
     best = folder / "images_best.pt"
     if len(found) > 1 and best not in found:
-        raise DataError(f"{folder}: holds several pairs of images and labels; name one: {some(map(str, found))}")
+        raise DataError(f"{folder}: holds several pairs of images and labels; name one: {some(map(str, found), SHOWN)}")
     return best if best in found else next(iter(found), None)
 
 
@@ -162,7 +163,7 @@ def _read_npz(source: Path) -> Foreign:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(f"{source}: is not a whole npz file of numbers ({reason})") from error
     if not {"images", "labels"} <= arrays.keys():
-        raise DataError(f"{source}: holds {some(arrays)}, but the arrays images and labels are wanted")
+        raise DataError(f"{source}: holds {some(arrays, SHOWN)}, but the arrays images and labels are wanted")
     return _of_parts("npz", source, tensors, facts)
 
 

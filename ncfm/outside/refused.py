@@ -11,6 +11,7 @@ from zipfile import BadZipFile, ZipFile
 from torch import Tensor
 
 from ncfm.core.errors import DataError
+from ncfm.datasets.catalogue import some
 
 AGAIN = "so the download went wrong; fetch the file itself"
 TORCH_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how torch's files began before they were zip archives
@@ -25,6 +26,7 @@ CONVERT = (
     "if isinstance(content, dict) else one(content) if torch.is_tensor(content) else pair(content), "
     'open({new}, "xb"))'
 )
+
 SHOWN = 5  # names in a message
 
 
@@ -82,7 +84,9 @@ def _form_of_archive(source: Path) -> Literal["torch", "npz"]:
         return "torch"
     if any(name.endswith(".npy") for name in names):
         return "npz"
-    raise DataError(f"{source}: is a zip archive of {some(names)}; unpack it, and name the file or folder of the set")
+    raise DataError(
+        f"{source}: is a zip archive of {some(names, SHOWN)}; unpack it, and name the file or folder of the set"
+    )
 
 
 def other_objects(source: Path) -> str:
@@ -106,17 +110,10 @@ def other_keys(source: Path, content: Mapping[Any, Any]) -> str:
     load = TORCH_LOAD.format(file=repr(str(source)))  # safe: what it holds was read here, and was plain
     code = f'import torch; content = {load}; torch.save({{{pair}}}, open({_new(source)!r}, "xb"))'
     how = "convert it" if clear else "convert it, if it is a set, with your keys as IMAGES and LABELS"
-    found = some(map(str, content))
+    found = some(map(str, content), SHOWN)
     return (
         f"{source}: holds a dictionary of {found}, but the keys images and labels are wanted; {how}: {_command(code)}"
     )
-
-
-def some(names: Any) -> str:
-    """Return the first few names, and how many more there are."""
-    found = list(names)
-    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-    return (", ".join(found[:SHOWN]) or "nothing") + more
 
 
 def _trusted(source: Path, load: str) -> str:

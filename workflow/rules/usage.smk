@@ -1,6 +1,6 @@
 # What is said, or put right, before anything runs: a target of another campaign, a campaign of weeks, an unnamed report
-# beside the campaigns' own, a folder that cannot be written or that a
-# dead Snakemake left locked, results that are older than they look.
+# beside the campaigns' own, a folder that cannot be written or that a dead Snakemake left locked, results that are older
+# than they look.
 import atexit
 import contextlib
 import json

@@ -67,8 +67,8 @@ class LogHandler(LogHandlerBase):
     def _progress(self, done: int) -> None:
         """Print a line for each stage that has finished since the last one; ``done`` have by now."""
         estimate = self._time_left() if done < self._total else ""
-        texts = [_result(self._jobs.pop(job, ("", 0.0, []))[2]) for job in self._finished]
-        for number, text in enumerate(filter(None, texts), done + 1 - len([*filter(None, texts)])):
+        texts = [text for job in self._finished if (text := _result(self._jobs.pop(job, ("", 0.0, []))[2]))]
+        for number, text in enumerate(texts, done + 1 - len(texts)):
             self._print(f"[{number}/{self._total}] {text}{estimate}")
         self._finished = []
 
