@@ -21,7 +21,7 @@ PLACES = $(BIN)/python -m pip config list | tr -d "'" | awk ' \
 INSTALL = { [ "$(INSTALLER)" = uv ] && $(PIP) $(UV) && $(BIN)/uv pip install --quiet --compile-bytecode \
 	--python $(BIN)/python --index-strategy unsafe-best-match $$($(PLACES)) $(1); } || $(PIP) $(1)
 
-.PHONY: help setup demo coverage test bench lint format publish ship ui unlock clean clean-results clean-all
+.PHONY: help setup demo test bench lint format publish ship ui unlock clean clean-results clean-all
 
 help:  ## list the targets
 	@grep -E '^[a-z.-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -46,12 +46,10 @@ demo: $(READY)  ## run the default campaign (another: CAMPAIGN=NAME), which prin
 	@echo "table:   results/$(CAMPAIGN)/tables/results.md (also .csv, .tex)"
 	@echo "picture: results/$(CAMPAIGN)/figures/grid.png"
 
-coverage: $(READY)  ## run the tests and print how much of ncfm/ they run (not counted: what other processes run)
-	@$(PIP) pytest-cov==7.1.0
-	@$(BIN)/pytest --cov=ncfm --cov-report=term:skip-covered
-
-test: lint  ## run the linters, the type checker and the tests
-	@$(BIN)/pytest
+test: lint  ## run the linters, the type checker and the tests; print how much of ncfm/ they run (each file's: .coverage)
+	@$(BIN)/python -m slipcover --source ncfm --out .coverage -m pytest; status=$$?; \
+	awk '/^\(summary\)/ { print "coverage: " $$4 "% of the " $$2 " lines of ncfm/, not counting what other processes run" }' \
+	.coverage; exit $$status
 
 bench: $(READY)  ## time this machine: distillation, training, memory, scaling, Table 3 (half an hour on two cores)
 	@for name in distillation training profiling scaling memory table3 report; do \

@@ -84,9 +84,9 @@ class Tree:
         assert done.returncode == status, f"{command}: {done.stdout}\n{logs}"
         return done.stdout
 
-    def snakemake(self, *arguments: str) -> str:
+    def snakemake(self, *arguments: str, cores: int = 1) -> str:
         """Run Snakemake on the tiny campaign."""
-        return self.run("snakemake", *arguments, "--cores", "1", "--config", "campaign=tiny")
+        return self.run("snakemake", *arguments, "--cores", str(cores), "--config", "campaign=tiny")
 
     def edit(self, old: str, new: str) -> None:
         """Change the tiny campaign's file."""

@@ -27,6 +27,9 @@ if GPU not in ("0", "1"):
 GPU = int(GPU)
 if "gpu" not in workflow.global_resources:  # else `--resources gpu=3` said how many jobs use them at a time
     workflow.register_resource("gpu", Resource("gpu", max(1, len(gpus.visible()))))
+# DVC refuses who reads a folder while it writes it: the job that writes the params files runs alone, and first.
+ALONE = 10_000
+workflow.register_resource("reading", Resource("reading", ALONE))
 PATIENCE, LEAST_MINUTES = 3, 30  # how many times the estimate a cluster lets a job run, and how long at least
 # The campaign's name is no wildcard: the more of a path is plain text, the sooner Snakemake finds its rule.
 FOLDER = f"results/{CAMPAIGN.name}"

@@ -16,6 +16,9 @@ if STALE_PARAMS:
             f"{FOLDER}/logs/params.log",
         localrule: True
         threads: 1
+        priority: 1
+        resources:
+            reading=ALONE,
         params:
             campaign=CAMPAIGN.name,
         # Written first, so that DVC notices where the program changed and not the campaign's file.

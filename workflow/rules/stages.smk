@@ -15,6 +15,7 @@ for stage in dict.fromkeys(cell.stage for cell in CAMPAIGN.cells):
         localrule: STAGES[stage].local
         threads: of_cell(stage, cores_of) if STAGES[stage].side_by_side else 1
         resources:
+            reading=1,
             gpu=of_cell(stage, gpus_of) if GPU and STAGES[stage].gpu else 0,
             mem_mb=memory_of(stage),
             runtime=minutes_of(stage),

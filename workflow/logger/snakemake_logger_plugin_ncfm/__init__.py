@@ -23,6 +23,8 @@ from ncfm.stages.table import STAGES
 
 # Of a job that failed: what `_failure` says in the words of its log, and what the last line says once more.
 SAID_BEFORE = ("RuleException:\nCalledProcessError in file", "WorkflowError:\nAt least one job did not complete")
+# What Snakemake says on the way that a user waits for: there is nothing to do, or it ends early and how.
+PASSED_ON = ("Nothing to be done", "Will exit after finishing", "Terminating processes on user request")
 # Of a record's metrics, the first that it has.
 SHOWN = {"last": "{:.1f}%", "test_accuracy": "{:.1f}%", "loss": "loss {:.3g}", "images": "{:.0f} images"}
 
@@ -61,7 +63,7 @@ class LogHandler(LogHandlerBase):
             self._count(record.job_id)  # type: ignore[attr-defined]
         elif event == LogEvent.PROGRESS:
             self._progress(self._total - sum(self._left.values()))
-        elif event is None and "Nothing to be done" in record.getMessage():
+        elif event is None and record.getMessage().startswith(PASSED_ON):
             self._print(self.format(record))
 
     def _progress(self, done: int) -> None:
