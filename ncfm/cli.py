@@ -17,7 +17,7 @@ from ncfm.campaign import engines, explain, status
 from ncfm.campaign.layers import check_declared
 from ncfm.campaign.options import PATH, example_of, option_of
 from ncfm.campaign.plan import plan_text
-from ncfm.core.errors import FAULT, NOTICE, NcfmError, ParamsError, memory_fault
+from ncfm.core.errors import FAULT, INTERRUPTED, NOTICE, NcfmError, ParamsError, memory_fault
 from ncfm.core.layout import campaign_folder
 from ncfm.core.params import parse
 from ncfm.outside.commands import add_command, export_command, import_command
@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{FAULT}{error.format_message() if isinstance(error, click.ClickException) else error}", file=sys.stderr)
         return 2
     except (KeyboardInterrupt, click.Abort):
-        print(f"{NOTICE}interrupted; run the same command again to continue", file=sys.stderr)
+        print(INTERRUPTED, file=sys.stderr)
         return 130
     except (MemoryError, RuntimeError) as error:
         if not (fault := memory_fault(error)):

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import re
 import shutil
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -21,6 +22,7 @@ import pytest
 from engine_tree import BIN, ROOT, Tree
 
 from ncfm.campaign import campaign, engines
+from ncfm.core.errors import INTERRUPTED
 from ncfm.core.store import read_json, write_json, write_text
 from ncfm.stages import table
 
@@ -358,6 +360,33 @@ def test_a_killed_runner_leaves_neither_dvc_nor_the_stage(tmp_path: Path) -> Non
     for one in left:
         one.kill()
     assert not left
+
+
+# Where the tests run in the background, the shell lets all that they start ignore SIGINT.
+HEARS = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+
+
+def test_who_interrupts_snakemake_hears_that_it_ends(tmp_path: Path) -> None:
+    tree = Tree(tmp_path / "ncfm", git=False)
+    tree.edit("epochs: 1\n", "epochs: 100000\n")
+    with (tree.folder / "printed").open("w") as printed:
+        run = subprocess.Popen(
+            [sys.executable, "-c", HEARS, BIN / "snakemake", "--cores", "1", "--config", "campaign=tiny"],
+            cwd=tree.folder,
+            env=tree.environment(),
+            stdout=printed,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    log = tree.folder / "results/tiny/logs/pretrain/digits-convnet-3.log"
+    while not log.is_file() or "pretrain: " not in log.read_text():
+        assert run.poll() is None
+        time.sleep(0.01)
+    os.killpg(run.pid, signal.SIGINT)  # as Ctrl-C does
+    assert run.wait(timeout=60) == 1
+    said = (tree.folder / "printed").read_text().splitlines()
+    assert "Terminating processes on user request, this might take some time." in said
+    assert f"pretrain: {INTERRUPTED}" in said and not any("FAILED" in line for line in said)
 
 
 def check_dvc_goes_on_without_a_copy(tree: Tree, known: str) -> None:

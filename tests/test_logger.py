@@ -34,13 +34,3 @@ def test_the_time_left_follows_from_the_stages_that_are_left(monkeypatch):
     assert events(handler, clock, [("select", 2.0)]) == ", more than 4 s left"
     assert events(handler, clock, [("evaluate", 60.0), ("select", 2.0)]) == ", about 2 min left"
     assert events(handler, clock, [("select", 2.0), ("evaluate", 60.0), ("evaluate", 60.0)]) == ""
-
-
-@pytest.mark.parametrize("said", ["Terminating processes on user request, this might take some time.", "Select jobs"])
-def test_who_stops_snakemake_hears_that_it_ends(said, capsys):
-    handler = object.__new__(plugin.LogHandler)
-    handler.common_settings = SimpleNamespace(dryrun=False)
-    handler.__post_init__()
-    handler.format = lambda record: record.getMessage()
-    handler.emit(SimpleNamespace(event=None, levelno=20, getMessage=lambda: said))
-    assert capsys.readouterr().err == (f"{said}\n" if said.startswith("Terminating") else "")

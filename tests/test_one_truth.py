@@ -56,13 +56,17 @@ def kill_while_distilling(tree: Tree) -> int:
     return int(json.loads(load_tensors(checkpoint)[1]["text"])["iteration"])
 
 
+def jobs_started_first(tree: Tree) -> int:
+    """Return how many jobs Snakemake began its last run with."""
+    log = max((tree.folder / ".snakemake/log").iterdir(), key=os.path.getmtime)
+    return int(log.read_text().partition("Execute ")[2].split()[0])
+
+
 def test_one_truth(tmp_path: Path) -> None:
     """One long walk, since every step needs the one before: no stage is ever computed twice on the same values."""
     tree = Tree(tmp_path / "ncfm", git=True)
     tree.edit("iterations: 4", "iterations: 150")
     tree.run("ncfm", "use", "tiny")
-    nothing = "Nothing to be done"
-
     # Killed in the middle, the same command finishes the work, from the checkpoint.
     assert 0 < kill_while_distilling(tree) < 150
     unlocked, *printed = [line for line in tree.snakemake().splitlines() if line.startswith(("[", "ncfm: "))]
@@ -75,6 +79,7 @@ def test_one_truth(tmp_path: Path) -> None:
     first = tree.contents()
 
     # Snakemake then DVC.
+    nothing = "Nothing to be done"
     assert nothing in tree.snakemake()
     tree.run("dvc", "repro")
     assert tree.computed() == STAGES
@@ -96,8 +101,7 @@ def test_one_truth(tmp_path: Path) -> None:
     tree.edit("epochs: 3", "epochs: 2")
     shutil.rmtree(tree.folder / "results/tiny/datasets")
     tree.snakemake(cores=2)
-    log = max((tree.folder / ".snakemake/log").iterdir(), key=lambda path: path.stat().st_mtime)
-    assert log.read_text().partition("Execute ")[2].startswith("1 jobs...")
+    assert jobs_started_first(tree) == 1
     assert tree.contents() == first
     tree.run("dvc", "repro")
     assert nothing in tree.snakemake()

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 FAULT = "ncfm: "  # how the line begins that says why a command failed; `ncfm status` and the logger look for it
 NOTICE = "note: "  # how a line begins of something that stops nothing
+INTERRUPTED = f"{NOTICE}interrupted; run the same command again to continue"
 LONGEST = 4000  # characters of a message; of a longer one the middle goes
 SHOWN = reprlib.Repr()  # how much of a wrong value its message shows
 SHOWN.maxstring = SHOWN.maxother = 80

@@ -16,7 +16,7 @@ from typing import Any
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from ncfm.core.errors import FAULT
+from ncfm.core.errors import FAULT, INTERRUPTED
 from ncfm.core.layout import title
 from ncfm.core.progress import duration
 from ncfm.stages.table import STAGES
@@ -92,9 +92,12 @@ class LogHandler(LogHandlerBase):
         return f", {'more than' if unknown else 'about'} {duration(left)} left" if left >= 1 else ""
 
     def _failure(self, job: dict[str, Any]) -> None:
-        """Print why a job failed: its line of the log where it has one, else the log's end."""
+        """Print why a job failed, by the line of its log that says so or else the log's end, or that it was stopped."""
         logs = [Path(name) for name in job["log"]]
         lines = [line for log in logs if log.is_file() for line in log.read_text("utf-8", "replace").splitlines()]
+        if INTERRUPTED in lines:
+            self._print(f"{job['rule_name']}: {INTERRUPTED}")
+            return
         said = [line.removeprefix(FAULT) for line in lines if line.startswith(FAULT)][-1:] or lines[-20:]
         where = ", ".join(map(str, logs)) or "no log"
         self._print("\n".join([f"FAILED {job['rule_name']} ({where}):", *(f"  {line}" for line in said)]))
