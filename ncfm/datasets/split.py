@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -21,9 +22,24 @@ class Normalisation:
     mean: Tensor
     std: Tensor
 
+    @classmethod
+    def of(cls, facts: Mapping[str, Any], device: str | torch.device = "cpu") -> Normalisation:
+        """Return that of facts whose ``mean`` and ``std`` are a number per channel."""
+        statistics = torch.tensor([facts["mean"], facts["std"]], dtype=torch.float32, device=device)
+        return cls(*statistics.view(2, 1, -1, 1, 1))
+
     def __call__(self, pixels: Tensor) -> Tensor:
         """Normalise pixels in [0, 1], (N, C, H, W)."""
         return (pixels - self.mean) / self.std
+
+    def undo(self, normalised: Tensor) -> Tensor:
+        """Return the pixels of normalised images."""
+        return normalised * self.std + self.mean
+
+    @property
+    def facts(self) -> dict[str, list[float]]:
+        """What :meth:`of` makes it of."""
+        return {"mean": self.mean.flatten().tolist(), "std": self.std.flatten().tolist()}
 
 
 @dataclass(frozen=True)
@@ -67,9 +83,7 @@ def load_split(folder: str | Path, split: Literal["train", "test"], device: str 
     images, labels = tensors["images"], tensors["labels"]
     if images.dtype != torch.uint8 or images.dim() != 4 or labels.shape != images.shape[:1]:
         raise DataError(f"{path}: images must be uint8 (N, C, H, W) with one label each; run `ncfm prepare` again")
-    statistics = torch.tensor([facts["mean"], facts["std"]], dtype=torch.float32, device=device)
-    normalisation = Normalisation(*statistics.view(2, 1, -1, 1, 1))
-    names = tuple(facts["label_names"])
+    names, normalisation = tuple(facts["label_names"]), Normalisation.of(facts, device)
     return Split(facts["dataset"], images, labels.long(), facts["classes"], names, normalisation)
 
 

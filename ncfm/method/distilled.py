@@ -41,15 +41,15 @@ def write_set(
     """
     labels = torch.arange(split.classes).repeat_interleave(torch.tensor([len(one) for one in images]))
     tensors = {"images": torch.cat(list(images)), "labels": labels}
+    facts = {"names": dict(names), "dataset": split.dataset, "factor": factor, "classes": split.classes}
+    facts |= {"label_names": list(split.label_names), **split.normalisation.facts}
     if soft_labels is not None:
         tensors["soft_labels"] = soft_labels
     if snapshots:
         tensors["snapshots"] = torch.stack([torch.cat(list(one)) for one in snapshots.values()])
-    facts = {"names": dict(names), "dataset": split.dataset, "factor": factor, "classes": split.classes}
-    statistics = {name: getattr(split.normalisation, name).flatten().tolist() for name in ("mean", "std")}
+        facts["snapshots"] = list(snapshots)
     stored, grid = folder / "distilled.safetensors", folder / "grid.png"
-    kept = {"snapshots": list(snapshots)} if snapshots else {}
-    save_tensors(stored, tensors, {**facts, "label_names": list(split.label_names), **statistics, **kept})
+    save_tensors(stored, tensors, facts)
     rows = min(GRID_ROWS, *map(len, images))
     write_grid(torch.cat([one[:rows] for one in images]), split.classes, grid)
     return [stored, grid]
@@ -73,8 +73,7 @@ class DistilledSet(Dataset[tuple[Tensor, int]]):
         self.labels = labels.repeat(self.factor**2)  # (M,), int64
         self.soft_labels = soft_labels  # class probabilities (M, classes) of a curated set, else None
         self.targets = self.labels if soft_labels is None else soft_labels
-        statistics = torch.tensor([facts["mean"], facts["std"]], dtype=torch.float32, device=stored.device)
-        self.normalisation = Normalisation(*statistics.view(2, 1, -1, 1, 1))
+        self.normalisation = Normalisation.of(facts, stored.device)
         self.snapshots: dict[int, DistilledSet] = {}  # the set after earlier iterations, where they were kept
 
     @cached_property

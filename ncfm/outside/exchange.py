@@ -60,8 +60,7 @@ def target_of(dataset: str | None, data: Path | None, source: Path, said: str | 
     digits = len(str(facts.classes - 1))
     names = facts.label_names or tuple(str(label).zfill(digits) for label in range(facts.classes))
     none = torch.empty(0, facts.channels, facts.resolution, facts.resolution)
-    normalisation = Normalisation(*torch.tensor([facts.mean, facts.std]).view(2, 1, -1, 1, 1))
-    return Split(facts.name, none, torch.empty(0), facts.classes, names, normalisation)
+    return Split(facts.name, none, torch.empty(0), facts.classes, names, Normalisation.of(vars(facts)))
 
 
 def _prepare(folder: Path) -> str:
@@ -100,7 +99,7 @@ def import_set(
         raise DataError(f"{source}: holds {fault}")
     images = found.images.float()
     if found.normalised:
-        images = images * target.normalisation.std + target.normalisation.mean
+        images = target.normalisation.undo(images)
     if (images.shape[-1], target.resolution) == MNIST:
         images = pad(images, (2, 2, 2, 2))
     classes, soft = _labels(found, target.classes)

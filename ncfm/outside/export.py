@@ -59,8 +59,7 @@ def export_set(path: str | Path, form: str, stored: bool, out: Path) -> str:
 
 def facts_of_set(data: DistilledSet, stored: bool) -> dict[str, Any]:
     """Return what a file of images and labels alone does not say: where they are from and how to read them."""
-    statistics = {name: getattr(data.normalisation, name).flatten().tolist() for name in ("mean", "std")}
-    facts = {"dataset": data.dataset, "label_names": list(data.label_names), **statistics}
+    facts = {"dataset": data.dataset, "label_names": list(data.label_names), **data.normalisation.facts}
     return {**facts, "factor": data.factor if stored else 1, "origin": dict(data.names)}
 
 
