@@ -1,4 +1,4 @@
-"""Names that everything agrees on: of cells, of protocols, of a campaign's folder."""
+"""Names that everything agrees on: of cells, of protocols, of a campaign's folder, of files of images."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ APART = (*ELSEWHERE, "mlflow", ADHOC)  # folders of results/ that no campaign wr
 # The names that tell one cell from another, in this order, and what is written before each.
 NAMES = {"dataset": "", "ipc": "ipc", "method": "", "seed": "seed", "arch": "", "protocol": "", "steps": "steps"}
 NAMES |= {"artefact": ""}
+SPLIT_FILES = {"train": "train.safetensors", "test": "test.safetensors"}  # of a prepared data set, in its folder
+SET_FILE = "distilled.safetensors"  # of a set, however made, in its folder
 
 
 def title(names: Mapping[str, Any], separator: str = " ") -> str:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ncfm.core.errors import DataError
+from ncfm.core.layout import SPLIT_FILES
 from ncfm.core.store import load_tensors, read_metadata
 
 
@@ -75,7 +76,7 @@ class Split:
 
 def load_split(folder: str | Path, split: Literal["train", "test"], device: str | torch.device = "cpu") -> Split:
     """Read a split that `ncfm prepare` wrote. Raises :class:`DataError` where it is missing, torn or not a data set."""
-    path = Path(folder) / f"{split}.safetensors"
+    path = Path(folder) / SPLIT_FILES[split]
     tensors, facts = load_tensors(path, device)
     known = {"dataset", "classes", "label_names", "mean", "std"}
     if not {"images", "labels"} <= tensors.keys() or not known <= facts.keys():
@@ -89,7 +90,7 @@ def load_split(folder: str | Path, split: Literal["train", "test"], device: str 
 
 def dataset_name(folder: str | Path) -> str:
     """Return the name of the data set in ``folder``. Raises :class:`DataError` where there is none."""
-    return str(read_metadata(Path(folder) / "train.safetensors").get("dataset", "unknown"))
+    return str(read_metadata(Path(folder) / SPLIT_FILES["train"]).get("dataset", "unknown"))
 
 
 def statistics(images: Tensor) -> tuple[list[float], list[float]]:

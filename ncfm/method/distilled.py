@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ncfm.core.errors import DataError
-from ncfm.core.layout import title
+from ncfm.core.layout import SET_FILE, title
 from ncfm.core.pictures import write_grid
 from ncfm.core.store import load_tensors, save_tensors
 from ncfm.datasets.split import Normalisation, Split, load_split
@@ -48,7 +48,7 @@ def write_set(
     if snapshots:
         tensors["snapshots"] = torch.stack([torch.cat(list(one)) for one in snapshots.values()])
         facts["snapshots"] = list(snapshots)
-    stored, grid = folder / "distilled.safetensors", folder / "grid.png"
+    stored, grid = folder / SET_FILE, folder / "grid.png"
     save_tensors(stored, tensors, facts)
     rows = min(GRID_ROWS, *map(len, images))
     write_grid(torch.cat([one[:rows] for one in images]), split.classes, grid)

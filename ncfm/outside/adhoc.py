@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 
 from ncfm.campaign.layers import Layers
 from ncfm.core.errors import NOTICE, ParamsError, one_of
-from ncfm.core.layout import ADHOC, RELEASED, WHOLE, campaign_folder, record_file
+from ncfm.core.layout import ADHOC, RELEASED, SPLIT_FILES, WHOLE, campaign_folder, record_file
 from ncfm.core.lock import only_writer
 from ncfm.core.params import Count, DistillParams, EvaluateParams, PretrainParams, SelectParams, StageParams, parse
 from ncfm.core.store import read_json, write_text
@@ -102,7 +102,7 @@ def distill_folder(folder: Path, wish: Wish, out: Path | None = None) -> str:
     prepared, pretrained = cells.Prepare(name), cells.Pretrain(name, arch)
     card, pool = place(prepared), place(pretrained)
     data = card.parent
-    train, test = data / "train.safetensors", data / "test.safetensors"
+    train, test = (data / file for file in SPLIT_FILES.values())
     check_same_folder(folder, card, root)
 
     notes = prepare_folder(FolderParams(folder=str(folder.resolve()), resolution=resolution), listing, card)
@@ -259,7 +259,7 @@ def evaluate_all(stored: Path, data: Path, names: Mapping[str, str | int], out: 
     for name, params in protocols(str(names["dataset"]), int(names["ipc"]), resolution, limits).items():
         cell = cells.Evaluate(**{**names, "arch": params.arch, "protocol": None if name == RELEASED else name})  # type: ignore
         path = out / f"{cell.file}.json"
-        run_stage(params, path, cell.names, [stored, data / "test.safetensors"], evaluate, data, stored, path)
+        run_stage(params, path, cell.names, [stored, data / SPLIT_FILES["test"]], evaluate, data, stored, path)
         result = read_json(path)
         accuracy = ", ".join(f"{which} {result[which]['mean']:.1f} %" for which in ("last", "best"))
         yield f"{name}: {accuracy} ({params.networks} x {params.arch}, {params.epochs} epochs): {path}"

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ncfm.core.errors import ParamsError
+from ncfm.core.layout import SET_FILE
 
 PATH = click.Path(path_type=Path)
 FORMATS = ("pt", "png", "npz", "parquet")
@@ -70,7 +71,7 @@ def import_command(file: Path, out: Path, data: Path | None, **values: Any) -> N
         raise ParamsError(f"--method: is missing, and {file} does not say which it is of")
     seed = origin.seed if values["seed"] is None else values["seed"]
     names = {"dataset": target.dataset, "ipc": values["ipc"] or 0, "method": method, "seed": seed}
-    stored = out / "distilled.safetensors"
+    stored = out / SET_FILE
     with recorded(params, stored, names, files_of(file)) as record:
         import_set(params, file, found, target, names, out, record)
     more = "the same command with --data FOLDER, which `ncfm prepare` wrote, tests it under every protocol"

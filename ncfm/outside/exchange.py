@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ncfm.core.errors import DataError, ParamsError
+from ncfm.core.layout import SPLIT_FILES
 from ncfm.core.params import Count, CountOrNone, StageParams
 from ncfm.datasets.catalogue import facts_of
 from ncfm.datasets.split import Normalisation, Split, load_split
@@ -47,7 +48,7 @@ def target_of(dataset: str | None, data: Path | None, source: Path, said: str | 
     Of a folder ``dataset`` must be the name, where it is given. Without both it is what the file ``source`` ``said``.
     """
     if data is not None:
-        if data.is_dir() and not (data / "test.safetensors").exists():
+        if data.is_dir() and not (data / SPLIT_FILES["test"]).exists():
             raise DataError(f"{data}: {_prepare(data)}")
         split = load_split(data, "test")
         if dataset not in (None, split.dataset):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ncfm.core.layout import title
+from ncfm.core.layout import SPLIT_FILES, title
 from ncfm.core.store import read_json, sha256
 from ncfm.datasets.catalogue import counted
 from ncfm.datasets.folder import Listing
@@ -101,7 +101,7 @@ def sets_in(root: Path, data: Path) -> list[Made]:
 
     What was made of other images, and what was tested before it was made anew, is left out.
     """
-    train, test = (sha256(data / f"{split}.safetensors") for split in ("train", "test"))
+    train, test = (sha256(data / file) for file in SPLIT_FILES.values())
     parts = {PurePosixPath(STAGES[stage].writes[0]).parts[0] for stage in ("distill", "select", "evaluate")}
     paths = [path for part in sorted(parts) for path in records_below(root / part)]
     records = [(path, read_record(path)) for path in paths]

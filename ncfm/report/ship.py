@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from ncfm.core.errors import FAULT, DataError, NcfmError
-from ncfm.core.layout import record_file, title
+from ncfm.core.layout import SPLIT_FILES, record_file, title
 from ncfm.core.store import load_tensors, read_json, save_tensors, sha256, write_json
 from ncfm.method import shipped
 from ncfm.report.publish import facts
@@ -47,7 +47,7 @@ def _ship_extractors(source: Path, record: dict[str, Any]) -> Path:
     others = sorted(set(range(int(pool["pool"]))) - {member for one in earlier for member in one["members"]})
     made = [*earlier, *([{"members": others, **facts(record)}] if others else [])]
     params = {name: value for name, value in record["params"].items() if name != "pool"}
-    data = next(digest for path, digest in record["inputs"].items() if path.endswith("train.safetensors"))
+    data = next(digest for path, digest in record["inputs"].items() if path.endswith(SPLIT_FILES["train"]))
     target = shipped.SHIPPED / "extractors" / f"{pool['dataset']}-{pool['arch']}.safetensors"
     save_tensors(target, dict(sorted(trained.items())), {})
     note = {"dataset": pool["dataset"], "params": params, "data": data, "made": made, "histories": histories}

@@ -24,7 +24,6 @@ MOST_SET_BYTES = 10_000_000  # of a distilled set among them
 ARTIFACTS = (".png", ".svg", ".pdf", ".csv", ".md", ".tex", ".html", ".json")
 KEY_LENGTH, PARAM_LENGTH, TAG_LENGTH, DIGEST_LENGTH = 250, 6000, 8000, 36  # MLflow's limits, in characters
 GROUP = ("dataset", "ipc", "method")  # the names that make a cell: its runs are shown together
-SET = "distilled.safetensors"  # the file of a distilled set
 STEPS = ("epoch", "iteration", "classes")  # what counts the steps of one network, where a stage trains several
 CURVES = {"accuracy": "test_accuracy"}  # what a record calls a curve, and what every run calls it
 FINAL = dict.fromkeys(("last", "final", "test_accuracy"), "test_accuracy.last")  # likewise the final numbers
@@ -173,9 +172,10 @@ def artifacts_of(files: Iterable[Path]) -> list[tuple[Path, str | None]]:
     """
     paths = list(files)
     root = Path(os.path.commonpath([path.parent for path in paths] or [Path()]))
-    most_of_set = 0 if os.environ.get("NCFM_TRACKING_SETS", "").lower() == "off" else MOST_SET_BYTES
-    most = {path: most_of_set if path.name == SET else MOST_BYTES * (path.suffix in ARTIFACTS) for path in paths}
-    small = [path for path in paths if path.stat().st_size < most[path]]
+    most = dict.fromkeys(ARTIFACTS, MOST_BYTES)  # by ending
+    if os.environ.get("NCFM_TRACKING_SETS", "").lower() != "off":
+        most[layout.SET_FILE] = MOST_SET_BYTES
+    small = [path for path in paths if path.stat().st_size < most.get(path.name, most.get(path.suffix, 0))]
     return [(path, None if path.parent == root else os.path.relpath(path.parent, root)) for path in small]
 
 
@@ -184,10 +184,10 @@ def datasets_of(record: Content) -> list[tuple[str, str, str, str]]:
     found = []
     for name, digest in record["inputs"].items():
         path = PurePosixPath(name)
-        if path.name in ("train.safetensors", "test.safetensors", SET):
+        if path.name in (*layout.SPLIT_FILES.values(), layout.SET_FILE):
             kind = next((place for place in ("sets", "datasets") if place in path.parts), None)
             words = path.parts[path.parts.index(kind) + 1 : -1] if kind else path.parts[-2:-1]
-            title = " ".join([*words, *[path.stem] * (path.name != SET)])
+            title = " ".join([*words, *[path.stem] * (path.name != layout.SET_FILE)])
             context = "evaluation" if path.stem == "test" else "training"
             found.append((title, digest[:DIGEST_LENGTH], json.dumps({"uri": name}), context))
     return found

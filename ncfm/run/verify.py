@@ -8,9 +8,9 @@ from math import isclose
 from pathlib import Path, PurePosixPath
 
 from ncfm.core.errors import DataError
-from ncfm.core.layout import ELSEWHERE, record_file
+from ncfm.core.layout import ELSEWHERE, SET_FILE, record_file
 from ncfm.core.store import read_json, sha256
-from ncfm.run.presentation import SET, Content, beside, key_of_run, read_record, records_below
+from ncfm.run.presentation import Content, beside, key_of_run, read_record, records_below
 
 TESTS = "evaluations/*/ipc*/*/seed*/*.json"  # the files that the stages of the table write when they test a set
 NAMED_LATER = "import"  # the stage that learns from what it reads how its cell is named, after its key was made
@@ -109,7 +109,7 @@ def missing_inputs(path: Path, record: Content, written: Collection[Path]) -> It
 
 def without_record(folder: Path) -> Iterator[Path]:
     """Yield the sets and results of tests below a folder that have no record beside them, in their order."""
-    for file in sorted(path for path in folder.rglob("[!.]*.*") if any(map(path.absolute().match, (SET, TESTS)))):
+    for file in sorted(path for path in folder.rglob("[!.]*.*") if any(map(path.absolute().match, (SET_FILE, TESTS)))):
         elsewhere = not set(ELSEWHERE).isdisjoint(file.relative_to(folder).parts)
         if not (elsewhere or file.name.endswith(".record.json") or Path(record_file(PurePosixPath(file))).is_file()):
             yield file

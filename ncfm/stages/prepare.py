@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from ncfm.core.errors import DataError, ParamsError, one_of
+from ncfm.core.layout import SPLIT_FILES
 from ncfm.core.params import PrepareParams
 from ncfm.core.store import save_tensors, storage_errors, write_json
 from ncfm.datasets.catalogue import DatasetFacts, Loaded, check_sizes, facts_of
@@ -34,7 +35,7 @@ def write(facts: DatasetFacts, source: str, loaded: Loaded, out: Path, record: R
     known = {"label_names": names, "mean": facts.mean, "std": facts.std}
     files: list[str | Path] = []
     for split, (images, labels) in loaded.splits.items():
-        files.append(out / f"{split}.safetensors")
+        files.append(out / SPLIT_FILES[split])
         metadata = {"dataset": facts.name, "split": split, "classes": facts.classes, **known}
         save_tensors(files[-1], {"images": images, "labels": labels}, metadata)
     files.append(out / "card.json")

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ncfm.core.layout import SPLIT_FILES
 from ncfm.core.params import PretrainParams
 from ncfm.core.progress import Progress
 from ncfm.core.seeding import generator
@@ -66,7 +67,7 @@ def pretrain(params: PretrainParams, data: Path, out: Path, record: Record) -> N
 
     ready: dict[int, tuple[History, Tensors]] = {}
     if found := find_extractors(params, split.dataset):
-        for member, weights in found.trained(data / "train.safetensors").items():
+        for member, weights in found.trained(data / SPLIT_FILES["train"]).items():
             trained = {f"{member}.trained.{name}": value for name, value in weights.items()}
             ready[member] = found.history(member), _weights(first(member), f"{member}.initial") | trained
     if found and ready:

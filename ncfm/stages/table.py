@@ -14,17 +14,17 @@ from string import Formatter
 from typing import Any, Literal
 
 from ncfm.core import params as models
-from ncfm.core.layout import NAMES, campaign_folder, record_file
+from ncfm.core.layout import NAMES, SET_FILE, SPLIT_FILES, campaign_folder, record_file
 from ncfm.stages import cells, costs
 from ncfm.stages.cells import Cell
 from ncfm.stages.costs import Cost, Reads
 
 DATA = "datasets/{dataset}"
-TRAIN, TEST = f"{DATA}/train.safetensors", f"{DATA}/test.safetensors"
+TRAIN, TEST = (f"{DATA}/{file}" for file in SPLIT_FILES.values())
 POOL = "extractors/{dataset}/{extractor}.safetensors"
 SET_FOLDER = "sets/{dataset}/ipc{ipc}/{method}/seed{seed}"
-SET = f"{SET_FOLDER}/distilled.safetensors"
-SOURCE = "sets/{dataset}/ipc{ipc}/{source}/seed{seed}/distilled.safetensors"
+SET = f"{SET_FOLDER}/{SET_FILE}"
+SOURCE = SET.replace("{method}", "{source}")
 EVALUATION = "evaluations/{dataset}/ipc{ipc}/{method}/seed{seed}/{file}"
 OF_SET = "{dataset}/ipc{ipc}/{method}"
 
@@ -93,9 +93,9 @@ _IPC = Argument("ipc", "{ipc}", "images per class to store", "name")
 _METHOD = Argument("method", "{method}", "name of the method, kept in the set's metadata", "name")
 _SEED = Argument("seed", "{seed}", "every random draw derives from it", "name")
 _PROTOCOL = Argument("protocol", "{protocol}", "name of the protocol, kept with the result", "name")
-_SET = Argument("set", SET, "distilled.safetensors", "input")
-_SOURCE = Argument("set", SOURCE, "distilled.safetensors to start from", "input")
-_SET_OUT = Argument("out", SET_FOLDER, "folder for distilled.safetensors and grid.png", "output")
+_SET = Argument("set", SET, SET_FILE, "input")
+_SOURCE = Argument("set", SOURCE, f"{SET_FILE} to start from", "input")
+_SET_OUT = Argument("out", SET_FOLDER, f"folder for {SET_FILE} and grid.png", "output")
 _TEST_OUT = Argument("out", f"{EVALUATION}.json", "the .json file with the accuracies", "output")
 _RESULTS = Argument("results", "", "folder of the campaign's results", "output")
 
@@ -126,7 +126,7 @@ _ALL = (
         costs.prepare,
         "params/prepare/{dataset}.json",
         "Fetch a data set, check it and write it as tensors.",
-        (Argument("out", DATA, "folder for train.safetensors, test.safetensors and card.json", "output"),),
+        (Argument("out", DATA, f"folder for {', '.join(SPLIT_FILES.values())} and card.json", "output"),),
         (),
         (f"{DATA}/card.json", TRAIN, TEST),
         gpu=False,
