@@ -255,6 +255,18 @@ def test_a_failed_stage_says_so() -> None:
 
 
 @pytest.mark.usefixtures("store")
+def test_a_finished_run_whose_repetition_fails_stands_no_longer() -> None:
+    for end, expected in (
+        (finish, ("FINISHED", "true")),
+        (lambda record: record.run.fail("FAILED"), ("FAILED", "false")),
+        (finish, ("FINISHED", "true")),
+    ):
+        end(stage())
+        (run,) = stage_runs()
+        assert (run.info.status, run.data.tags["ncfm.current"]) == expected
+
+
+@pytest.mark.usefixtures("store")
 def test_a_finished_stage_that_runs_again_is_not_doubled() -> None:
     finish(stage())
     finish(stage())

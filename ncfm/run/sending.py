@@ -102,7 +102,7 @@ class Sender:
         self.store, self.client, self._group = store, store.client, standing.group_of(record)
         with store.lock:  # find-or-create, and the inputs' shared rows, are not atomic in MLflow
             experiment = store.experiment(record["campaign"])
-            tags = runs.tags_of(record)
+            tags = runs.tags_of(record) | {standing.CURRENT: "false"}  # until it is complete
             if self._group:
                 tags[standing.PARENT] = standing.parent(self.client, experiment, record, self._group)
             run = next(iter(standing.runs_with(self.client, experiment, standing.KEY, record["key"])), None)
