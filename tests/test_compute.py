@@ -387,13 +387,12 @@ def test_several_processes_need_joint_steps(data, pool, monkeypatch):
         Distillation(params, load_split(data, "train"), Pool(pool, CPU), 1, 0)
 
 
-def test_images_at_once_follows_the_network_unless_said():
-    def chosen(**changes):
-        return compute.images_at_once(DistillParams(**changes), 128, 32, CPU)
+def test_images_at_once_follow_the_network():
+    assert compute.images_at_once(128, 32, CPU) == 32
+    assert compute.images_at_once(128, 4096, CPU) == 1
 
-    assert chosen() == 32
-    assert chosen(images_at_once=7) == 7
-    assert compute.images_at_once(DistillParams(), 128, 4096, CPU) == 1
+
+def test_precision_is_full_by_default():
     assert EvaluateParams().precision == "float32"
     assert not EvaluateParams().compile
 

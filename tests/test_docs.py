@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ncfm.report.columns import MEANINGS, OWN, SHARED, TABLES
+from ncfm.report.columns import OWN, SHARED, TABLES
 
 ROOT = Path(__file__).parent.parent
 SOURCES = [*(ROOT / "ncfm").rglob("*.py"), ROOT / "Makefile"]
@@ -41,7 +41,7 @@ def test_something_is_quoted():
 
 def test_every_column_has_a_meaning_and_every_meaning_a_column():
     columns = {name for names, _ in TABLES.values() for name in names}
-    assert columns == MEANINGS.keys() and not SHARED.keys() & OWN.keys()
+    assert columns == SHARED.keys() | OWN.keys() and not SHARED.keys() & OWN.keys()
 
 
 def test_links_between_documents_lead_somewhere():

@@ -136,8 +136,7 @@ def test_forgetting_chooses_the_most_forgotten(data, pool, tmp_path):
 
 
 def requested(pool: Path, split: Split, wanted: int, seed: int) -> Request:
-    params = SelectParams(rule="forgetting")
-    return Request(params, split, wanted, seed, generator("draws"), Pool(pool, torch.device("cpu")))
+    return Request(split, wanted, seed, generator("draws"), Pool(pool, torch.device("cpu")))
 
 
 def test_the_pools_training_counts_what_is_forgotten(data, pool, tmp_path):

@@ -58,7 +58,8 @@ class Distillation:
         if self.processes > 1 and params.update != "joint":
             raise ParamsError(f"update: is {params.update!r}, but several processes need joint steps (allowed: joint)")
         self.real = RealBatches(params, split)
-        self.at_once = images_at_once(params, pool.facts["width"], split.resolution, self.device)
+        at_once = images_at_once(pool.facts["width"], split.resolution, self.device)
+        self.at_once = params.images_at_once or at_once
         self.features = accelerated(pool.blended.features, params, self.device)
         self.logits = accelerated(pool.trained.forward, params, self.device)
         start = initial_images(params, split, ipc, generator(*self.names, "initialisation"))

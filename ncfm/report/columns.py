@@ -85,7 +85,6 @@ OWN = {
     "lrs": "DD-Ranking's label-robust score",
     "ars": "DD-Ranking's augmentation-robust score",
 }  # fmt: skip
-MEANINGS = SHARED | OWN
 
 
 def columns_text() -> str:

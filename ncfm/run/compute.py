@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, distributed
 
 from ncfm.core.errors import NOTICE, ParamsError
-from ncfm.core.params import ComputeParams, DistillParams
+from ncfm.core.params import ComputeParams
 
 # One image's widest activations times the images at once: about what a core's share of the cache holds, in numbers.
 CPU_ACTIVATIONS = 2**22
@@ -155,10 +155,10 @@ def accelerated(function: Callable[..., Tensor], params: ComputeParams, device: 
     return in_bfloat16
 
 
-def images_at_once(params: DistillParams, width: int, resolution: int, device: torch.device) -> int:
-    """Return how many images go through a network at once: as the params say, or what fills a GPU or a CPU's cache."""
+def images_at_once(width: int, resolution: int, device: torch.device) -> int:
+    """Return how many images through a network at once fill a GPU, or a CPU's cache."""
     limit = CPU_ACTIVATIONS if device.type == "cpu" else GPU_ACTIVATIONS
-    return params.images_at_once or max(1, limit // (width * resolution**2))
+    return max(1, limit // (width * resolution**2))
 
 
 def pieces(count: int, at_once: int) -> list[slice]:

@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from ncfm.core.checkpoint import optimiser_tensors, restore_optimiser
 from ncfm.core.errors import DivergenceError
-from ncfm.core.params import CurateParams, DistillParams
+from ncfm.core.params import CurateParams
 from ncfm.core.seeding import generator
 from ncfm.datasets.split import load_split
 from ncfm.method import augmentation
@@ -89,7 +89,7 @@ def teachers_logits(params: CurateParams, images: Tensor, pool: Pool) -> Tensor:
 
 
 def _at_once(pool: Pool, images: Tensor) -> int:
-    return images_at_once(DistillParams.model_validate({}), pool.facts["width"], images.shape[-1], images.device)
+    return images_at_once(pool.facts["width"], images.shape[-1], images.device)
 
 
 class _FineTuning:

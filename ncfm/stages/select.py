@@ -42,7 +42,7 @@ def select(params: SelectParams, data: Path, extractors: Path | None, out: Path,
         )
     pool = load_pool(extractors, data, split) if extractors else None
     draws = generator(split.dataset, ipc, "select", seed)
-    index = rule.choose(Request(params, split, wanted, seed, draws, pool))
+    index = rule.choose(Request(split, wanted, seed, draws, pool))
     # A whole set is stored as bytes: a quarter of the space of what the other sets hold, and exactly the same.
     images = [split.images[rows] if rule.whole else tile(split.pixels(rows), params.factor) for rows in index]
     files = write_set(out, images, split, params.factor, names)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ncfm.core.params import SelectParams
 from ncfm.core.registry import Registry
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 class Request:
     """What a rule chooses from."""
 
-    params: SelectParams
     split: Split  # for training
     wanted: int  # images of each class
     seed: int
