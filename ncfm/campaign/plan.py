@@ -22,7 +22,7 @@ DAY = 24  # hours
 
 
 @dataclass(frozen=True)
-class Line:
+class PlanLine:
     """The cells of one stage on one data set: how many, and of those with an estimate the hours by device and bytes."""
 
     stage: str
@@ -39,7 +39,7 @@ def costs_of(campaign: Campaign, artefact: str | None = None) -> dict[Cell, Cost
     return {cell: cost_of(cell, campaign) for cell in cells if isinstance(cell, DatasetCell)}
 
 
-def plan(estimates: Mapping[Cell, Cost | None]) -> list[Line]:
+def plan(estimates: Mapping[Cell, Cost | None]) -> list[PlanLine]:
     """Return one line per stage and data set, in the order of the pipeline, of what some cells cost."""
     groups: dict[tuple[str, str], list[Cost | None]] = {}
     for cell, cost in estimates.items():
@@ -48,7 +48,7 @@ def plan(estimates: Mapping[Cell, Cost | None]) -> list[Line]:
     for names, group in groups.items():
         known = [cost for cost in group if cost]
         hours = tuple(seconds / 3600 for seconds in seconds_of(known))
-        lines.append(Line(*names, len(group), hours, sum(cost.disk for cost in known), len(group) - len(known)))
+        lines.append(PlanLine(*names, len(group), hours, sum(cost.disk for cost in known), len(group) - len(known)))
     return lines
 
 
@@ -138,7 +138,7 @@ def warning(campaign: Campaign, artefact: str | None, device: Device) -> list[st
     ]
 
 
-def _cells(lines: Sequence[Line]) -> list[str]:
+def _cells(lines: Sequence[PlanLine]) -> list[str]:
     """Return the sums of some lines as text: cells, hours and disk; question marks where nothing is known."""
     count = sum(line.cells for line in lines)
     if sum(line.unknown for line in lines) == count:

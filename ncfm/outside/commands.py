@@ -58,8 +58,7 @@ def import_command(file: Path, out: Path, data: Path | None, **values: Any) -> N
     from ncfm.outside.foreign import files_of, read_foreign
     from ncfm.run.record import recorded
 
-    told = {name: values[name] for name in ("factor", "run", "normalised")}
-    params = parse(ImportParams, told, "ncfm import")
+    params = parse(ImportParams, {name: values[name] for name in ImportParams.model_fields}, "ncfm import")
     cut = {name: values[name] for name in ("epochs", "networks") if values[name] is not None}
     if cut and data is None:
         raise ParamsError(f"--{next(iter(cut))}: is read only with --data, which is missing")

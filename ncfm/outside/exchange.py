@@ -107,8 +107,8 @@ def import_set(
     order = classes.argsort(stable=True)
     if soft is not None:
         soft = soft[order].repeat(factor**2, 1)
-    told = f"{len(images)} images, {len(images) // target.classes} for each of {target.classes} classes"
-    notes = [f"{source}: {found.form}; {told}, {factor} x {factor} tiles, {'class' if soft is None else 'soft'} labels"]
+    size = f"{len(images)} images, {len(images) // target.classes} for each of {target.classes} classes"
+    notes = [f"{source}: {found.form}; {size}, {factor} x {factor} tiles, {'class' if soft is None else 'soft'} labels"]
     if outside := int(((images < 0) | (images > 1)).sum()):
         notes.append(f"{outside} of {images.numel()} pixels lie outside [0, 1] and are kept as they are")
     if soft is not None and found.classes is None and not _even(soft, target.classes):
@@ -173,8 +173,8 @@ def _pixel_faults(images: Tensor, span: str) -> Iterator[str]:
         yield f"{span}, as if they were not divided by 255"
     outside = float(((images < 0) | (images > 1)).float().mean())
     if outside > SHARE or images.min() < -OUTSIDE or images.max() > 1 + OUTSIDE:
-        where = f"{span}, {outside:.0%} of them outside [0, 1]"
-        yield f"{where}: un-normalised ones are wanted (--normalised: by the data set's own statistics)"
+        span += f", {outside:.0%} of them outside [0, 1]"
+        yield f"{span}: un-normalised ones are wanted (--normalised: by the data set's own statistics)"
 
 
 def _label_faults(labels: Tensor, target: Split, count: int) -> Iterator[str]:

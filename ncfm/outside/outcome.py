@@ -15,7 +15,7 @@ from ncfm.method.distilled import load
 from ncfm.run.presentation import beside, read_record, records_below
 from ncfm.stages.table import STAGES
 
-Tested = Mapping[str, Any]  # accuracies of networks: mean, std, n
+Summary = Mapping[str, Any]  # accuracies of networks: mean, std, n
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Made:
     names: Mapping[str, Any]
     stored: Path
     command: str
-    last: Tested
+    last: Summary
     epochs: int  # that each network trained on it
 
     @property
@@ -128,5 +128,5 @@ def _networks(made: Made) -> str:
     return f"{counted(made.last['n'], 'network')}, {counted(made.epochs, 'epoch')}"
 
 
-def _accuracy(found: Tested) -> str:
+def _accuracy(found: Summary) -> str:
     return f"{found['mean']:.1f} % ± {found['std']:.1f}"

@@ -238,10 +238,10 @@ def opened(
 
 
 @dataclass(frozen=True)
-class Tested:
-    """Another test of a method's sets, all seeds together: ``accuracies`` (n, columns) in percent.
+class AccuracyTable:
+    """A test of a method's sets that is no evaluation, all seeds together: ``accuracies`` (n, columns) in percent.
 
-    ``columns`` are the numbers of classes at each step of continual learning, or the networks of a search.
+    ``columns`` are the steps of continual learning (numbers of classes), the snapshots, or the networks of a search.
     """
 
     names: Values
@@ -251,13 +251,13 @@ class Tested:
     missing: tuple[str, ...]
 
 
-def collect_tested(
+def collect_accuracies(
     contents: Values,
     results: ResultsFolder,
     stage: str,
     what: tuple[str, str],
     read: Callable[[Values], tuple[tuple[Any, ...], list[list[float]]]],
-) -> list[Tested]:
+) -> list[AccuracyTable]:
     """Read the tests of a stage that ``contents`` lists, seeds together; some may be missing.
 
     ``what`` says what a file should be and what its columns are; ``read`` makes columns and accuracies of its content.
@@ -271,7 +271,7 @@ def collect_tested(
                 if columns and these != columns:
                     raise ValueError(f"other {what[1]} than those of another seed")
                 columns, found = these, found + accuracies
-        tests.append(Tested(seeds.cell.names, seeds.label, columns, np.array(found), seeds.missing))
+        tests.append(AccuracyTable(seeds.cell.names, seeds.label, columns, np.array(found), seeds.missing))
     return tests
 
 

@@ -22,7 +22,7 @@ HARDLY = 2.0  # times the expected difference
 
 
 @dataclass(frozen=True)
-class Tested:
+class EvaluatedSet:
     """One evaluated set, and the params of its making."""
 
     evaluation: Evaluation
@@ -42,7 +42,7 @@ class Tested:
 
 def compare_text(ours: Path, theirs: Path) -> str:
     """Return the comparison of two folders of results as text. Raises :class:`DataError` where they share no cell."""
-    one, other = tested(ours), tested(theirs)
+    one, other = evaluated_sets(ours), evaluated_sets(theirs)
     shared = [names for names in one if names in other]
     if not shared:
         raise DataError(f"{ours} and {theirs}: have no evaluation in common")
@@ -67,23 +67,23 @@ def compare_text(ours: Path, theirs: Path) -> str:
     return "\n".join([f"first: {ours}, second: {theirs}; accuracies after the last epoch", *aligned, summary]) + "\n"
 
 
-def tested(folder: Path) -> dict[str, Tested]:
+def evaluated_sets(folder: Path) -> dict[str, EvaluatedSet]:
     """Return what was evaluated in a campaign's folder of results, or in a published one, by the names of the cell."""
     published = (folder / COMPACT[0]).is_file()
     file = folder / (COMPACT[0] if published else "params/report.json")
     if not file.is_file():
         raise DataError(f"{folder}: holds no results of a campaign; run it, or name another folder: ncfm compare A B")
-    found: dict[str, Tested] = {}
+    found: dict[str, EvaluatedSet] = {}
     for contents in read_contents(file):
         for row in collect(contents, ResultsFolder(contents["campaign"], folder)).rows:
             sets = {stored.cell.seed: stored for stored in row.sets}
             for one in row.evaluations:
                 names = {**sets[one.seed].cell.names, "arch": row.arch, "protocol": row.protocol}
-                found[layout.title(names)] = Tested(one, sets[one.seed])
+                found[layout.title(names)] = EvaluatedSet(one, sets[one.seed])
     return found
 
 
-def _deviations(runs: list[Tested]) -> dict[tuple[str, int], float]:
+def _deviations(runs: list[EvaluatedSet]) -> dict[tuple[str, int], float]:
     """Return how networks of one set deviate, by data set and IPC, from all sets that have several networks."""
     variances: dict[tuple[str, int], list[float]] = {}
     for run in runs:

@@ -97,7 +97,7 @@ def page(
         charts=[name for name, *_ in FIGURES if name != "grid"],
         pictures=pictures,
         verdicts_note=verdict_text.NOTE,
-        tiles=[(verdict, accuracies.get(verdict, 0)) for verdict in verdict_text.told(accuracies)],
+        tiles=[(verdict, accuracies.get(verdict, 0)) for verdict in verdict_text.verdicts_to_show(accuracies)],
         summary=verdict_text.summary(verdicts, touched),
         counts=verdict_text.counts(verdicts, verdict_text.kinds(verdicts), "kind"),
         by_source=verdict_text.counts(verdicts, verdict_text.sources(verdicts), "reported in"),
@@ -125,8 +125,8 @@ def _led(texts: pd.DataFrame, *first: str) -> pd.DataFrame:
     """Return a table of texts with the columns ``first`` before the others; data set and IPC become one."""
     if not len(texts):
         return texts
-    where = texts["data set"].astype(str) + ", " + texts["IPC"].astype(str)
-    texts = texts.drop(columns=["data set", "IPC"]).assign(**{WHERE: where})
+    places = texts["data set"].astype(str) + ", " + texts["IPC"].astype(str)
+    texts = texts.drop(columns=["data set", "IPC"]).assign(**{WHERE: places})
     return texts[[*first, *texts.columns.difference(first, sort=False)]]
 
 

@@ -19,7 +19,7 @@ from ncfm.run.compute import Check, chosen_device
 from ncfm.run.record import Record
 from ncfm.stages.repeats import Rows, Tensors, train_networks, write_tests
 
-Tested = dict[str, Any]  # one network as it stands in the JSON file
+NetworkResult = dict[str, Any]  # one network as it stands in the JSON file
 
 
 def evaluate(params: EvaluateParams, data: Path, distilled: Path, out: Path, record: Record) -> None:
@@ -29,7 +29,7 @@ def evaluate(params: EvaluateParams, data: Path, distilled: Path, out: Path, rec
     forward_of = forwards(params, device, lambda: new_network(params.arch, params, test, generator("overwritten")))
     looks = look_epochs(params.epochs, params.looks)
 
-    def train_one(repeat: int, check: Check, progress: Progress) -> tuple[Tested, Tensors]:
+    def train_one(repeat: int, check: Check, progress: Progress) -> tuple[NetworkResult, Tensors]:
         drawn = (*images.names.values(), "evaluate", params.arch, repeat)
         network = new_network(params.arch, params, test, generator(*drawn, "weights"))
         curve: list[tuple[int, float, float]] = []
@@ -44,7 +44,7 @@ def evaluate(params: EvaluateParams, data: Path, distilled: Path, out: Path, rec
         best_epoch, best, _ = max(curve, key=lambda look: look[1])
         return {"network": repeat, "last": curve[-1][1], "best": best, "best_epoch": best_epoch, "curve": curve}, {}
 
-    def rows_of(repeat: int, network: Tested) -> Rows:
+    def rows_of(repeat: int, network: NetworkResult) -> Rows:
         for epoch, tested, loss in network["curve"]:
             row = {"network": repeat, "epoch": epoch, "test_accuracy": tested, "loss": loss}
             yield repeat * params.epochs + epoch, row

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ncfm.report.collect import Tested, grouped
+from ncfm.report.collect import AccuracyTable, grouped
 from ncfm.report.figures.panels import drawing, line_styles, panel_grid, shared_legend
 
 
-def write_courses(courses: Sequence[Tested], stem: Path) -> bool:
+def write_courses(courses: Sequence[AccuracyTable], stem: Path) -> bool:
     """Write ``stem``.png and .svg: a panel per data set, IPC, architecture and number of steps, a line per method.
 
     Returns whether the campaign has any; else nothing is written.

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ncfm.report.collect import Tested, grouped
+from ncfm.report.collect import AccuracyTable, grouped
 from ncfm.report.figures.panels import drawing, line_styles, panel_grid
 from ncfm.report.tables.search import comparable, compared
 
 
-def write_searches(searches: Sequence[Tested], stem: Path) -> bool:
+def write_searches(searches: Sequence[AccuracyTable], stem: Path) -> bool:
     """Write ``stem``.png and .svg: a panel per data set and IPC, a point per network and method (mean over seeds).
 
     Returns whether the campaign has any with its whole training set; else nothing is written.

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ncfm.core import layout
-from ncfm.report.collect import StoredSet, Tested, Values, collect_tested
+from ncfm.report.collect import AccuracyTable, StoredSet, Values, collect_accuracies
 from ncfm.report.files import ResultsFolder
 from ncfm.report.tables.results import ONE_SET, document, latex_table, readable
 from ncfm.report.verdicts.intervals import interval
@@ -26,7 +26,7 @@ NOTE = (
 )
 
 
-def collect_snapshots(contents: Values, results: ResultsFolder) -> list[Tested]:
+def collect_snapshots(contents: Values, results: ResultsFolder) -> list[AccuracyTable]:
     """Read the evaluations of snapshots that ``contents`` lists; a row of accuracies per set, a column per snapshot."""
 
     def read(content: Values) -> tuple[tuple[int, ...], list[list[float]]]:
@@ -34,10 +34,10 @@ def collect_snapshots(contents: Values, results: ResultsFolder) -> list[Tested]:
         means = [float(np.mean([float(one) for one in point["accuracies"]])) for point in points]
         return tuple(int(point["iteration"]) for point in points), [means]
 
-    return collect_tested(contents, results, "anytime", ("evaluations of snapshots", "snapshots"), read)
+    return collect_accuracies(contents, results, "anytime", ("evaluations of snapshots", "snapshots"), read)
 
 
-def anytime_table(tests: Sequence[Tested], sets: Iterable[StoredSet]) -> pd.DataFrame:
+def anytime_table(tests: Sequence[AccuracyTable], sets: Iterable[StoredSet]) -> pd.DataFrame:
     """Return one line per data set, IPC, method, architecture, protocol and snapshot, with :data:`COLUMNS`."""
     made: dict[tuple[object, ...], list[StoredSet]] = {}
     for stored in sets:

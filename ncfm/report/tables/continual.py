@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from ncfm.core import layout
-from ncfm.report.collect import Tested, Values, collect_tested
+from ncfm.report.collect import AccuracyTable, Values, collect_accuracies
 from ncfm.report.files import ResultsFolder
 from ncfm.report.tables.results import deviation, document, latex_table, readable
 
@@ -22,17 +22,17 @@ NOTE = (
 )
 
 
-def collect_courses(contents: Values, results: ResultsFolder) -> list[Tested]:
+def collect_courses(contents: Values, results: ResultsFolder) -> list[AccuracyTable]:
     """Read the results of continual learning that ``contents`` lists: of each seed a row per order of the classes."""
 
     def read(content: Values) -> tuple[tuple[int, ...], list[list[float]]]:
         accuracies = [[float(value) for value in network["accuracies"]] for network in content["networks"]]
         return tuple(int(count) for count in content["classes"]), accuracies
 
-    return collect_tested(contents, results, "continual", ("continual learning", "classes"), read)
+    return collect_accuracies(contents, results, "continual", ("continual learning", "classes"), read)
 
 
-def continual_table(courses: Sequence[Tested]) -> pd.DataFrame:
+def continual_table(courses: Sequence[AccuracyTable]) -> pd.DataFrame:
     """Return one line per data set, IPC, method, architecture and number of steps, with the columns :data:`COLUMNS`."""
     lines = []
     for course in courses:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ncfm.core import layout
-from ncfm.report.collect import Tested, Values, collect_tested
+from ncfm.report.collect import AccuracyTable, Values, collect_accuracies
 from ncfm.report.files import ResultsFolder
 from ncfm.report.tables.results import deviation, document, readable
 
@@ -30,7 +30,7 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
     return float(pd.DataFrame({"first": first, "second": second}).corr(method="spearman").iloc[0, 1])
 
 
-def collect_searches(contents: Values, results: ResultsFolder) -> list[Tested]:
+def collect_searches(contents: Values, results: ResultsFolder) -> list[AccuracyTable]:
     """Read the searches that ``contents`` lists, those on the whole training set included.
 
     A network is its architecture, width and normalisation; its accuracies are means over the repeats, a row per set.
@@ -41,16 +41,16 @@ def collect_searches(contents: Values, results: ResultsFolder) -> list[Tested]:
         means = [float(np.mean([float(one) for one in network["accuracies"]])) for network in networks]
         return tuple((str(one["arch"]), int(one["width"]), str(one["norm"])) for one in networks), [means]
 
-    return collect_tested(contents, results, "search", ("a search", "networks"), read)
+    return collect_accuracies(contents, results, "search", ("a search", "networks"), read)
 
 
-def compared(searches: Sequence[Tested]) -> list[tuple[Tested, Tested]]:
+def compared(searches: Sequence[AccuracyTable]) -> list[tuple[AccuracyTable, AccuracyTable]]:
     """Return each search on sets with the one on the whole training set of its data set."""
     wholes = {search.names["dataset"]: search for search in searches if search.names["method"] == layout.WHOLE}
     return [(search, wholes[search.names["dataset"]]) for search in searches if search.names["method"] != layout.WHOLE]
 
 
-def search_table(searches: Sequence[Tested]) -> pd.DataFrame:
+def search_table(searches: Sequence[AccuracyTable]) -> pd.DataFrame:
     """Return one line per data set, IPC and method, with the columns :data:`COLUMNS`."""
     lines = []
     for search, whole in compared(searches):
@@ -75,7 +75,7 @@ def search_table(searches: Sequence[Tested]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=list(COLUMNS))
 
 
-def comparable(search: Tested, whole: Tested) -> bool:
+def comparable(search: AccuracyTable, whole: AccuracyTable) -> bool:
     """Say whether both trained the same networks."""
     return len(search.columns) > 0 and search.columns == whole.columns
 

@@ -40,8 +40,8 @@ COST_NOTE = (
     "two CPU cores (a measured rate) and on an H100 (an assumed one); docs/performance.md."
 )
 PAPER = "NCFM "  # how the sources in the paper begin
-ALWAYS_TOLD = (Verdict.REPRODUCED, Verdict.REACHED)
-TOLD = {Verdict.DIFFERS: "under another protocol"}
+ALWAYS_SHOWN = (Verdict.REPRODUCED, Verdict.REACHED)
+IN_SUMMARY = {Verdict.DIFFERS: "under another protocol"}
 LAST_DIGITS = {"accuracy": 1, "accuracy_gain_pp": 1}  # decimals of our values; other metrics have three
 
 
@@ -75,7 +75,7 @@ def summary(table: pd.DataFrame, touched: pd.Series) -> str:
         return f"None of the {len(paper)} numbers that the paper reports is about this campaign's data sets."
     accuracies = paper[paper["metric"] == "accuracy"]
     found = accuracies["verdict"].value_counts()
-    texts = [f"{found.get(verdict, 0)} {TOLD.get(verdict, verdict)}" for verdict in told(found)]
+    texts = [f"{found.get(verdict, 0)} {IN_SUMMARY.get(verdict, verdict)}" for verdict in verdicts_to_show(found)]
     text = f"Of the {len(accuracies)} accuracies among the paper's {len(paper)} numbers: {', '.join(texts)}."
     ours = accuracies[(accuracies["reported_method"] == "NCFM") & accuracies["ours"].notna()]
     if ours.empty:
@@ -89,9 +89,9 @@ def summary(table: pd.DataFrame, touched: pd.Series) -> str:
     )
 
 
-def told(found: pd.Series) -> list[Verdict]:
-    """Return the verdicts to tell of: those counted in ``found``, and always the two that speak for the paper."""
-    return [verdict for verdict in Verdict if verdict in ALWAYS_TOLD or verdict in found]
+def verdicts_to_show(found: pd.Series) -> list[Verdict]:
+    """Return the verdicts to show: those counted in ``found``, and always the two that speak for the paper."""
+    return [verdict for verdict in Verdict if verdict in ALWAYS_SHOWN or verdict in found]
 
 
 def _distance(line: Values) -> tuple[bool, bool, bool]:
