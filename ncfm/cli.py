@@ -21,6 +21,7 @@ from ncfm.core.errors import FAULT, INTERRUPTED, NOTICE, NcfmError, ParamsError,
 from ncfm.core.layout import campaign_folder
 from ncfm.core.params import parse
 from ncfm.outside.commands import add_command, export_command, import_command
+from ncfm.outside.wish import Wish, folder_options
 from ncfm.stages import cells, table
 from ncfm.stages.running import THREADS, run
 from ncfm.stages.table import STAGES, Argument, Stage
@@ -106,19 +107,12 @@ def _stage_command(stage: Stage) -> click.Command:
     return click.Command(stage.name, callback=callback, params=options, help=stage.help, epilog=example)
 
 
-FOLDER_ONLY = {  # options of `distill` on the user's own folder of images, read only without --params
-    "resolution": "pixels a side, 16 to 256 (default: 32, 64 or 128, the nearest to the images' median side)",
-    "iterations": "of the distillation (default 200)",
-    "epochs": "of each extractor; evaluation trains ten times as many (default 20)",
-    "pool": "number of extractors (default 4)",
-}
-
-
 def _distill_command(stage: Stage) -> click.Command:
     """Return the sub-command `distill`, which also takes a folder of images and needs no params then."""
+    own = folder_options()  # which are read only without --params
 
     def callback(params: Path | None, folder: Path | None, **values: Any) -> None:
-        alone = {name: values.pop(name) for name in FOLDER_ONLY}
+        alone = {name: values.pop(name) for name in own}
         if folder is not None and (params is not None or values["data"] is not None):
             raise ParamsError(f"{folder}: is read only without --data and --params, of which one is given")
         values["data"] = values["data"] or folder
@@ -127,7 +121,7 @@ def _distill_command(stage: Stage) -> click.Command:
         if params is None:
             if values.pop("extractors") is not None:
                 raise ParamsError("--extractors: is read only with --params, which is missing")
-            from ncfm.outside.adhoc import Wish, distill_folder
+            from ncfm.outside.adhoc import distill_folder
 
             given = {name: value for name, value in (values | alone).items() if value is not None}
             print(distill_folder(values["data"], parse(Wish, given, "ncfm distill"), values["out"]))
@@ -148,7 +142,7 @@ def _distill_command(stage: Stage) -> click.Command:
     ]
     options: list[click.Parameter] = [click.Argument(["folder"], required=False, type=PATH)]
     options += [option_of(argument, argument.name in ("ipc", "seed")) for argument in arguments]
-    options += [click.Option([f"--{name}"], type=int, help=f"own folder: {text}") for name, text in FOLDER_ONLY.items()]
+    options += [click.Option([f"--{name}"], type=int, help=f"own folder: {text}") for name, text in own.items()]
     text = (
         f"{stage.help}\n\nWith --params: one cell of a campaign, on a prepared data set. Without: FOLDER or --data is "
         "a folder of images, FOLDER/<class>/*.png, --method any but a curated one (default paper), --out the folder "

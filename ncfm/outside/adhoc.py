@@ -28,6 +28,7 @@ from ncfm.method.coresets import RULES
 from ncfm.method.distilled import load
 from ncfm.models.registry import ARCHITECTURES
 from ncfm.outside.outcome import Extractors, Outcome, sets_in
+from ncfm.outside.wish import Wish
 from ncfm.run.record import Record, recorded
 from ncfm.stages import cells
 from ncfm.stages import prepare as datasets
@@ -56,18 +57,6 @@ DISTILL = {"batch_real": 128, "checkpoint_every": 25}
 LEARNING_RATE = 0.01
 # No flip: the folder may hold letters, digits or signs, which a mirror turns into others.
 EVALUATE = {"width": WIDTH, "batch": 32, "networks": 3, "looks": 1, "augmentation": "color_crop_scale_rotate"}
-
-
-class Wish(BaseModel, frozen=True):
-    """What the user can choose."""
-
-    ipc: Count
-    method: str = "paper"
-    seed: int = Field(0, ge=0)
-    resolution: int | None = Field(None, description="of the images; None: 32, 64 or 128, the nearest to theirs")
-    iterations: Count = Field(200, description="of the distillation")
-    epochs: Count = Field(20, description="of each extractor on the real images; evaluation trains ten times as many")
-    pool: Count = Field(4, description="number of extractors")
 
 
 class FolderParams(StageParams):
