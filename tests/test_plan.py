@@ -129,8 +129,7 @@ def test_rates_are_those_of_the_benchmarks():
 
 
 def test_only_the_measured_device_says_that_it_was():
-    assert [device.measured for device in DEVICES] == [True, False, False]
-    assert all(("never measured" in device.source) != device.measured for device in DEVICES)
+    assert ["never measured" in device.source for device in DEVICES] == [False, True, True]
     assert (ROOT / CPU.source.split(" ")[0]).is_dir()
 
 

@@ -21,7 +21,6 @@ class Device:
     name: str
     flop_rate: Mapping[str, float]  # FLOP per second in convolutions, by precision
     activation_rate: Mapping[tuple[str, bool], float]  # activations per second in all else, by (precision, compiled)
-    measured: bool
     source: str
 
     def seconds(self, work: Work, params: ComputeParams) -> float:
@@ -36,7 +35,6 @@ CPU = Device(
     "2 CPU cores",
     {"float32": 2.256e11, "bfloat16": 4.764e11},
     {("float32", False): 5.6e8, ("float32", True): 8e8, ("bfloat16", False): 5.2e8, ("bfloat16", True): 9.6e8},
-    True,
     "benchmarks/results/cpu-2 (two cores of an AMD EPYC with AVX-512 bfloat16, ConvNet-3 of width 128)",
 )
 
@@ -50,7 +48,7 @@ def _assumed(name: str, bytes_per_second: float) -> Device:
     moved = {("float32", False): 48, ("float32", True): 24, ("bfloat16", False): 24, ("bfloat16", True): 12}
     rates = {how: bytes_per_second / 2 / size for how, size in moved.items()}
     source = "data sheet and assumed shares of it (ncfm/campaign/costs.py); never measured by this project"
-    return Device(name, {"float32": 0.3 * 4.95e14, "bfloat16": 0.3 * 9.89e14}, rates, False, source)
+    return Device(name, {"float32": 0.3 * 4.95e14, "bfloat16": 0.3 * 9.89e14}, rates, source)
 
 
 H100, H200 = _assumed("H100", 3.35e12), _assumed("H200", 4.8e12)

@@ -110,12 +110,13 @@ def plan_text(campaign: Campaign, artefact: str | None = None) -> str:
     head = ["cells", *(f"{device.name} (h)" for device in DEVICES), "disk"]
     rows = [[line.stage, line.dataset, *_cells([line])] for line in lines]
     grid = [["stage", "data set", *head], *rows, ["all", "", *_cells(lines)]]
-    text = [": ".join([campaign.name, *([artefact] if artefact else []), campaign.title]), "", *_aligned(grid)]
+    text = [": ".join([campaign.name, *([artefact] if artefact else []), campaign.title]), "", *aligned(grid, 2)]
     if campaign.artefacts and not artefact:
         grid = [["artefact", "", *head]]
         for name, part in campaign.artefacts.items():
             grid.append([name, "", *_cells(plan({cell: estimates[cell] for cell in part if cell in estimates}))])
-        text += ["", "Each artefact from nothing; what several need runs once and is counted in each:", *_aligned(grid)]
+        text += ["", "Each artefact from nothing; what several need runs once and is counted in each:"]
+        text += aligned(grid, 2)
     text += ["", "Estimates, not measurements: the arithmetic in closed form at these rates (ncfm/campaign/costs.py):"]
     text += [f"  {device.name}: {device.source}" for device in DEVICES]
     text += ["Hours are those of the whole device, idle else; DVC's cache may hold the disk's amount a second time."]
@@ -147,10 +148,10 @@ def _cells(lines: Sequence[PlanLine]) -> list[str]:
     return [str(count), *map(hours_text, hours), _size(sum(line.disk for line in lines))]
 
 
-def _aligned(grid: Sequence[Sequence[str]]) -> list[str]:
-    """Return the lines of a grid of text: the first two columns to the left, the others to the right."""
+def aligned(grid: Sequence[Sequence[str]], left: int) -> list[str]:
+    """Return the lines of a grid of text: the first ``left`` columns to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
-    form = "  ".join(f"{{:{'<' if index < 2 else '>'}{width}}}" for index, width in enumerate(widths))
+    form = "  ".join(f"{{:{'<' if index < left else '>'}{width}}}" for index, width in enumerate(widths))
     return [form.format(*row).rstrip() for row in grid]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ncfm.campaign.campaign import Campaign, inputs
 from ncfm.campaign.costs import CPU
-from ncfm.campaign.plan import costs_of, seconds_on
+from ncfm.campaign.plan import aligned, costs_of, seconds_on
 from ncfm.core.errors import FAULT, DataError
 from ncfm.core.layout import record_file, title
 from ncfm.core.progress import duration
@@ -103,6 +103,4 @@ def grid(states: Mapping[Cell, State]) -> list[str]:
     cells = [["", *stages]]
     for names, row in sorted(rows.items(), key=lambda one: one[0][:2]):
         cells.append([title(dict(zip(ROW, names, strict=True))), *(row.get(stage, "") for stage in stages)])
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ["  ".join(f"{text:{width}}" for text, width in zip(row, widths, strict=True)).rstrip() for row in cells]
-    return [*lines, "  ".join(f"{sign} {state}" for state, sign in SIGNS.items()), ""]
+    return [*aligned(cells, len(cells[0])), "  ".join(f"{sign} {state}" for state, sign in SIGNS.items()), ""]

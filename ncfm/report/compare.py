@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ncfm.campaign.plan import aligned
 from ncfm.core import layout
 from ncfm.core.errors import DataError
 from ncfm.report.collect import Evaluation, StoredSet, collect
@@ -59,12 +60,11 @@ def compare_text(ours: Path, theirs: Path) -> str:
             beyond += 1
         known = "?" if math.isnan(expected) else f"{expected:.1f}"
         grid.append((names, f"{first:.1f}", f"{second:.1f}", f"{gaps[-1]:+.1f}", known, ", ".join(notes)))
-    widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
-    aligned = ["  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip() for row in grid]
+    lines = aligned(grid, len(grid[0]))
     alone = [f"{len(found) - len(shared)} only in {place}" for place, found in ((ours, one), (theirs, other))]
     summary = f"{len(shared)} cells in both, {', '.join(alone)}. Mean difference {np.mean(gaps):+.2f} points, largest "
     summary += f"{max(gaps, key=abs):+.2f}; beyond twice the expected one: {beyond}."
-    return "\n".join([f"first: {ours}, second: {theirs}; accuracies after the last epoch", *aligned, summary]) + "\n"
+    return "\n".join([f"first: {ours}, second: {theirs}; accuracies after the last epoch", *lines, summary]) + "\n"
 
 
 def evaluated_sets(folder: Path) -> dict[str, EvaluatedSet]:
