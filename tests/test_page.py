@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from html import escape, unescape
 from pathlib import Path
+from urllib.parse import unquote
 
 import pandas as pd
-from report_helpers import DIGITS, RESULTS, evaluate, make, read, run
+import pytest
+from report_helpers import CIFAR, DIGITS, RESULTS, evaluate, fill, make, read, run
 
+from ncfm import cli
 from ncfm.core.layout import record_file
 from ncfm.core.store import write_text
+from ncfm.report import page as pages
 from ncfm.report.page import compact
+from ncfm.report.publish import PUBLISHED, main
+from ncfm.run import record as records
 
 TWO = DIGITS.replace("ipcs: [1]", "ipcs: [1, 10]")
 
@@ -33,6 +40,55 @@ def test_an_accuracy_comes_third_and_what_all_lines_share_is_said_above(tmp_path
     assert "test network" not in heads and "In all lines: test network convnet-3; protocol released" in read(
         "report.html"
     )
+
+
+def test_accuracies_come_first(tmp_path, monkeypatch):
+    fill(make(tmp_path, monkeypatch, TWO), {"paper": 60.0})
+    assert run() == 0
+    said = "Accuracy after the last epoch, in percent, on digits at IPC 1, tested by convnet-3: NCFM (paper) 60.0."
+    assert read("report.html").index(said) < read("report.html").index("<dl")
+
+
+def links_of(page: Path) -> set[str]:
+    """Return where a page leads, within itself left out."""
+    return set(re.findall('href="([^#][^"]*)"', page.read_text("utf-8")))
+
+
+def test_every_link_leads_to_a_file_also_where_the_page_is_published(tmp_path, monkeypatch):
+    """The file that leads to MLflow is there from `ncfm ui` on; a published page has no such link."""
+    monkeypatch.setattr(pages, "commits_address", lambda: "https://a.host/me/ncfm/commit/")
+    fill(make(tmp_path, monkeypatch, CIFAR), {"paper": 60.0, "random": 30.0})
+    for name in ("method", "verdicts"):
+        write_text(f"docs/{name}.md", "")
+    assert run() == 0 and main(["made-up"]) == 0
+    page, published = (links_of(folder / "report.html") for folder in (RESULTS, PUBLISHED / "made-up"))
+    outside = {"https://a.host/me/ncfm/commit/0123456", "https://arxiv.org/abs/2502.20653"}
+    assert outside < page and outside < published
+    assert {"../../docs/verdicts.md", "../../params/made-up.yaml", "sets/cifar10/ipc10/paper/seed0/history.csv"} < page
+    assert all((RESULTS / unquote(link)).is_file() for link in page - outside - {"../mlflow/made-up.html"})
+    assert "../mlflow/made-up.html" in page
+    compact_files = {"params.json", "evaluations.json", "records.json", "histories.json"}
+    assert {"../../../docs/verdicts.md", "../../../params/made-up.yaml", *compact_files} < published
+    assert all((PUBLISHED / "made-up" / unquote(link)).is_file() for link in published - outside)
+    remade = ["report", "--params", f"{PUBLISHED}/made-up/params.json", "--results", f"{PUBLISHED}/made-up"]
+    assert cli.main(remade) == 0 and links_of(PUBLISHED / "made-up/report.html") == published
+
+
+@pytest.mark.parametrize(
+    ("remote", "address"),
+    [
+        ("https://github.com/me/ncfm.git", "https://github.com/me/ncfm/commit/"),
+        ("https://me:secret@git.example.org:8443/a/b/ncfm", "https://git.example.org:8443/a/b/ncfm/commit/"),
+        ("http://localhost:3000/me/ncfm/", "http://localhost:3000/me/ncfm/commit/"),
+        ("git@github.com:me/ncfm.git", "https://github.com/me/ncfm/commit/"),
+        ("ssh://git@gitlab.com:22/me/ncfm.git", "https://gitlab.com/me/ncfm/commit/"),
+        ("/srv/ncfm", None),
+        ("file:///srv/ncfm.git", None),
+    ],
+)
+def test_the_page_of_a_commit_where_the_remote_is_a_hosts(remote, address, monkeypatch):
+    monkeypatch.setattr(subprocess, "check_output", lambda *_, **__: f"{remote}\n")
+    assert records.commits_address() == address
 
 
 def test_only_columns_that_tell_lines_apart_can_leave_a_table():

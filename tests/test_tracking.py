@@ -21,6 +21,7 @@ from mlflow import MlflowClient
 
 from ncfm.core.errors import NcfmError
 from ncfm.core.store import read_json, write_json, write_text
+from ncfm.report import links as page_links
 from ncfm.run import sending, standing, tracking
 from ncfm.run.record import Record
 from ncfm.run.tracking import import_records, links
@@ -485,6 +486,19 @@ def test_each_campaign_has_a_link_to_its_runs_and_a_description() -> None:
         "toy": f"http://here/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning"
     }
     assert "params/toy.yaml" in experiment.tags["mlflow.note.content"]
+
+
+def test_a_page_leads_to_the_address_that_the_server_prints(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finish(stage())
+    capsys.readouterr()
+    served: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda _, command: served.append(command))
+    tracking.serve(5017)
+    name, _, address = capsys.readouterr().out.strip().partition(": ")
+    assert name == "toy" and address.startswith("http://127.0.0.1:5017/#/") and "5017" in served[0]
+    assert f"url={address}" in Path("results/toy", page_links.runs("toy", Path("results/toy"))).read_text()
 
 
 def test_a_question_mark_in_the_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,7 +74,7 @@ class Shown:
     """What a report shows: what the params list, as ``report_contents`` in ncfm/campaign/campaign.py writes them."""
 
     def __init__(self, contents: dict[str, Any], files: ResultsFolder) -> None:
-        self.root, self.collected = files.root, collect(contents, files)
+        self.root, self.files, self.collected = files.root, files, collect(contents, files)
         self.origins = [(row, origins_of(row, contents["campaign"], files)) for row in self.collected.rows]
         self.verdicts = verdict_table(self.collected.rows, read_reported())
         self.courses = continual.collect_courses(contents, files)
@@ -133,7 +133,7 @@ def report(params: ReportParams, shown: Shown) -> dict[str, float]:
     if not drawn["grid"] and (published := image_of(shown.root / "report.html", "grid")):
         pictures["grid"] = published
     frames |= {"verdicts": verdicts, "changes": changes(collected, shown.root)}
-    write_text(shown.root / "report.html", page(collected, frames, touched, pictures, shown.origins, shown.root))
+    write_text(shown.root / "report.html", page(collected, frames, touched, pictures, shown.origins, shown.files))
     return next(iter(pd.json_normalize(metrics, sep="/").to_dict("records")), {})
 
 

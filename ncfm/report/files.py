@@ -25,8 +25,13 @@ class ResultsFolder:
     """The results of a campaign below its folder ``root``, wherever that is: a file each, or as they are published."""
 
     def __init__(self, campaign: str, root: Path) -> None:
-        self.root, self._prefix = root, campaign_folder(campaign)
+        self.root, self.campaign, self._prefix = root, campaign, campaign_folder(campaign)
         self._published = read_compact(root) if (root / COMPACT[0]).is_file() else None
+
+    @property
+    def is_published(self) -> bool:
+        """Say whether the few files of a published campaign are read."""
+        return self._published is not None
 
     def place(self, path: PurePosixPath) -> Path:
         """Return where a file of the table of stages really lies; a message names that."""
@@ -37,6 +42,12 @@ class ResultsFolder:
         if self._published is None:
             return self.place(path).is_file()
         return str(path.relative_to(self._prefix)) in self._published
+
+    def holder(self, path: PurePosixPath) -> Path | None:
+        """Return the file that holds the content of a file, which may be one of the few; None where there is none."""
+        if (place := self.place(path)).is_file():
+            return place
+        return self.root / home(str(path.relative_to(self._prefix))) if self.has(path) else None
 
     def read(self, path: PurePosixPath) -> Any:
         """Return the content of a JSON file; None where it is missing. Raises :class:`DataError` where it is torn."""
@@ -54,6 +65,13 @@ class ResultsFolder:
         """Return the files that hold these paths, of those that are there."""
         places = map(self.place, paths) if self._published is None else (self.root / name for name in COMPACT)
         return [place for place in places if place.is_file()]
+
+
+def home(path: str) -> str:
+    """Return the file of :data:`COMPACT` that holds a path below the campaign's folder."""
+    if path.endswith((".record.json", "card.json")):
+        return "records.json"
+    return {"params": "params.json", "evaluations": "evaluations.json"}.get(path.partition("/")[0], "histories.json")
 
 
 def read_compact(root: Path) -> dict[str, Any]:

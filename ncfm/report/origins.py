@@ -16,13 +16,16 @@ from ncfm.stages.cells import Cell
 
 @dataclass(frozen=True)
 class Origin:
-    """A stage behind a number: its command, its record if one is there, and the files of it that are there."""
+    """A stage behind a number: its command, its record if one is there, and those of its files that are there.
+
+    Each has its name, and the file that holds it: in a published campaign that is one of a few.
+    """
 
     campaign: str
     cell: Cell
     command: str
     record: Values | None
-    files: tuple[Path, ...]
+    files: tuple[tuple[str, Path], ...]
 
 
 def origins_of(row: ResultRow, campaign: str, results: ResultsFolder) -> list[Origin]:
@@ -32,7 +35,7 @@ def origins_of(row: ResultRow, campaign: str, results: ResultsFolder) -> list[Or
         record = results.read(layout.record_file(table.output(campaign, cell)))
         command = str((record or {}).get("command") or table.command(campaign, cell))
         paths = (table.params_file(campaign, cell), *map(PurePosixPath, table.outputs(campaign, cell)))
-        files = tuple(place for place in map(results.place, paths) if place.is_file())
+        files = tuple((path.name, holder) for path in paths if (holder := results.holder(path)))
         found.append(Origin(campaign, cell, command, record, files))
     return found
 

@@ -19,14 +19,16 @@ from markupsafe import Markup
 from PIL import Image
 
 from ncfm.core.layout import RELEASED
-from ncfm.report import changes
+from ncfm.report import changes, links
 from ncfm.report.collect import Collected, ResultRow, Values, commit_text, hardware_text
 from ncfm.report.figures.panels import DPI
+from ncfm.report.files import ResultsFolder
 from ncfm.report.origins import Origin, ran
 from ncfm.report.tables import comparisons, selection, settings, times
 from ncfm.report.tables import results as tables
 from ncfm.report.verdicts import text as verdict_text
 from ncfm.report.verdicts.rules import Verdict
+from ncfm.run.record import commits_address
 
 WHERE = "data set, IPC"
 NUMBERS = ("last", "best (test-selected)", "difference", "make set (s)", "evaluate (s)", *Verdict, "all")
@@ -73,13 +75,13 @@ def page(
     touched: pd.Series,
     pictures: Mapping[str, str],
     origins: Sequence[tuple[ResultRow, Sequence[Origin]]],
-    root: Path,
+    results: ResultsFolder,
 ) -> str:
     """Return the page as HTML, from the campaign's tables by name.
 
     ``touched`` marks the verdicts about the campaign's data sets; ``pictures`` are the ``img`` elements, of
     :func:`image`, of those of :data:`FIGURES` that have something to show; ``origins`` are the stages behind each row.
-    The page will lie in the folder ``root``.
+    The page will lie beside the ``results``.
     """
     verdicts = frames["verdicts"]
     rows, remarks = tables.rounded(frames["results"])
@@ -93,6 +95,11 @@ def page(
         tables=[name for name, frame in frames.items() if len(frame) and name != "changes"],
         sections=SECTIONS,
         touches=bool(touched.any()),
+        accuracies=tables.accuracies_text(frames["results"]),
+        file_of_campaign=f"params/{results.campaign}.yaml",
+        linked=links.documents(results.root),
+        commits=links.commits(commits_address()),
+        runs="" if results.is_published else links.runs(results.campaign, results.root),
         figures=FIGURES,
         charts=[name for name, *_ in FIGURES if name != "grid"],
         pictures=pictures,
@@ -114,7 +121,7 @@ def page(
         took=(_led(times.times_texts(frames["times"]), "method", WHERE), times.NOTE),
         settings=(settings.settings_tables(collected), settings.NOTE),
         changed=(frames["changes"], changes.NOTE),
-        sources=[_source(row, behind, root) for row, behind in origins],
+        sources=[_source(row, behind, results.root) for row, behind in origins],
         numbers=NUMBERS,
         compact=compact,
         len=len,
@@ -157,7 +164,7 @@ def _source(row: ResultRow, behind: Sequence[Origin], root: Path) -> Values:
             "versions": ", ".join(f"{name} {version}" for name, version in record["versions"].items()),
             "commit": commit_text(record),
             "seconds": tables.number(record["seconds"], 1),
-            "files": [file.relative_to(root).as_posix() for file in origin.files],
+            "files": [(name, file.relative_to(root).as_posix()) for name, file in origin.files],
         }
         for origin in behind
         if (record := origin.record) is not None

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import pandas as pd
 
@@ -23,7 +24,7 @@ from ncfm.core.errors import FAULT, DataError, NcfmError
 from ncfm.core.store import json_text, read_json, storage_errors, write_text
 from ncfm.report.figures.history import POINTS
 from ncfm.report.figures.paper import STARTS
-from ncfm.report.files import COMPACT, read_compact, read_history
+from ncfm.report.files import COMPACT, home, read_compact, read_history
 from ncfm.report.overview import write_overview
 from ncfm.report.verdicts.reported import read_reported
 
@@ -31,6 +32,7 @@ PUBLISHED = Path("results/published")
 REPORTS, PICTURES = ("metrics.json", "tables/*", "artefacts/*", "figures/*"), (".png", ".svg")
 DOCUMENTS = ("README.md", "docs/*.md", "results/published/README.md")  # figures that these show are kept
 FILE_LINK = re.compile('<a class="file" href="([^"]*)">(.*?)</a>')  # as page.html writes them
+LEFT_OUT = re.compile(r"<!-- unpublished -->.*?<!-- end of unpublished -->", re.DOTALL)  # likewise
 FACTS = (
     "stage",
     "names",
@@ -71,7 +73,7 @@ def publish(source: Path, target: Path) -> None:
 
 def _write(source: Path, content: Mapping[str, Any], folder: Path) -> None:
     for name in COMPACT:
-        write_text(folder / name, lines({path: value for path, value in content.items() if _home(path) == name}))
+        write_text(folder / name, lines({path: value for path, value in content.items() if home(path) == name}))
     campaign = content["params/report.json"]["campaign"]
     texts = "".join(path.read_text("utf-8") for pattern in DOCUMENTS for path in Path().glob(pattern))
     for path in (path for pattern in REPORTS for path in source.glob(pattern)):
@@ -80,20 +82,25 @@ def _write(source: Path, content: Mapping[str, Any], folder: Path) -> None:
         if shown and not name.endswith(".record.json"):
             (folder / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(path, folder / name)
-    write_text(folder / "report.html", published_page((source / "report.html").read_text("utf-8"), folder))
+    page = published_page((source / "report.html").read_text("utf-8"), source, folder, set(content))
+    write_text(folder / "report.html", page)
 
 
-def published_page(page: str, folder: Path) -> str:
-    """Return a campaign's page as it stands in ``folder``: no link to what is not there, no report before."""
-    page = re.sub("<!-- changes -->.*<!-- end of changes -->", "", page, flags=re.DOTALL)
-    return FILE_LINK.sub(lambda link: link[0] if (folder / unquote(link[1])).is_file() else link[2], page)
+def published_page(page: str, source: Path, folder: Path, held: Set[str]) -> str:
+    """Return the page of ``source`` as it stands in ``folder``: no report before, no link to what is not there.
 
+    A path that is ``held`` in one of the few files leads to that one.
+    """
 
-def _home(path: str) -> str:
-    """Return the compact file that holds a path."""
-    if path.endswith((".record.json", "card.json")):
-        return "records.json"
-    return {"params": "params.json", "evaluations": "evaluations.json"}.get(path.partition("/")[0], "histories.json")
+    def link(found: re.Match[str]) -> str:
+        path, text = unquote(found[1]), found[2]
+        if path in held:
+            path = home(path)
+        elif path.startswith("../"):  # of the program
+            path = Path(os.path.relpath(source / path, folder)).as_posix()
+        return f'<a class="file" href="{quote(path)}">{text}</a>' if (folder / path).is_file() else text
+
+    return FILE_LINK.sub(link, LEFT_OUT.sub("", page))
 
 
 def _small_files(source: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import datetime
 import io
 import os
 import platform
+import re
 import resource
 import shlex
 import subprocess
@@ -213,3 +214,16 @@ def commit() -> dict[str, Any]:
     except (OSError, subprocess.SubprocessError):
         return {"commit": None, "dirty": None}
     return {"commit": head, "dirty": bool(changed)}
+
+
+def commits_address() -> str | None:
+    """Return the address below which the host of the program's git remote shows commits; None where it has none."""
+    command, folder = ["git", "remote", "get-url", "origin"], Path(__file__).resolve().parent
+    try:
+        remote = subprocess.check_output(command, cwd=folder, stderr=subprocess.DEVNULL, text=True, timeout=20).strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+    for ssh in (r"ssh://git@([^:/]+)(?::\d+)?/", r"git@([^:/]+):/?"):
+        remote = re.sub(f"^{ssh}", r"https://\1/", remote)
+    found = re.fullmatch(r"(https?://)(?:[^@/]*@)?(.+?)(?:\.git)?/?", remote)  # a name or password is left out
+    return f"{found[1]}{found[2]}/commit/" if found else None

@@ -20,10 +20,11 @@ from typing import Any
 
 from ncfm.core.errors import NOTICE, DataError, NcfmError
 from ncfm.core.progress import Progress
+from ncfm.core.store import write_text
 from ncfm.run import presentation as runs
 from ncfm.run import standing
 from ncfm.run.presentation import Content, Row
-from ncfm.run.sending import Sender, Store, quiet, store_uri
+from ncfm.run.sending import FOLDER, Sender, Store, quiet, store_uri
 
 PATIENCE = 5.0  # seconds before a stage opens the store: a shorter stage sends everything at its end, in one go
 PASSWORD = r"//[^/@\s]*@"  # in an address, and the user before it
@@ -109,13 +110,18 @@ def links(address: str) -> dict[str, str]:
 
 
 def serve(port: int) -> None:
-    """Print a link for each campaign, and become MLflow's server. Raises :class:`NcfmError` without MLflow."""
+    """Print a link for each campaign, write where the pages' links lead, and become MLflow's server.
+
+    Raises :class:`NcfmError` without MLflow.
+    """
     _need_mlflow("try again")
     address = f"http://127.0.0.1:{port}"
     with socket.socket() as taken:
         if taken.connect_ex(("127.0.0.1", port)) == 0:
             raise NcfmError(f"--port: {port} is in use on this machine; name another, e.g. ncfm ui --port {port + 1}")
     pages = links(address)
+    for name in pages.keys() & {folder.name for folder in FOLDER.parent.iterdir()}:
+        write_text(FOLDER / f"{name}.html", f'<meta http-equiv="refresh" content="0; url={pages[name]}">\n')
     print("\n".join(f"{name}: {page}" for name, page in pages.items()) or "no run has been sent yet", flush=True)
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     server = [sys.executable, "-m", "mlflow", "ui", "--port", str(port), "--backend-store-uri", store_uri()]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ncfm.core.layout import RELEASED
-from ncfm.datasets.catalogue import facts_of
+from ncfm.datasets.catalogue import facts_of, some
 from ncfm.report.collect import Collected, ResultRow, Values
 from ncfm.report.verdicts.intervals import interval, mean_of, seed_means
 
@@ -39,6 +39,7 @@ HEADS = {
     "n": "n",
     "training_images_per_class": "training images per class",
 }
+SAME, MOST = ["dataset", "ipc", "arch", "protocol"], 4  # what the accuracies of one sentence share, and how many
 ONE_SET = "one set"  # in place of an interval over seeds
 DECIMALS = {"training_images_per_class": 0}
 SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
@@ -89,6 +90,19 @@ def metrics(table: pd.DataFrame) -> Values:
         name = line["arch"] if line["protocol"] == RELEASED else f"{line['arch']}.{line['protocol']}"
         methods.setdefault(line["method"], {})[name] = leaf
     return tree
+
+
+def accuracies_text(table: pd.DataFrame) -> str:
+    """Return the accuracies of the first methods on the first data set, IPC, network and protocol, in a sentence."""
+    tested = table[table["last"].notna()]
+    if tested.empty:
+        return ""
+    first = tested.iloc[0]
+    alike = tested[(tested[SAME] == first[SAME]).all(axis=1)]
+    texts = [f"{label} {number(last, 1)}" for label, last in zip(alike["label"], alike["last"], strict=True)]
+    how = "" if first["protocol"] == RELEASED else f" by the protocol {first['protocol']}"
+    where = f"on {first['dataset']} at IPC {first['ipc']}, tested by {first['arch']}{how}"
+    return f"Accuracy after the last epoch, in percent, {where}: {some(texts, MOST)}."
 
 
 def csv_text(table: pd.DataFrame) -> str:
