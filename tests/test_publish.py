@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
 from PIL import Image
 from report_helpers import DIGITS, RESULTS, fill, make, run
 
 from ncfm import cli
+from ncfm.core.layout import COMPACT
 from ncfm.core.store import read_json, sha256, write_json, write_text
-from ncfm.report.files import COMPACT
 from ncfm.report.page import image, image_of
 from ncfm.report.publish import PUBLISHED, main, publish, thinned
+from ncfm.run import sending
+from ncfm.run.tracking import import_records
 from ncfm.stages import table
 
 EVERYTHING = """
@@ -91,6 +94,30 @@ def test_few_files_are_published_and_records_say_what_ran(published):
     params = read_json(FOLDER / "params.json")["params/distill/cifar10/ipc10/paper.json"]
     assert params == full["params"] == read_json(RESULTS / "params/distill/cifar10/ipc10/paper.json")
     assert record["params_sha256"] == sha256(RESULTS / "params/distill/cifar10/ipc10/paper.json")
+
+
+def test_what_is_published_is_an_experiment_of_its_own(published, monkeypatch, capsys):
+    """With the params and numbers that the campaign's own runs have; an import of all results leaves it out."""
+    for name in ("NCFM_TRACKING", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    shutil.rmtree(RESULTS)
+    import_records(Path("results"))
+    assert "holds no record" in capsys.readouterr().out and not sending.FOLDER.exists()
+    records = [name for name, facts in read_json(FOLDER / "records.json").items() if "stage" in facts]
+    for sent, there in ((len(records), 0), (0, len(records))):
+        import_records(FOLDER)
+        assert capsys.readouterr().out == f"records sent: {sent}, already there: {there}, failed: 0\n"
+    client = MlflowClient(sending.store_uri())
+    [experiment] = client.search_experiments()
+    assert experiment.name == "published/made-up"
+    runs = {run.info.run_name: run.data for run in client.search_runs([experiment.experiment_id])}
+    assert runs["cifar10 ipc10 paper"].metrics["test_accuracy.mean"] == pytest.approx(68.8)
+    assert runs["cifar10 ipc10 paper"].metrics["test_accuracy.n"] == 20
+    one, params = runs["evaluate cifar10 ipc10 paper seed0 convnet-3"], read_json(FOLDER / "params.json")
+    assert one.params["distill.iterations"] == str(params["params/distill/cifar10/ipc10/paper.json"]["iterations"])
+    assert one.params["epochs"] == str(params["params/evaluate/cifar10/ipc10/paper/convnet-3.json"]["epochs"])
+    [run] = client.search_runs([experiment.experiment_id], "tags.mlflow.runName = 'distill cifar10 ipc10 paper seed0'")
+    assert [point.value for point in client.get_metric_history(run.info.run_id, "loss")][:2] == [300.0, 150.0]
 
 
 def test_empty_tables_are_not_published(tmp_path, monkeypatch):

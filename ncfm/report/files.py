@@ -14,10 +14,9 @@ from typing import Any
 import pandas as pd
 
 from ncfm.core.errors import DataError, ParamsError
-from ncfm.core.layout import campaign_folder
+from ncfm.core.layout import COMPACT, campaign_folder
 from ncfm.core.store import read_json
 
-COMPACT = ("params.json", "evaluations.json", "records.json", "histories.json")
 CONTENTS = ("campaign", "title", "labels", "cells")  # what the params of a report hold at least
 
 

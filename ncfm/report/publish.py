@@ -21,10 +21,11 @@ from urllib.parse import quote, unquote
 import pandas as pd
 
 from ncfm.core.errors import FAULT, DataError, NcfmError
+from ncfm.core.layout import COMPACT
 from ncfm.core.store import json_text, read_json, storage_errors, write_text
 from ncfm.report.figures.history import POINTS
 from ncfm.report.figures.paper import STARTS
-from ncfm.report.files import COMPACT, home, read_compact, read_history
+from ncfm.report.files import home, read_compact, read_history
 from ncfm.report.overview import write_overview
 from ncfm.report.verdicts.reported import read_reported
 

@@ -202,7 +202,7 @@ def description(campaign: str) -> str:
     """Return what a campaign's experiment says of itself."""
     if campaign == layout.ADHOC:
         return "Runs without a campaign, such as `ncfm distill --data FOLDER`."
-    return f"The runs of `params/{campaign}.yaml`; its report is `results/{campaign}/report.html`."
+    return f"The runs of `params/{PurePosixPath(campaign).name}.yaml`; its report is `results/{campaign}/report.html`."
 
 
 def tags_of(record: Content) -> dict[str, str]:

@@ -24,6 +24,7 @@ from ncfm.core.store import write_text
 from ncfm.run import presentation as runs
 from ncfm.run import standing
 from ncfm.run.presentation import Content, Row
+from ncfm.run.published import published_below
 from ncfm.run.sending import FOLDER, Sender, Store, quiet, store_uri
 
 PATIENCE = 5.0  # seconds before a stage opens the store: a shorter stage sends everything at its end, in one go
@@ -37,16 +38,28 @@ Job = tuple[list[Row], Callable[[Sender], None], bool]  # what to send, what to 
 def import_records(folder: Path) -> None:
     """Send each record below ``folder`` whose run is not complete, and print a summary.
 
-    What is published of campaigns is left out: it is of other machines. A record that cannot be sent does not stop the
+    What is published of campaigns is of other machines: it is left out unless ``folder`` lies within it, and is then
+    sent as an experiment of its own, ``published/<campaign>``. A record that cannot be sent does not stop the
     others. Raises :class:`NcfmError` for no folder, no MLflow, a store out of reach, and at the end for such records.
     """
     _need_mlflow("import again")
     if not folder.is_dir():
         raise NcfmError(f"{folder}: no such folder; name the one that holds the results")
-    paths = runs.records_below(folder)
+    published = published_below(folder)
+    paths = [*runs.records_below(folder), *published]
     if not paths:
-        print(f"{folder}: holds no record of a stage (published campaigns hold none; `ncfm compare` reads them)")
+        print(f"{folder}: holds no record of a stage (for published campaigns name their own folder)")
         return
+
+    def read(path: Path) -> Content:
+        return published[path] if path in published else runs.read_record(path)
+
+    def started(path: Path) -> str:
+        try:
+            return str(read(path)["started"])
+        except DataError:
+            return ""
+
     try:
         with quiet():
             store = Store()
@@ -55,9 +68,9 @@ def import_records(folder: Path) -> None:
         raise NcfmError(_unreachable(error)) from error
     counts, failed, groups = {"sent": 0, "there": 0}, list[str](), set[tuple[str, str | None]]()
     with Progress(len(paths), "track import", unit="record") as progress:
-        for path in sorted(paths, key=_started):  # of several runs of the same names the last stands
+        for path in sorted(paths, key=started):  # of several runs of the same names the last stands
             try:
-                record = runs.read_record(path)
+                record = read(path)
                 with quiet():
                     counts["sent" if _send(store, record, path) else "there"] += 1
                 groups.add((record["campaign"], standing.group_of(record)))
@@ -75,13 +88,6 @@ def import_records(folder: Path) -> None:
         raise NcfmError(_unreachable(error)) from error
     if failed:
         raise NcfmError(f"{len(failed)} of {len(paths)} records could not be sent: {'; '.join(failed)}")
-
-
-def _started(path: Path) -> str:
-    try:
-        return str(runs.read_record(path)["started"])
-    except DataError:
-        return ""
 
 
 def _send(store: Store, record: runs.Content, path: Path) -> bool:
