@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
+from urllib.parse import unquote
 
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from PIL import Image
-from report_helpers import DIGITS, RESULTS, fill, make, run
+from report_helpers import DIGITS, REPOSITORY, RESULTS, fill, make, run
 
 from ncfm import cli
 from ncfm.core.layout import COMPACT
@@ -94,6 +95,14 @@ def test_few_files_are_published_and_records_say_what_ran(published):
     params = read_json(FOLDER / "params.json")["params/distill/cifar10/ipc10/paper.json"]
     assert params == full["params"] == read_json(RESULTS / "params/distill/cifar10/ipc10/paper.json")
     assert record["params_sha256"] == sha256(RESULTS / "params/distill/cifar10/ipc10/paper.json")
+
+
+@pytest.mark.parametrize(
+    "page", sorted((REPOSITORY / PUBLISHED).glob("*/report.html")), ids=lambda page: str(page.parent.name)
+)
+def test_every_link_of_a_page_in_the_repository_leads_to_a_file(page):
+    links = re.findall('href="([^"#:]+)"', page.read_text("utf-8"))
+    assert links and not [link for link in links if not (page.parent / unquote(link)).is_file()]
 
 
 def test_what_is_published_is_an_experiment_of_its_own(published, monkeypatch, capsys):
