@@ -225,18 +225,19 @@ def test_what_is_refused(change, more, expected, capsys):
 
 def test_every_recipe_of_the_base_file_is_offered():
     wish = adhoc.Wish(ipc=1, iterations=3, epochs=5)
-    recipes = {name: adhoc.recipe_of(name, wish) for name in ("paper", "fast", "released", "mmd", "random", "herding")}
+    recipes = {name: adhoc.recipes_of(name, wish)[name] for name in ("paper", "fast", "released", "random", "herding")}
     assert recipes["paper"].frequencies == "mixture" and recipes["paper"].learning_rate == 0.01
     assert recipes["released"].update == "per-class" and recipes["released"].learning_rate == 0.001
     assert recipes["fast"].kept == "uint8" and recipes["fast"].iterations == 3
     assert (recipes["herding"].rule, recipes["random"].factor) == ("herding", 1)
-    with pytest.raises(NcfmError, match="unknown method 'paper-curated'"):
-        adhoc.recipe_of("paper-curated", wish)
+    assert list(adhoc.recipes_of("paper-curated", wish)) == ["paper", "paper-curated"]
+    with pytest.raises(NcfmError, match="unknown method 'whole'"):
+        adhoc.recipes_of("whole", wish)
 
 
 @pytest.mark.usefixtures("_small")
-@pytest.mark.parametrize("method", ["random-tiles", "herding"])
-def test_a_coreset_of_a_folder(method, capsys):
+@pytest.mark.parametrize("method", ["random-tiles", "herding", "paper-curated"])
+def test_a_set_without_distillation_or_with_more_of_a_folder(method, capsys):
     write_classes("pets", 9)
     assert cli.main(run("--method", method)) == 0
     first, beside, _ = capsys.readouterr().out.splitlines()

@@ -19,7 +19,16 @@ from ncfm.campaign.layers import Layers
 from ncfm.core.errors import NOTICE, ParamsError, one_of
 from ncfm.core.layout import ADHOC, RELEASED, SPLIT_FILES, WHOLE, campaign_folder, record_file
 from ncfm.core.lock import only_writer
-from ncfm.core.params import Count, DistillParams, EvaluateParams, PretrainParams, SelectParams, StageParams, parse
+from ncfm.core.params import (
+    Count,
+    CurateParams,
+    DistillParams,
+    EvaluateParams,
+    PretrainParams,
+    SelectParams,
+    StageParams,
+    parse,
+)
 from ncfm.core.store import read_json, write_text
 from ncfm.datasets.catalogue import counted
 from ncfm.datasets.folder import Listing, facts_of_folder, list_folder, load_folder
@@ -32,6 +41,7 @@ from ncfm.outside.wish import Wish
 from ncfm.run.record import Record, recorded
 from ncfm.stages import cells
 from ncfm.stages import prepare as datasets
+from ncfm.stages.curate import curate
 from ncfm.stages.distill import distill
 from ncfm.stages.evaluate import evaluate
 from ncfm.stages.pretrain import pretrain
@@ -59,6 +69,10 @@ LEARNING_RATE = 0.01
 EVALUATE = {"width": WIDTH, "batch": 32, "networks": 3, "looks": 1, "augmentation": "color_crop_scale_rotate"}
 
 
+Recipe = DistillParams | SelectParams | CurateParams
+MAKE: dict[str, Callable[..., None]] = {"distill": distill, "select": select, "curate": curate}
+
+
 class FolderParams(StageParams):
     """The stage `prepare` on a folder of images."""
 
@@ -76,9 +90,10 @@ def distill_folder(folder: Path, wish: Wish, out: Path | None = None) -> str:
     `ncfm/datasets/folder.py`, or an unreadable image, and ParamsError for an unknown method, a resolution that is not
     offered, an IPC that a class cannot give, and an ``out`` that is in the folder or holds another folder's results.
     """
-    recipe = recipe_of(wish.method, wish)
+    recipes = recipes_of(wish.method, wish)
     listing = list_folder(folder)
-    check_enough(folder, listing, wish.ipc, recipe.factor**2)
+    tiles = next(recipe.factor**2 for recipe in recipes.values() if not isinstance(recipe, CurateParams))
+    check_enough(folder, listing, wish.ipc, tiles)
     root = out or Path(campaign_folder(ADHOC), listing.name)
     check_apart(folder, root, "name another place with --out")
     resolution, read = read_at(listing, wish.resolution)
@@ -98,22 +113,25 @@ def distill_folder(folder: Path, wish: Wish, out: Path | None = None) -> str:
     training = parse(PretrainParams, {**PRETRAIN, "arch": arch, "pool": wish.pool, "epochs": wish.epochs}, "pretrain")
     run_stage(training, pool, pretrained.names, [train, test], pretrain, data, pool)
 
-    def make_set(method: str, params: DistillParams | SelectParams) -> Mapping[str, Any]:
-        """Make the set of a method and test it; return the set's names."""
+    def make_set(method: str, params: Recipe, source: Path | None = None) -> tuple[Mapping[str, Any], Path]:
+        """Make the set of a method, of a ``source`` where it curates one, and test it; return its names and place."""
         say(f"{params.stage}: {method}, IPC {wish.ipc}")
         cell = STAGES[params.stage].cell(dataset=name, ipc=wish.ipc, method=method, seed=wish.seed)  # type: ignore
         reads_pool = not isinstance(params, SelectParams) or RULES[params.rule].reads_extractors
         stored = place(cell)
-        inputs: list[str | Path] = [train, pool] if reads_pool else [train]
-        make = distill if isinstance(params, DistillParams) else select
-        run_stage(params, stored, cell.names, inputs, make, data, pool if reads_pool else None, stored.parent)
+        inputs: list[str | Path] = [train, *([pool] if reads_pool else []), *([source] if source else [])]
+        given = [pool if reads_pool else None, *([source] if source else []), stored.parent]
+        run_stage(params, stored, cell.names, inputs, MAKE[params.stage], data, *given)
         testing = parse(EvaluateParams, {**EVALUATE, "arch": arch, "epochs": 10 * wish.epochs}, "evaluate")
         tested = cells.Evaluate(name, wish.ipc, method, wish.seed, arch)
         say(f"{tested.stage}: {method}, IPC {wish.ipc}")
         run_stage(testing, place(tested), tested.names, [stored, test], evaluate, data, stored, place(tested))
-        return cell.names
+        return cell.names, stored
 
-    names, chance = make_set(wish.method, recipe), make_set("random", recipe_of("random", wish))
+    source = None
+    for method, recipe in recipes.items():
+        names, source = make_set(method, recipe, source)
+    chance, _ = make_set("random", recipes_of("random", wish)["random"])
     every = sets_in(root, data)
     whole = read_json(Path(record_file(PurePosixPath(pool))))["metrics"]["test_accuracy"]
     made, by_chance = (next(one for one in every if one.names == wanted) for wanted in (names, chance))
@@ -176,18 +194,24 @@ def check_enough(folder: Path, listing: Listing, ipc: int, tiles: int) -> None:
             raise ParamsError(f"{folder}: class {label!r} has {counted(len(files), 'image')} to train on, but {starts}")
 
 
-def recipe_of(method: str, wish: Wish) -> DistillParams | SelectParams:
-    """Return a recipe of `params/base.yaml` at the budget for folders. Raises :class:`ParamsError` for other names."""
+def recipes_of(method: str, wish: Wish) -> dict[str, Recipe]:
+    """Return recipes of `params/base.yaml` at the budget for folders, by method, in the order in which they are used.
+
+    The last is that of ``method``; before it comes that of the set which it curates, if it does. Raises
+    :class:`ParamsError` for other names.
+    """
     layers = Layers(BASE)
-    recipes = [one for one in layers.known if layers.stage(one) in ("distill", "select") and one != WHOLE]
-    if method not in recipes:
-        raise ParamsError(one_of("method", method, recipes, "--method"))
+    methods = [one for one in layers.known if layers.stage(one) in MAKE and one != WHOLE]
+    if method not in methods:
+        raise ParamsError(one_of("method", method, methods, "--method"))
+    if source := layers.source(method):
+        return {**recipes_of(source, wish), method: layers.merged(CurateParams, method=method)[0]}
     if layers.stage(method) == "select":
-        return layers.merged(SelectParams, method=method)[0]
+        return {method: layers.merged(SelectParams, method=method)[0]}
     given = {key: value for key, (value, _) in layers.given("distill", method=method).items()}
     small = given.get("update") == "per-class"  # it takes a step per class in each iteration
     rate = {} if small else {"learning_rate": LEARNING_RATE}
-    return parse(DistillParams, {**DISTILL, **rate, **given, "iterations": wish.iterations}, str(BASE))
+    return {method: parse(DistillParams, {**DISTILL, **rate, **given, "iterations": wish.iterations}, str(BASE))}
 
 
 def say(text: str) -> None:

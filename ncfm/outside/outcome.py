@@ -13,7 +13,7 @@ from ncfm.datasets.catalogue import counted
 from ncfm.datasets.folder import Listing
 from ncfm.method.distilled import load
 from ncfm.run.presentation import beside, read_record, records_below
-from ncfm.stages.table import STAGES
+from ncfm.stages.table import MAKERS, STAGES
 
 Summary = Mapping[str, Any]  # accuracies of networks: mean, std, n
 
@@ -102,13 +102,13 @@ def sets_in(root: Path, data: Path) -> list[Made]:
     What was made of other images, and what was tested before it was made anew, is left out.
     """
     train, test = (sha256(data / file) for file in SPLIT_FILES.values())
-    parts = {PurePosixPath(STAGES[stage].writes[0]).parts[0] for stage in ("distill", "select", "evaluate")}
+    parts = {PurePosixPath(STAGES[stage].writes[0]).parts[0] for stage in (*MAKERS, "evaluate")}
     paths = [path for part in sorted(parts) for path in records_below(root / part)]
     records = [(path, read_record(path)) for path in paths]
     stored = {
         (title(record["names"]), record["outputs"][record["output"]]): (path, record)
         for path, record in records
-        if record["stage"] in ("distill", "select") and train in record["inputs"].values()
+        if record["stage"] in MAKERS and train in record["inputs"].values()
     }
     found = []
     for path, record in records:
