@@ -14,7 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from ncfm import cli
 from ncfm.campaign import campaign
 from ncfm.campaign.costs import CPU, DEVICES, H100
-from ncfm.campaign.plan import cost_of, costs_of, plan, plan_text, reported_seconds, seconds_of, warning
+from ncfm.campaign.plan import cost_of, costs_of, memory, plan, plan_text, reported_seconds, seconds_of, warning
+from ncfm.core.layout import record_file
 from ncfm.core.params import DistillParams, EvaluateParams, PretrainParams
 from ncfm.core.seeding import generator
 from ncfm.datasets.catalogue import each, facts_of
@@ -23,10 +24,12 @@ from ncfm.method.distillation import Distillation
 from ncfm.method.pool import Pool
 from ncfm.method.training import train
 from ncfm.models.registry import ARCHITECTURES, build
-from ncfm.stages import costs
-from ncfm.stages.costs import Reads
+from ncfm.stages import cells as kinds
+from ncfm.stages import costs, table
+from ncfm.stages.costs import Cost, Reads
 
 ROOT = Path(__file__).parent.parent
+SNAKEMAKES = 4.5e8  # bytes: what the two Snakemakes of a job on a cluster hold
 MEASURED = ROOT / "benchmarks/results/cpu-2"
 CIFAR = facts_of("cifar10")
 MADE = replace(
@@ -104,6 +107,58 @@ def test_a_distillation_is_counted_as_torch_counts_it(changes, tmp_path):
     if params.discrepancy == "mmd":
         kernels = 0.01 * counted(run.step)
     assert counted(run.step) == pytest.approx(costs.distill(params, reads).work.flop, abs=kernels)
+
+
+def test_the_memory_of_a_job_in_closed_form():
+    """CIFAR-10 on ConvNet-3 of width 128: 172,032 activations an image, 320,010 weights, 2048 features."""
+    pool = PretrainParams(pool=20, batch=128)
+    pixels = 3 * 32 * 32
+    files = 20 * 2 * 4 * 320010
+    assert costs.dataset_bytes(CIFAR) == 60000 * (pixels + 8)
+    tested = 10 * 500 * 172032 + 16 * 320010
+    assert costs.pretrain(pool, Reads(CIFAR, pool=pool)).memory == tested + files
+    evaluation = EvaluateParams(batch=256, networks=3)
+    trained = 28 * 256 * 172032 + 16 * 320010  # more than the test
+    assert costs.evaluate(evaluation, Reads(CIFAR, 10, 2, pool)).memory == trained + 4 * pixels * 10 * 10 * 4
+    matched = DistillParams(discrepancy="mmd", factor=2, calibration=0)
+    held = 28 * 200 * 172032 + 16 * 320010 + 16 * 500 * pixels + files
+    assert costs.distill(matched, Reads(CIFAR, 50, 2, pool)).memory == held
+    both = matched.model_copy(update={"calibration": 1.0})
+    assert costs.distill(both, Reads(CIFAR, 50, 2, pool)).memory == held + 28 * 200 * 172032
+    bounded = both.model_copy(update={"recompute": True, "images_at_once": 16})
+    assert costs.distill(bounded, Reads(CIFAR, 50, 2, pool)).memory == held - 28 * 168 * 172032
+    psi = {"discrepancy": "ncfd", "num_frequencies": 4096, "batch_real": 1024}
+    gaussian = matched.model_copy(update={**psi, "frequencies": "gaussian"})
+    frequencies = 16 * 4096 * (2048 + 1024 + 200)
+    assert costs.distill(gaussian, Reads(CIFAR, 50, 2, pool)).memory == held + frequencies
+    learned = matched.model_copy(update={**psi, "frequencies": "mixture"})
+    assert costs.distill(learned, Reads(CIFAR, 50, 2, pool)).memory == held + frequencies + 48 * 3 * 2048**2
+
+
+def test_a_job_asks_for_its_data_and_on_a_gpu_for_no_more():
+    cell, cost = kinds.Pretrain("cifar10", "convnet-3"), Cost(0.0, memory=1e9)
+    data = 60000 * (3 * 32 * 32 + 8)
+    assert memory(cell, cost, side_by_side=2) == 2e9 + 2 * (data + 1e9)
+    assert memory(cell, cost, gpus=1) == 4e9 + data
+    assert memory(cell, None) == 2e9 + data + 6e9  # a network that says nothing of its work
+    assert memory(kinds.Report(), None) == 2e9
+
+
+@pytest.mark.parametrize(
+    "name", ["digits", "cifar10", "cifar10-ipc10", "forgetting-cifar10", "herding-cifar10", "protocols"]
+)
+def test_no_published_run_held_more_than_a_cluster_would_give_it(name, monkeypatch):
+    """With two networks at a time, as it ran; the estimate is no more than three times of what was held at most."""
+    monkeypatch.chdir(ROOT)
+    records, chosen = json.loads((ROOT / f"results/published/{name}/records.json").read_text()), campaign.load(name)
+    checked = 0
+    for cell, cost in costs_of(chosen).items():
+        record = records.get(str(record_file(table.output(name, cell)).relative_to(f"results/{name}")))
+        if record and "peak_gb" in record and cell.stage != "prepare":  # which runs where one submits
+            held, estimate = 1e9 * record["peak_gb"]["process"], memory(cell, cost)
+            assert held + SNAKEMAKES < 2 * estimate and estimate < 2e9 + 3 * held, cell.key
+            checked += 1
+    assert checked
 
 
 def test_rates_are_those_of_the_benchmarks():

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from ncfm.campaign.campaign import Campaign
 from ncfm.campaign.costs import DEVICES, Device
 from ncfm.core.errors import ParamsError, one_of
+from ncfm.core.layout import title
 from ncfm.core.params import DistillParams, EvaluateParams, PretrainParams
 from ncfm.datasets.catalogue import DatasetFacts, facts_of
 from ncfm.method.shipped import find_extractors
@@ -18,6 +19,9 @@ from ncfm.stages.costs import DEFAULTS, Cost, NoFormulaError, Reads
 from ncfm.stages.table import STAGES
 
 GIB = 2**30
+# Main memory of any job: Python, torch and two Snakemakes; a GPU's driver is given as much again (not measured). And
+# what is held on a CPU by a network that says nothing of its work.
+BASE_BYTES, GUESSED_BYTES = 2e9, 6e9
 DAY = 24  # hours
 
 
@@ -71,6 +75,17 @@ def cost_of(cell: DatasetCell, campaign: Campaign) -> Cost | None:
     return found
 
 
+def memory(cell: Cell, cost: Cost | None, side_by_side: int = 1, gpus: int = 0) -> float:
+    """Return the bytes of main memory that a job needs, about: on a GPU no more of it than the data set.
+
+    ``side_by_side`` counts its networks, or its processes, at a time.
+    """
+    if not isinstance(cell, DatasetCell):
+        return BASE_BYTES
+    held = 0 if gpus else cost.memory if cost else GUESSED_BYTES
+    return BASE_BYTES * (1 + gpus) + side_by_side * (costs.dataset_bytes(facts_of(cell.dataset)) + held)
+
+
 def seconds_of(known: Sequence[Cost]) -> tuple[float, ...]:
     """Return the seconds that each device needs for all of these."""
     return tuple(seconds_on(device, known) for device in DEVICES)
@@ -117,6 +132,10 @@ def plan_text(campaign: Campaign, artefact: str | None = None) -> str:
             grid.append([name, "", *_cells(plan({cell: estimates[cell] for cell in part if cell in estimates}))])
         text += ["", "Each artefact from nothing; what several need runs once and is counted in each:"]
         text += aligned(grid, 2)
+    largest = max(estimates, key=lambda cell: memory(cell, estimates[cell]), default=None)
+    if largest:
+        size = _size(memory(largest, estimates[largest]))
+        text += ["", f"Main memory of the largest job, on CPUs: {size} ({largest.stage} {title(largest.names)})"]
     text += ["", "Estimates, not measurements: the arithmetic in closed form at these rates (ncfm/campaign/costs.py):"]
     text += [f"  {device.name}: {device.source}" for device in DEVICES]
     text += ["Hours are those of the whole device, idle else; DVC's cache may hold the disk's amount a second time."]

@@ -29,6 +29,7 @@ from ncfm.core.values import (
     Strategy,
 )
 
+TEST_BATCH = 500  # test images that pass a network at once
 Optimizer = Literal["sgd", "adamw", "adam"]  # of networks; adam takes its weight decay as a part of the gradient
 
 

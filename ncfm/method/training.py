@@ -11,7 +11,7 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from ncfm.core.errors import DivergenceError
-from ncfm.core.params import DistillParams, NetworkParams
+from ncfm.core.params import TEST_BATCH, DistillParams, NetworkParams
 from ncfm.core.seeding import generator
 from ncfm.datasets.split import Split
 from ncfm.method import augmentation
@@ -19,7 +19,6 @@ from ncfm.models.base import Network
 from ncfm.models.registry import build
 from ncfm.run.compute import Check, accelerated
 
-TEST_BATCH = 500
 Forward = Callable[[Tensor], Tensor]
 
 

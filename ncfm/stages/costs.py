@@ -1,4 +1,4 @@
-"""What a cell costs before it runs: its arithmetic in closed form, and the bytes that it writes, about.
+"""What a cell costs before it runs: its arithmetic in closed form, and the bytes that it writes and holds, about.
 
 The table of stages names one function per stage: of a cell's params and of what it reads. Nothing here imports torch.
 """
@@ -15,6 +15,9 @@ from ncfm.method.discrepancies import DISCREPANCIES
 from ncfm.models.registry import ARCHITECTURES, NetworkWork, Shape
 
 LABEL_BYTES, FLOAT_BYTES = 8, 4
+# Memory, as measured on a CPU (docs/performance.md): of a weight with its gradient and two moments, of a weight of psi,
+# and of an activation, which a test drops after its layer, and training keeps with all that is made of it.
+WEIGHT_BYTES, PSI_BYTES, TESTED_BYTES, TRAINED_BYTES = 4 * FLOAT_BYTES, 48, 10, 28
 ROW_BYTES = 120  # of a history or of one look at the test set
 DEFAULTS = models.PretrainParams.model_validate({})
 
@@ -78,6 +81,16 @@ class Reads:
         return self.facts.classes * self.ipc * self.facts.channels * self.facts.resolution**2
 
     @property
+    def decoded_bytes(self) -> int:
+        """The memory of the set's decoded images."""
+        return FLOAT_BYTES * self.images * self.facts.channels * self.facts.resolution**2
+
+    @property
+    def pool_bytes(self) -> int:
+        """The bytes of its extractors, as a file and in memory: each network's start and end."""
+        return 2 * self.pool.pool * self.extractor.parameters * FLOAT_BYTES
+
+    @property
     def extractor(self) -> NetworkWork:
         """The work of one image in a network of the pool."""
         return network_work(self.pool.arch, self.facts, self.pool.width, self.pool.norm)
@@ -85,25 +98,40 @@ class Reads:
 
 @dataclass(frozen=True)
 class Cost:
-    """The bytes that a cell writes, and what it computes in the precision of ``params``."""
+    """The bytes that a cell writes, what it computes in the precision of ``params``, and the bytes that this holds.
+
+    ``memory`` is that of one process, or of one of the networks that it trains side by side, beyond the data set.
+    """
 
     disk: float
     work: Work = Work()
     params: models.ComputeParams = DEFAULTS
+    memory: float = 0.0
+
+
+def dataset_bytes(facts: DatasetFacts) -> int:
+    """Return the bytes of a data set, as files and in memory: those of its pixels and labels."""
+    image_bytes = facts.channels * facts.resolution**2 + LABEL_BYTES
+    return (facts.images("train") + facts.images("test")) * image_bytes
+
+
+def network_bytes(network: NetworkWork, trained: int, tested: int = 0) -> float:
+    """Return the memory of a network that learns from so many images at once, and is tested on so many."""
+    images = max(TRAINED_BYTES * trained, TESTED_BYTES * tested)
+    return images * network.activations + WEIGHT_BYTES * network.parameters
 
 
 def prepare(params: models.PrepareParams, reads: Reads) -> Cost:
     """Return the cost of a data set: its files only, since downloads and copies take minutes at most."""
-    facts = reads.facts
-    image_bytes = facts.channels * facts.resolution**2 + LABEL_BYTES
-    return Cost((facts.images("train") + facts.images("test")) * image_bytes)
+    return Cost(dataset_bytes(reads.facts))
 
 
 def pretrain(params: models.PretrainParams, reads: Reads) -> Cost:
     """Return the cost of an extractor pool, each network of which is tested once."""
     network, facts = reads.extractor, reads.facts
     one = training(params, network, facts.images("train")) + testing(network, facts.images("test"))
-    return Cost(2 * params.pool * network.parameters * FLOAT_BYTES, one * params.pool, params)
+    memory = network_bytes(network, params.batch, models.TEST_BATCH) + reads.pool_bytes
+    return Cost(reads.pool_bytes, one * params.pool, params, memory)
 
 
 def distill(params: models.DistillParams, reads: Reads) -> Cost:
@@ -125,7 +153,14 @@ def distill(params: models.DistillParams, reads: Reads) -> Cost:
     work = Work(flop + passes * network.body + head, passes * network.activations, steps) * params.iterations
     pixel_bytes = 1 if params.kept == "uint8" else FLOAT_BYTES
     sets = reads.set_pixels * pixel_bytes * (1 + len(params.snapshots))
-    return Cost(sets + params.iterations * ROW_BYTES, work, params)
+    # The synthetic images of one class are held at once, or fewer with `recompute`, to match and to calibrate.
+    passed = (params.images_at_once or 1) if params.recompute else max(synthetic_images, params.images_at_once)
+    passed *= 2 if params.calibration and params.update == "joint" else 1
+    memory = network_bytes(network, passed) + WEIGHT_BYTES * reads.set_pixels
+    if discrepancy.uses_frequencies:  # frequencies, the features at them, and psi: three layers of D x D weights
+        compared = params.num_frequencies * (network.features + real_images + synthetic_images)
+        memory += WEIGHT_BYTES * compared + PSI_BYTES * (params.frequencies != "gaussian") * 3 * network.features**2
+    return Cost(sets + params.iterations * ROW_BYTES, work, params, memory + reads.pool_bytes)
 
 
 def select(params: models.SelectParams, reads: Reads) -> Cost:
@@ -133,21 +168,29 @@ def select(params: models.SelectParams, reads: Reads) -> Cost:
     rule, images = RULES[params.rule], reads.facts.images("train")
     compares = rule.reads_extractors and not rule.reads_events
     disk = reads.set_pixels * (1 if rule.whole else FLOAT_BYTES)
-    return Cost(disk, testing(reads.extractor, images) if compares else Work())
+    if not compares:
+        return Cost(disk, memory=disk)
+    features = FLOAT_BYTES * ceil(images / reads.facts.classes) * reads.extractor.features  # of a class
+    memory = disk + features + network_bytes(reads.extractor, 0, models.TEST_BATCH) + reads.pool_bytes
+    return Cost(disk, testing(reads.extractor, images), memory=memory)
 
 
 def curate(params: models.CurateParams, reads: Reads) -> Cost:
     """Return the cost of a curation: the teachers look at all images once, fine-tuning at each step, and back."""
     teachers = 1 if params.labels == "released" else min(params.teachers or reads.pool.pool, reads.pool.pool)
     look = testing(reads.extractor, reads.images)
-    return Cost(reads.set_pixels * FLOAT_BYTES, look * teachers + (look * 2 + Work(steps=1)) * params.finetune, params)
+    work = look * teachers + (look * 2 + Work(steps=1)) * params.finetune
+    memory = network_bytes(reads.extractor, reads.factor**2) + reads.pool_bytes + WEIGHT_BYTES * reads.set_pixels
+    memory += reads.decoded_bytes
+    return Cost(reads.set_pixels * FLOAT_BYTES, work, params, memory)
 
 
 def evaluate(params: models.EvaluateParams, reads: Reads) -> Cost:
     """Return the cost of an evaluation; each look at the test set is a row of its result and of its record."""
     network = network_work(params.arch, reads.facts, params.width, params.norm)
     rows = 2 * params.networks * min(params.looks, params.epochs)
-    return Cost(rows * ROW_BYTES, evaluation(params, network, reads), params)
+    memory = network_bytes(network, params.batch, models.TEST_BATCH) + reads.decoded_bytes
+    return Cost(rows * ROW_BYTES, evaluation(params, network, reads), params, memory)
 
 
 def continual(params: models.ContinualParams, reads: Reads) -> Cost:
@@ -159,7 +202,7 @@ def continual(params: models.ContinualParams, reads: Reads) -> Cost:
 def anytime(params: models.AnytimeParams, reads: Reads) -> Cost:
     """Return the cost of evaluating a set and each of its snapshots, with one look at the test set each."""
     cost = evaluate(params.model_copy(update={"looks": 1}), reads)
-    return Cost(cost.disk * (1 + reads.snapshots), cost.work * (1 + reads.snapshots), params)
+    return Cost(cost.disk * (1 + reads.snapshots), cost.work * (1 + reads.snapshots), params, cost.memory)
 
 
 def search(params: models.SearchParams, reads: Reads) -> Cost:
@@ -167,7 +210,8 @@ def search(params: models.SearchParams, reads: Reads) -> Cost:
     once = params.model_copy(update={"looks": 1, "compile": False})
     networks = [network_work(arch, reads.facts, width, norm) for arch, width, norm in params.candidates]
     work = sum((evaluation(once, network, reads) for network in networks), Work())
-    return Cost(2 * len(networks) * params.networks * ROW_BYTES, work, once)
+    memory = max(network_bytes(network, params.batch, models.TEST_BATCH) for network in networks) + reads.decoded_bytes
+    return Cost(2 * len(networks) * params.networks * ROW_BYTES, work, once, memory)
 
 
 def evaluation(params: models.EvaluateProtocol, network: NetworkWork, reads: Reads) -> Work:

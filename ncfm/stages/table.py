@@ -55,7 +55,6 @@ class Stage:
     may_write: tuple[str, ...] = ()  # templates of files that it writes only where there is something to show
     side_by_side: str = ""  # the params field that counts networks or processes, each of which may have a core
     gpu: bool = True  # whether it computes on a GPU where there is one
-    memory: int = 8_000  # MiB that a cluster reserves: several times what was seen with CIFAR-10 (at most 1.6 GB)
     local: bool = False  # whether it runs where one submits to a cluster: it takes seconds, or needs the network
     command: str = ""  # the sub-command, where it is not the stage's name
 
@@ -142,7 +141,6 @@ _ALL = (
         (TRAIN, TEST),
         (POOL, "extractors/{dataset}/{extractor}.history.csv"),
         side_by_side="pool",
-        memory=16_000,
     ),
     Stage(
         cells.Distill(*_OF, "convnet-3"),
@@ -154,7 +152,6 @@ _ALL = (
         (TRAIN, POOL),
         (SET, f"{SET_FOLDER}/history.csv", f"{SET_FOLDER}/grid.png"),
         side_by_side="processes",
-        memory=16_000,
     ),
     Stage(
         cells.Select("digits", 1, "random", 0),
@@ -175,7 +172,6 @@ _ALL = (
         (_DATA, _EXTRACTORS, _SOURCE, _METHOD, _SET_OUT),
         (TRAIN, POOL, SOURCE),
         (SET, f"{SET_FOLDER}/grid.png"),
-        memory=16_000,
     ),
     _testing(
         cells.Evaluate(*_OF, "convnet-3"),

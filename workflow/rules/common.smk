@@ -1,4 +1,5 @@
 # What the rules share: the shell's path, and for each stage the cell that a job's wildcards name.
+import functools
 import math
 import os
 import re
@@ -11,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from snakemake.resources import Resource
 
 from ncfm.campaign.costs import CPU, H100
-from ncfm.campaign.plan import cost_of, warning
+from ncfm.campaign.plan import cost_of, memory, seconds_on, warning
 from ncfm.core.store import write_text
 from ncfm.run import gpus
 from ncfm.stages import table
@@ -31,6 +32,7 @@ if "gpu" not in workflow.global_resources:  # else `--resources gpu=3` said how 
 ALONE = 10_000
 workflow.register_resource("reading", Resource("reading", ALONE))
 PATIENCE, LEAST_MINUTES = 3, 30  # how many times the estimate a cluster lets a job run, and how long at least
+MEMORY_MARGIN = 2  # times the estimate
 # The campaign's name is no wildcard: the more of a path is plain text, the sooner Snakemake finds its rule.
 FOLDER = f"results/{CAMPAIGN.name}"
 
@@ -71,21 +73,31 @@ def job_of(cell):
 
 def cores_of(cell):
     """Return the cores of a job: one for each network that it trains side by side, as far as there are so many."""
-    return max(1, min(workflow.cores or 1, getattr(CAMPAIGN.params[cell], STAGES[cell.stage].side_by_side)))
+    return max(1, min(workflow.cores or 1, getattr(CAMPAIGN.params[cell], STAGES[cell.stage].side_by_side, 1)))
+
+
+@functools.cache
+def cost(cell):
+    """Return what a cell costs; None where nothing is known of it."""
+    return cost_of(cell, CAMPAIGN) if "dataset" in cell.names else None
 
 
 def memory_of(stage):
-    """Return a function of a job's wildcards and attempt: MiB, more at each attempt."""
-    return lambda wildcards, attempt: attempt * STAGES[stage].memory
+    """Return a function of a job's wildcards and attempt: MB by the cost model, more at each attempt."""
+
+    def megabytes(cell):
+        side_by_side = max(cores_of(cell), getattr(CAMPAIGN.params[cell], "processes", 1))
+        return math.ceil(MEMORY_MARGIN * memory(cell, cost(cell), side_by_side, gpus_of(cell)) / 1e6)
+
+    found = of_cell(stage, megabytes)
+    return lambda wildcards, attempt: attempt * found(wildcards)
 
 
 def minutes_of(stage):
     """Return a function of a job's wildcards and attempt: minutes by the cost model, more at each attempt."""
 
     def minutes(cell):
-        cost = cost_of(cell, CAMPAIGN) if "dataset" in cell.names else None
-        device = H100 if GPU and STAGES[stage].gpu and gpus_of(cell) else CPU
-        estimate = device.seconds(cost.work, cost.params) / 60 if cost else 0
+        estimate = seconds_on(H100 if gpus_of(cell) else CPU, [cost(cell)]) / 60
         return LEAST_MINUTES + math.ceil(PATIENCE * estimate)
 
     found = of_cell(stage, minutes)
@@ -94,7 +106,7 @@ def minutes_of(stage):
 
 def gpus_of(cell):
     """Return how many GPUs a job computes on: none for a coreset whose rule reads no extractors."""
-    needed = all(table.has(cell, file) for file in STAGES[cell.stage].reads)
+    needed = STAGES[cell.stage].gpu and all(table.has(cell, file) for file in STAGES[cell.stage].reads)
     return GPU * needed * getattr(CAMPAIGN.params[cell], "processes", 1)
 
 

@@ -13,10 +13,10 @@ for stage in dict.fromkeys(cell.stage for cell in CAMPAIGN.cells):
         wildcard_constraints:
             **constraints_of(stage),
         localrule: STAGES[stage].local
-        threads: of_cell(stage, cores_of) if STAGES[stage].side_by_side else 1
+        threads: of_cell(stage, cores_of)
         resources:
             reading=1,
-            gpu=of_cell(stage, gpus_of) if GPU and STAGES[stage].gpu else 0,
+            gpu=of_cell(stage, gpus_of) if GPU else 0,
             mem_mb=memory_of(stage),
             runtime=minutes_of(stage),
         params:

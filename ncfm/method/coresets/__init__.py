@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ncfm.core.params import TEST_BATCH
 from ncfm.core.registry import Registry
 
 if TYPE_CHECKING:
@@ -38,8 +39,6 @@ class Request:
         IDC's herding, docs/method.md).
         """
         import torch
-
-        from ncfm.method.training import TEST_BATCH
 
         pool, member = self.picked()
         network = pool.blend(member, beta=0.0)
