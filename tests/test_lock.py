@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -25,16 +26,23 @@ with only_writer(Path("results/set")) as waited:
 """
 
 
-def holder(what: str) -> subprocess.Popen[str]:
-    pipe = subprocess.PIPE
-    return subprocess.Popen([sys.executable, "-c", HOLD, what], stdout=pipe, stderr=pipe, text=True)
+def holder(what: str, **settings: str) -> subprocess.Popen[str]:
+    pipe, environment = subprocess.PIPE, {**os.environ, **settings}
+    return subprocess.Popen([sys.executable, "-c", HOLD, what], stdout=pipe, stderr=pipe, text=True, env=environment)
 
 
-def test_the_second_waits_and_says_so_until_the_first_is_gone(tmp_path, monkeypatch):
+@pytest.mark.parametrize("nodes", [False, True])
+def test_the_second_waits_and_says_so_until_the_first_is_gone(nodes, tmp_path, monkeypatch):
+    """On one machine, and as jobs on two nodes of a cluster, which have a folder for temporary files each."""
     monkeypatch.chdir(tmp_path)
-    first = holder("hold")
+    settings: list[dict[str, str]] = [{}, {}]
+    for number in (0, 1) if nodes else ():
+        (tmp_path / f"node{number}").mkdir()
+        settings[number] = {"TMPDIR": str(tmp_path / f"node{number}"), "SLURM_JOB_ID": str(number)}
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    first = holder("hold", **settings[0])
     assert first.stdout is not None and first.stdout.readline() == "False\n"
-    second = holder("go")
+    second = holder("go", **settings[1])
     assert second.stderr is not None
     assert second.stderr.readline() == "waiting for another process that writes results/set\n"
     with only_writer(Path("results/other")) as waited:  # another output is free

@@ -20,14 +20,26 @@ def locks_folder() -> Path:
     return folder
 
 
+def outputs_folder() -> Path:
+    """Return the folder of the locks of outputs: this machine's or, in a job of SLURM's, one that all nodes share.
+
+    A job runs in the root of the checkout, whose file system Snakemake needs on all nodes.
+    """
+    if "SLURM_JOB_ID" not in os.environ:
+        return locks_folder()
+    folder = Path(".snakemake/ncfm-locks")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 @contextmanager
 def only_writer(output: Path) -> Iterator[bool]:
-    """Wait until no other process of this user on this machine writes ``output``; give whether it had to wait.
+    """Wait until no other process of this user writes ``output``, here or in any job; give whether it had to wait.
 
     A stage whose engine was killed goes on, and the next call of the same stage waits for it instead of writing the
-    same files beside it. The lock's file is in the system's folder for temporary files, outside the results.
+    same files beside it. The lock's file is outside the results, and holding it is what counts, not its being there.
     """
-    lock = FileLock(locks_folder() / f"{hashlib.sha256(str(output.resolve()).encode()).hexdigest()[:32]}.lock")
+    lock = FileLock(outputs_folder() / f"{hashlib.sha256(str(output.resolve()).encode()).hexdigest()[:32]}.lock")
     waited = False
     try:
         lock.acquire(timeout=0)
