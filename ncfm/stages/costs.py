@@ -15,7 +15,7 @@ from ncfm.method.discrepancies import DISCREPANCIES
 from ncfm.models.registry import ARCHITECTURES, NetworkWork, Shape
 
 LABEL_BYTES, FLOAT_BYTES = 8, 4
-# Memory, as measured on a CPU (docs/performance.md): of a weight with its gradient and two moments, of a weight of psi,
+# Memory, as measured on a CPU (docs/cluster.md): of a weight with its gradient and two moments, of a weight of psi,
 # and of an activation, which a test drops after its layer, and training keeps with all that is made of it.
 WEIGHT_BYTES, PSI_BYTES, TESTED_BYTES, TRAINED_BYTES = 4 * FLOAT_BYTES, 48, 10, 28
 ROW_BYTES = 120  # of a history or of one look at the test set
