@@ -134,8 +134,8 @@ def plan_text(campaign: Campaign, artefact: str | None = None) -> str:
         text += aligned(grid, 2)
     largest = max(estimates, key=lambda cell: memory(cell, estimates[cell]), default=None)
     if largest:
-        size = _size(memory(largest, estimates[largest]))
-        text += ["", f"Main memory of the largest job, on CPUs, one network at a time: {size} ({largest.stage} {title(largest.names)})"]
+        job, size = f"{largest.stage} {title(largest.names)}", _size(memory(largest, estimates[largest]))
+        text += ["", f"Main memory of the largest job, on CPUs, one network at a time: {size} ({job})"]
     text += ["", "Estimates, not measurements: the arithmetic in closed form at these rates (ncfm/campaign/costs.py):"]
     text += [f"  {device.name}: {device.source}" for device in DEVICES]
     text += ["Hours are those of the whole device, idle else; DVC's cache may hold the disk's amount a second time."]
