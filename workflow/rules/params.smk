@@ -14,9 +14,9 @@ if STALE_PARAMS:
             touch(PARAMS_WRITTEN),
         log:
             f"{FOLDER}/logs/params.log",
+        priority: 1
         localrule: True
         threads: 1
-        priority: 1
         resources:
             reading=ALONE,
         params:
