@@ -272,6 +272,8 @@ def test_a_page_keeps_every_set_of_its_folder_and_no_other_folder_takes_its_plac
     assert cli.main(["distill", "--data", str(other), *small, "--method", "random"]) == 0, "the same folder"
     assert f"note: {hidden}\n" in capsys.readouterr().err, "although nothing is prepared again"
     text = unescape(page.read_text(encoding="utf-8"))
+    links = [page.parent / link for link in re.findall('href="([^"]*)"', text)]
+    assert {link.name for link in links} == {"distilled.safetensors"} and all(link.is_file() for link in links)
     rows = re.findall(r"<tr><td>(.*?)</td><td class=\"number\">([\d.]+) %", text)
     assert [what for what, _ in rows][:2] == ["random, IPC 1, seed 0", "random-tiles, IPC 1, seed 0"]
     for method, (_, accuracy) in zip(("random", "random-tiles"), rows, strict=False):

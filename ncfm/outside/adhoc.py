@@ -136,7 +136,7 @@ def distill_folder(folder: Path, wish: Wish, out: Path | None = None) -> str:
     whole = read_json(Path(record_file(PurePosixPath(pool))))["metrics"]["test_accuracy"]
     made, by_chance = (next(one for one in every if one.names == wanted) for wanted in (names, chance))
     outcome = Outcome(listing, read, notes, made, by_chance, Extractors(wish.pool, wish.epochs, whole))
-    write_text(root / "report.html", outcome.page(every))
+    write_text(root / "report.html", outcome.page(every, root))
     return f"{outcome.text()}\nall on one page: {root / 'report.html'}"
 
 

@@ -69,8 +69,8 @@ class Outcome:
             f"the whole training set, {beside_it.accuracy:.1f} % ({beside_it.text(self.made.epochs)})"
         )
 
-    def page(self, every: list[Made]) -> str:
-        """Return a page that stands alone: what was read, accuracy and images of ``every`` set, how to use one."""
+    def page(self, every: list[Made], root: Path) -> str:
+        """Return a page to lie in ``root``: what was read, accuracy and images of ``every`` set, how to use one."""
         from ncfm.report.page import TEMPLATES, image
 
         whole, data = self.extractors, load(self.made.stored)
@@ -83,7 +83,10 @@ class Outcome:
             tested=self._tested_on(),
             rows=rows,
             classes=self.listing.label_names,
-            pictures=[(one.label, one.stored, image(one.stored.with_name("grid.png"), "grid")) for one in every],
+            pictures=[
+                (one.label, one.stored, one.stored.relative_to(root), image(one.stored.with_name("grid.png"), "grid"))
+                for one in every
+            ],
             stored=self.made.stored,
             images=len(data),
             commands=dict.fromkeys(one.command for one in every),
