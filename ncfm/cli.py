@@ -145,7 +145,7 @@ def _distill_command(stage: Stage) -> click.Command:
     options += [click.Option([f"--{name}"], type=int, help=f"own folder: {text}") for name, text in own.items()]
     text = (
         f"{stage.help}\n\nWith --params: one cell of a campaign, on a prepared data set. Without: FOLDER or --data is "
-        "a folder of images, FOLDER/<class>/*.png, --method any but a curated one (default paper), --out the folder "
+        "a folder of images, FOLDER/<class>/*.png, --method any but whole (default paper), --out the folder "
         "for all stages (default results/adhoc/<folder name>)."
     )
     example = example_of(f"ncfm distill photos --ipc 10\n  {table.command('digits', stage.example)}")
