@@ -85,6 +85,15 @@ def test_scaled_sets_differ_by_pure_amplitude():
     torch.testing.assert_close(ncfd(real, synthetic, frequencies, 1.0), amplitude.sqrt().mean(-1))
 
 
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 0.9])
+def test_frequencies_near_zero_see_the_mean_alone(alpha):
+    frequencies = 1e-3 * FREQUENCIES
+    between_CF = ((REAL.mean(1) - SYNTHETIC.mean(1)) @ frequencies.T).abs()
+    torch.testing.assert_close(
+        ncfd(REAL, SYNTHETIC, frequencies, alpha), (1 - alpha) ** 0.5 * between_CF.mean(-1), rtol=1e-3, atol=0
+    )
+
+
 def test_amplitude_and_phase_add_up_to_the_distance():
     difference = complex_function(REAL, FREQUENCIES) - complex_function(SYNTHETIC, FREQUENCIES)
     amplitude, phase = amplitude_and_phase(REAL, SYNTHETIC, FREQUENCIES)

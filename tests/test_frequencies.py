@@ -53,6 +53,12 @@ def test_mixture_is_bounded_scales_times_normals(psi):
     assert len(mixture.unique(dim=0)) == 128
 
 
+@pytest.mark.parametrize("variant", ["gaussian", "mixture", "released"])
+def test_the_scale_multiplies_every_frequency(variant, psi):
+    whole, tenth = (draw_frequencies(variant, 64, DIMENSION, generator("t"), psi, scale) for scale in (1.0, 0.1))
+    torch.testing.assert_close(tenth, whole / 10)
+
+
 def test_learned_variants_need_psi_and_reach_every_parameter(psi):
     with pytest.raises(ValueError, match="psi"):
         draw_frequencies("mixture", 16, DIMENSION, generator("t"))

@@ -123,6 +123,7 @@ class DistillParams(ComputeParams):
         description="mixture: of psi, trained by ascent; released: of psi as the program computes it, untrained",
     )
     num_frequencies: Held = Field(1024, description="paper: 1024; released configs: 4096")
+    frequency_scale: Positive = Field(1.0, description="factor of the frequencies; small ones see little but the mean")
     sampler_learning_rate: Positive = Field(1e-4, description="Adam rate of the sampling network's ascent")
     calibration: NonNegative = Field(1.0, description="weight of the cross-entropy step; 0 switches it off")
     optimizer: Literal["adamw", "sgd"] = Field("adamw", description="of the images")

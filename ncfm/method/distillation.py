@@ -169,8 +169,8 @@ class Distillation:
         """Draw the frequencies (F, D) of one step, from psi where there is one; None for other discrepancies."""
         if not self.discrepancy.uses_frequencies:
             return None
-        kind, number = self.params.frequencies, self.params.num_frequencies
-        return draw_frequencies(kind, number, self.pool.blended.feature_dimension, device_draws, self.psi)
+        kind, number, scale = self.params.frequencies, self.params.num_frequencies, self.params.frequency_scale
+        return draw_frequencies(kind, number, self.pool.blended.feature_dimension, device_draws, self.psi, scale)
 
     def matching(self, stored: Tensor, group: range, drawn: Draws, frequencies_FD: Tensor | None) -> Tensor:
         """Return the scaled discrepancy, summed over a group's classes; no gradient passes the real side."""

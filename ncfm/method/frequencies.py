@@ -24,9 +24,14 @@ def build_sampling_network(dimension: int, generator: torch.Generator) -> nn.Seq
 
 
 def draw_frequencies(
-    variant: str, count: int, dimension: int, generator: torch.Generator, psi: nn.Module | None = None
+    variant: str,
+    count: int,
+    dimension: int,
+    generator: torch.Generator,
+    psi: nn.Module | None = None,
+    scale: float = 1.0,
 ) -> Tensor:
-    """Draw the frequencies (F, D) of one step, F = ``count`` at least 1, on the generator's device.
+    """Draw the frequencies (F, D) of one step, F = ``count`` at least 1, times ``scale``, on the generator's device.
 
     ``gaussian``: t ~ N(0, I). ``mixture``: t = sigma_psi(eps) * z with z ~ N(0, I), as the paper writes it (section
     4.2). ``released``: t = sigma_psi(eps) without z, so that only F / 16 frequencies are distinct, as the authors'
@@ -37,9 +42,9 @@ def draw_frequencies(
         return torch.randn(rows, dimension, generator=generator, device=generator.device)
 
     if variant == "gaussian":
-        return normal(count)
+        return scale * normal(count)
     if psi is None:
         raise ValueError(f"frequencies: {variant} needs the sampling network psi")
     components = max(2, count // PER_COMPONENT)  # batch-norm has no variance over one row
-    scales_FD = psi(normal(components)).repeat_interleave(math.ceil(count / components), dim=0)[:count]
+    scales_FD = scale * psi(normal(components)).repeat_interleave(math.ceil(count / components), dim=0)[:count]
     return scales_FD if variant == "released" else scales_FD * normal(count)

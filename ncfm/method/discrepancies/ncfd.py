@@ -90,5 +90,5 @@ def _measure(
     return ncfd(real_CBD, synthetic_CMD, frequencies_FD, params.alpha, params.recompute, weights_CB, params.root)
 
 
-READS = ("alpha", "root", "frequencies", "num_frequencies", "sampler_learning_rate")
+READS = ("alpha", "root", "frequencies", "num_frequencies", "frequency_scale", "sampler_learning_rate")
 ENTRIES = (Discrepancy("ncfd", _measure, flop, uses_frequencies=True, reads=READS, order=1),)
