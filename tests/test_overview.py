@@ -6,12 +6,13 @@ import pandas as pd
 import pytest
 
 from ncfm.core.errors import DataError
-from ncfm.report.overview import overview, overview_markdown, write_overview
+from ncfm.core.layout import COMPACT
+from ncfm.report.overview import campaign_line, overview, overview_markdown, write_overview
 from ncfm.report.verdicts.reported import read_reported
 from ncfm.report.verdicts.table import COLUMNS, COSTS
 
 PUBLISHED = Path(__file__).parent.parent / "results/published"
-FILES = ("verdicts.csv", "verdicts.md")
+FILES = ("verdicts.csv", "verdicts.md", "campaigns.md")
 
 
 def verdicts(*lines: tuple[int, str, str | None]) -> pd.DataFrame:
@@ -47,10 +48,25 @@ def test_the_nearest_protocol_counts_and_no_campaign_hides_another():
     assert [cell.strip() for cell in accuracies.split("|")][2:-1] == ["1", "1", "1", "1", "4"]  # a number once each
 
 
+def test_a_line_of_a_campaign_adds_up_its_records():
+    machine = {"hardware": {"cpu": "EPYC", "cores": 2, "gpu": None}, "versions": {"torch": "2.13.0"}, "dirty": False}
+    content = {
+        "params/report.json": {"title": "a title"},
+        "sets/a.record.json": {**machine, "stage": "distill", "seconds": 40, "commit": "a" * 40},
+        "sets/b.record.json": {**machine, "stage": "select", "seconds": 1, "commit": "b" * 40},
+        "evaluations/a.json": {"networks": [{}, {}, {}]},
+        "evaluations/a.record.json": {**machine, "stage": "evaluate", "seconds": 20, "commit": "b" * 40, "dirty": True},
+    }
+    line = campaign_line("one", content)
+    assert line["campaign"] == "[one](one/tables/results.md)" and line["of"] == "[a title](../../params/one.yaml)"
+    assert (line["sets"], line["networks"], line["time"], line["on"]) == (2, 3, "61 s", "EPYC, 2 cores")
+    assert line["commits"] == "aaaaaaa, bbbbbbb, bbbbbbb+"
+
+
 def test_the_committed_overview_is_of_what_is_published(tmp_path):
-    for path in PUBLISHED.glob("*/tables/verdicts.csv"):
+    for path in (path for name in ("tables/verdicts.csv", *COMPACT) for path in PUBLISHED.glob(f"*/{name}")):
         target = tmp_path / path.relative_to(PUBLISHED)
-        target.parent.mkdir(parents=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(path.read_bytes())
     write_overview(tmp_path)
     for name in FILES:

@@ -1,20 +1,25 @@
-"""Where every reported number stands, over all published campaigns: `results/published/verdicts.md` and `.csv`.
+"""What all published campaigns say together: `verdicts.md` and `.csv`, and `campaigns.md`, below `results/published/`.
 
-Of a number's verdicts those by the protocol nearest to the reported one count: in full, else at another budget, else
-inconclusive, else by another protocol. All of these stand there, so that no campaign hides what another one says.
-`python -m ncfm.report.publish` writes both files anew.
+The first two tell where every reported number stands. Of a number's verdicts those by the protocol nearest to the
+reported one count: in full, else at another budget, else inconclusive, else by another protocol. All of these stand
+there, so that no campaign hides what another one says. `campaigns.md` lists what was run, on what and for how long.
+`python -m ncfm.report.publish` writes all three anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from ncfm.core.errors import DataError
+from ncfm.core.progress import duration
 from ncfm.core.store import write_text
-from ncfm.report.tables.results import csv_text, markdown
+from ncfm.report.collect import Values, commit_text, hardware_text
+from ncfm.report.files import read_compact
+from ncfm.report.tables.results import csv_text, document, markdown
 from ncfm.report.verdicts import text
 from ncfm.report.verdicts.rules import Verdict
 from ncfm.report.verdicts.table import COLUMNS, COSTS
@@ -44,14 +49,44 @@ NOTE = (
     "another budget. Where campaigns or methods differ, each has its line. What a campaign measured by yet another "
     "protocol stands in its own verdicts. Written by `python -m ncfm.report.publish`. Rules: docs/verdicts.md."
 )
+CAMPAIGNS_NOTE = (
+    "What was run, by the records of the stages: `snakemake --cores 2 --config campaign=NAME` each, most with "
+    "`NCFM_RUNNER=direct NCFM_TRACKING=off`. The time is that of all stages, added up, most of them on one core, while "
+    "other work often shared the machine; the first lines of params/NAME.yaml say how long the whole campaign took, "
+    "and which commit made what. Extractors that ship are not in it: they took 71 min. Written by "
+    "`python -m ncfm.report.publish`."
+)
+SETS = ("distill", "select", "curate")  # the stages that make a set
 
 
 def write_overview(published: Path) -> None:
-    """Write ``verdicts.csv`` and ``verdicts.md`` from the verdicts of all campaigns below ``published``."""
+    """Write ``verdicts.csv``, ``verdicts.md`` and ``campaigns.md`` from all campaigns below ``published``."""
     files = {path.parent.parent.name: path for path in sorted(published.glob("*/tables/verdicts.csv"))}
     table = overview({campaign: _read(path) for campaign, path in files.items()})
     write_text(published / "verdicts.csv", csv_text(table))
     write_text(published / "verdicts.md", overview_markdown(table))
+    lines = pd.DataFrame([campaign_line(name, read_compact(published / name)) for name in files])
+    write_text(published / "campaigns.md", document("Published campaigns", CAMPAIGNS_NOTE, lines))
+
+
+def campaign_line(name: str, content: Mapping[str, Any]) -> dict[str, object]:
+    """Return what was run of a campaign: its ``content`` is that of its few files, by path."""
+    records = [value for path, value in content.items() if path.endswith(".record.json")]
+    tested = [value for path, value in content.items() if path.startswith("evaluations/") and "networks" in value]
+
+    def all_of(text: Callable[[Values], str]) -> str:
+        return ", ".join(sorted({text(record) for record in records}))
+
+    return {
+        "campaign": f"[{name}]({name}/tables/results.md)",
+        "of": f"[{content['params/report.json']['title']}](../../params/{name}.yaml)",
+        "sets": sum(record["stage"] in SETS for record in records),
+        "networks": sum(len(evaluation["networks"]) for evaluation in tested),
+        "time": duration(sum(record["seconds"] for record in records)),
+        "on": all_of(hardware_text),
+        "torch": all_of(lambda record: record["versions"]["torch"]),
+        "commits": all_of(commit_text),
+    }
 
 
 def overview(campaigns: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
