@@ -10,7 +10,7 @@ from torch.profiler import ProfilerActivity, profile
 
 KINDS = {
     "convolution": ("conv", "mkldnn"),
-    "normalisation": ("group_norm",),
+    "normalisation": ("group_norm", "native_group_norm"),
     "matrix products": ("mm", "addmm", "linear", "bmm"),
     "cosine and sine": ("cos", "sin"),
     "conversion to and from bfloat16": ("copy_", "to", "_to_copy"),
