@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import helpers
 import numpy as np
+import pretend_device
 import pytest
 import torch
 from torch.nn.functional import cross_entropy, one_hot
@@ -97,6 +98,23 @@ def test_cutmix_weighs_the_two_labels_by_their_pixels(soft):
 def test_infinite_loss_stops_training(data):
     with pytest.raises(DivergenceError, match=r"training a: the loss is nan in epoch \d; .* \(1000000.0\)"):
         train_tiny(data, learning_rate=1e6)
+
+
+def reads_of_an_epoch(data, batch):
+    """Train for two epochs of batches of so many images on a pretended device; return what is read from it."""
+    with pretend_device.pretended():
+        split = load_split(data, "train", pretend_device.DEVICE)
+        built, params = (
+            network().to(split.labels.device),
+            PretrainParams(**{**helpers.NETWORK, "epochs": 2, "batch": batch}),
+        )
+        with pretend_device.Counts() as counts:
+            train(built, lambda index: split.normalisation(split.pixels(index)), split.labels, params, ("a",))
+    return counts.reads / params.epochs
+
+
+def test_training_reads_the_device_once_an_epoch_however_many_its_batches(data):
+    assert reads_of_an_epoch(data, 4) == reads_of_an_epoch(data, 32) == 1
 
 
 def test_accuracy_is_the_share_of_right_answers(data):

@@ -33,7 +33,7 @@ from ncfm.method.initial_images import initial_images
 from ncfm.method.multiformation import decode
 from ncfm.method.pool import Pool
 from ncfm.method.schedule import Schedule
-from ncfm.method.training import build_optimiser
+from ncfm.method.training import build_optimiser, stop_where
 from ncfm.run.compute import accelerated, add_over_processes, images_at_once, pieces, shard
 
 READ_EVERY = 10  # iterations between two read-backs on a GPU, whose queue each of them empties
@@ -85,8 +85,7 @@ class Distillation:
     def link(self) -> None:
         """Let the optimisers read the rate, and whether to move at all, from tensors on the device."""
         self.optimiser.param_groups[0]["lr"] = self.schedule.rate
-        for optimiser in filter(None, (self.optimiser, self.psi_optimiser)):
-            vars(optimiser).update(found_inf=self.failed, grad_scale=None)  # as torch's GradScaler does
+        stop_where(self.failed, *filter(None, (self.optimiser, self.psi_optimiser)))
 
     def step(self) -> None:
         """Run one iteration (docs/method.md, section 5)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -47,10 +48,13 @@ def train(
     ``check``, called before every batch, may raise to end the training. ``judge`` gets the index (B,) and the logits
     (B, classes) of each batch that CutMix does not mix, before its step.
 
-    Raises :class:`DivergenceError` where a loss is infinite or not a number, before the optimiser steps.
+    Values are read from the device once an epoch. From the first loss on that is infinite or not a number nothing moves
+    any more; :class:`DivergenceError` at the end of its epoch.
     """
     forward = forward or network
     optimiser = build_optimiser(list(network.parameters()), params)
+    failed = torch.zeros((), device=labels.device)
+    stop_where(failed, optimiser)
     for epoch in range(params.epochs):
         draws = generator(*names, "epoch", epoch)
         for group in optimiser.param_groups:
@@ -63,15 +67,17 @@ def train(
             loss, logits = _batch_loss(forward, normalised(index), labels[index], params, draws)
             if judge and logits is not None:
                 judge(index, logits.detach())
-            if not torch.isfinite(loss):
-                where = f"training {' '.join(map(str, names))}: the loss is {loss.item()} in epoch {epoch + 1}"
-                raise DivergenceError(f"{where}; lower learning_rate ({params.learning_rate})")
+            total += loss.detach() * len(index)
+            failed.copy_(1 - total.isfinite().float())
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
-            total += loss.detach() * len(index)
+        mean = float(total) / len(labels)
+        if not math.isfinite(mean):
+            where = f"training {' '.join(map(str, names))}: the loss is {mean} in epoch {epoch + 1}"
+            raise DivergenceError(f"{where}; lower learning_rate ({params.learning_rate})")
         network.eval()
-        after_epoch(epoch + 1, float(total) / len(labels))
+        after_epoch(epoch + 1, mean)
 
 
 def forwards(params: NetworkParams, device: torch.device, made: Callable[[], Network]) -> Callable[[Network], Forward]:
@@ -110,6 +116,12 @@ def build_optimiser(
     return adam(parameters, rate, weight_decay=decay, fused=True)
 
 
+def stop_where(failed: Tensor, *optimisers: torch.optim.Optimizer) -> None:
+    """Let fused optimisers move nothing where ``failed`` (), on their device, is 1, as torch's GradScaler does."""
+    for optimiser in optimisers:
+        vars(optimiser).update(found_inf=failed, grad_scale=None)
+
+
 def learning_rate(params: NetworkParams, epoch: int) -> float:
     """Return the rate of an epoch, counted from 0: decayed once for each milestone (a share of the epochs) passed."""
     passed = sum(epoch >= int(milestone * params.epochs) for milestone in params.milestones)
@@ -119,8 +131,8 @@ def learning_rate(params: NetworkParams, epoch: int) -> float:
 @torch.no_grad()
 def accuracy(network: Network, split: Split) -> float:
     """Return the top-1 accuracy on a split, in percent. The network must be in evaluation mode."""
-    correct = 0
+    correct = torch.zeros((), dtype=torch.int64, device=split.labels.device)
     for index in torch.arange(len(split.labels), device=split.labels.device).split(TEST_BATCH):
         logits = network(split.normalisation(split.pixels(index)))
-        correct += int((logits.argmax(1) == split.labels[index]).sum())
-    return 100 * correct / len(split.labels)
+        correct += (logits.argmax(1) == split.labels[index]).sum()
+    return 100 * int(correct) / len(split.labels)
