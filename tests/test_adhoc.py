@@ -451,6 +451,14 @@ def test_folders_that_cannot_be_right():
         list_folder(Path("outer/data/train/a"))
 
 
+def test_a_class_that_would_be_tested_and_never_trained_on_cannot_be_added(capsys):
+    write_classes("single", 1)
+    assert cli.main(["add", "single"]) == 2
+    wanted = "single: class 'a' has one image, which is to test on, and none to train on (add images)"
+    assert capsys.readouterr().err.splitlines()[-1] == f"ncfm: {wanted}"
+    assert not Path("params").exists()
+
+
 def test_many_classes_are_summed_up():
     write_classes("many", 6, "abcdefghijkl")
     picture("many/a/99.png")

@@ -157,8 +157,12 @@ def load_folder(listing: Listing, resolution: int) -> Loaded:
     """Read every image at ``resolution``: one channel where all images are grey, else RGB; notes are in the origin.
 
     Raises :class:`DataError` for an unreadable image, for 16-bit colours of which only few levels could be read, and
-    where no image shows anything.
+    where no image shows anything, and a class without training images.
     """
+    for label, files in zip(listing.label_names, listing.files["train"], strict=True):
+        if not files:
+            fault = f"class {label!r} has one image, which is to test on, and none to train on (add images)"
+            raise DataError(f"{listing.name}: {fault}")
     reading, notes = reading_of(listing.name, listing.all_files("train", "test"))
     splits = {}
     for split, classes in listing.files.items():
