@@ -83,6 +83,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         print(INTERRUPTED, file=sys.stderr)
         return 130
+    except OSError as error:  # that no reader or writer has words for: a name too long, a folder of somebody else's
+        print(f"{FAULT}{error.filename or 'the output'}: {error.strerror or error}", file=sys.stderr)
+        return 2
     except (MemoryError, RuntimeError) as error:
         if not (fault := memory_fault(error)):
             raise
@@ -275,7 +278,7 @@ def _verify(folder: Path) -> None:
 
 
 @cli.command("ui")
-@click.option("--port", default=5000, show_default=True, help="of MLflow's server")
+@click.option("--port", default=5000, type=click.IntRange(1, 65535), show_default=True, help="of MLflow's server")
 def _ui(port: int) -> None:
     """Browse every run in MLflow: print a link for each campaign, and serve them until interrupted."""
     from ncfm.run import tracking

@@ -665,6 +665,8 @@ WRONG_COMMANDS = [
     (["distill"], "Missing option '--ipc'"),
     (["select", "--ipc", "one"], "Invalid value for '--ipc': 'one' is not a valid integer"),
     (["distill", "--iter", "3"], "No such option … --iterations"),
+    (["verify", "x" * 300], f"{'x' * 300}: File name too long"),
+    (["ui", "--port", "-1"], "Invalid value for '--port': -1 is not in the range 1<=x<=65535"),
     (["track", "export"], "Invalid value for '{import}': 'export' is not 'import'"),
 ]
 
@@ -672,6 +674,19 @@ WRONG_COMMANDS = [
 @pytest.mark.parametrize(("arguments", "expected"), WRONG_COMMANDS, ids=str)
 def test_wrong_command_lines_are_one_line(arguments, expected, place, capsys):
     refuses(arguments, expected, capsys)
+
+
+def test_an_output_that_refuses(place, capsys, monkeypatch):
+    monkeypatch.setattr(cli.explain, "methods_text", refusing(errno.ENOSPC))
+    refuses(["methods"], "the output: No space left on device", capsys)
+
+
+def test_a_set_that_is_a_link_to_itself(place, capsys):
+    Path(DISTILLED).unlink()
+    Path(DISTILLED).symlink_to("distilled.safetensors")
+    assert cli.main(["status", "trial"]) == 0 and cli.main(["settle", "trial"]) == 0
+    assert "0 of" not in capsys.readouterr().out
+    refuses(command("evaluate"), f"{DISTILLED}: no such file; run the stage that writes it first", capsys)
 
 
 def test_without_a_command_the_help_is_shown(place, capsys):

@@ -6,6 +6,7 @@ reason; others may still run. Where no test of any set is left, the first reason
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -196,7 +197,7 @@ class Expansion:
             self._add(cells.Pretrain(facts.name, pool.arch), pool, chosen)
         for cell in (stage.cell(**{**names, **read, "seed": seed}) for seed in seeds):
             target = output(Path(layers.path).stem, cell)
-            if Path(target).resolve() in [Path(file).resolve() for file in values.files]:
+            if values.files and os.path.realpath(target) in map(os.path.realpath, values.files):
                 raise ParamsError(f"{places['load']}: is {target}, the set that {cell.key} makes (allowed: another's)")
             self._add(cell, values, chosen)
         for name in chosen:
