@@ -202,7 +202,16 @@ def test_faults_are_one_line(tmp_path, monkeypatch, capsys):
     text = whole[cells[0]].read_text()
     history = set_folder(chosen.cells_of("distill")[0]) / "history.csv"
     other = json.loads(text) | {"networks": []}
+    contents = Path("results/made-up/params/report.json")
+    listed = json.loads(contents.read_text())
+    odd = {"labels": None, "campaign": [], "cells": {"evaluate": [{"ipc": 1}]}, "skipped": [{}]}
+    card = table.place("made-up", cells[0], "datasets/{dataset}/card.json")
+    write_text(card, '{"source": {}}')
     for path, content, words in (
+        *((contents, json.dumps(listed | {key: value}), f"{key}") for key, value in odd.items()),
+        (Path(card), "[[]]", "is no mapping"),
+        (Path(card), '{"source": null}', "not the card of a data set (AttributeError: "),
+        (Path(table.params_file("made-up", chosen.cells_of("distill")[0])), "7", "is no mapping"),
         (whole[cells[0]], text[:50], "not a readable JSON file"),
         (whole[cells[0]], json.dumps(other), "not an evaluation (ValueError: no networks)"),
         (whole[cells[0]], whole[cells[1]].read_text(), "its place is for"),
@@ -213,7 +222,7 @@ def test_faults_are_one_line(tmp_path, monkeypatch, capsys):
         path.write_text(content)
         assert run() == 2
         error = capsys.readouterr().err
-        assert error.count("\n") == 1 and str(path) in error and words in error
+        assert error.count("\n") == 1 and str(path) in error and words in error, error
         path.write_bytes(kept)
     assert run() == 0
 

@@ -127,7 +127,7 @@ def collect(contents: Values, results: ResultsFolder) -> Collected:
     for group in seeds_together(contents, results, "evaluate"):
         cell = group.cell
         assert isinstance(cell, cells.Evaluate)
-        card = results.read(PurePosixPath(table.place(campaign, cell, f"{DATA}/card.json")))
+        card = PurePosixPath(table.place(campaign, cell, f"{DATA}/card.json"))
         rows.append(
             ResultRow(
                 cell.dataset,
@@ -139,11 +139,21 @@ def collect(contents: Values, results: ResultsFolder) -> Collected:
                 group.missing,
                 tuple(stored for names, stored in sets.items() if names[:3] == cell.set_names[:3]),
                 cell.protocol or layout.RELEASED,
-                str(card["source"].get("split", "")) if card else "",
+                _split(results, card),
             )
         )
     skipped = tuple(contents.get("skipped", ()))
     return Collected(contents["title"], tuple(rows), tuple(sets.values()), contents["labels"], skipped)
+
+
+def _split(results: ResultsFolder, path: PurePosixPath) -> str:
+    """Return what a data set's card says of its division into training and test images; empty without a card."""
+    card = results.read(path)
+    try:
+        return str(card["source"].get("split", "")) if card is not None else ""
+    except (KeyError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}; move it away and run the stage that wrote it"
+        raise DataError(f"{results.place(path)}: not the card of a data set ({reason})") from error
 
 
 def _listed(contents: Values, *stages: str) -> list[SetCell]:

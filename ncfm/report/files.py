@@ -7,17 +7,34 @@ Both are asked for the paths of the table of stages. A published folder holds, a
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import product
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pandas as pd
+from pydantic import BaseModel, ConfigDict
 
 from ncfm.core.errors import DataError, ParamsError
 from ncfm.core.layout import COMPACT, campaign_folder
+from ncfm.core.params import parse
 from ncfm.core.store import read_json
+from ncfm.stages.table import STAGES
 
-CONTENTS = ("campaign", "title", "labels", "cells")  # what the params of a report hold at least
+
+class _Skipped(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    stage: str
+    reason: str
+
+
+class _Contents(BaseModel):
+    """What the params of a report hold at least."""
+
+    model_config = ConfigDict(extra="allow")
+    campaign: str
+    title: str
+    labels: dict[str, str]
+    cells: dict[str, list[dict[str, str | int]]]
+    skipped: list[_Skipped] = []
 
 
 class ResultsFolder:
@@ -49,10 +66,14 @@ class ResultsFolder:
         return self.root / home(str(path.relative_to(self._prefix))) if self.has(path) else None
 
     def read(self, path: PurePosixPath) -> Any:
-        """Return the content of a JSON file; None where it is missing. Raises :class:`DataError` where it is torn."""
-        if self._published is None:
-            return read_json(self.place(path)) if self.has(path) else None
-        return self._published.get(str(path.relative_to(self._prefix)))
+        """Return the mapping in a JSON file; None where it is missing. Raises :class:`DataError` where it is torn."""
+        if not self.has(path):
+            return None
+        below = str(path.relative_to(self._prefix))
+        content = read_json(self.place(path)) if self._published is None else self._published[below]
+        if not isinstance(content, dict):
+            raise DataError(f"{self.place(path)}: is no mapping; move it away and run the stage that wrote it")
+        return content
 
     def history(self, path: PurePosixPath) -> pd.DataFrame:
         """Return a history's columns ``step`` and ``loss``; empty where there is none. Raises :class:`DataError`."""
@@ -95,7 +116,13 @@ def read_contents(path: Path) -> list[dict[str, Any]]:
     reports = [content]
     if path.name == COMPACT[0] and isinstance(content, dict):
         reports = [content[key] for key in content if key == "params/report.json" or key.startswith("params/artefact/")]
-    for one, key in product(reports or [{}], CONTENTS):
-        if not isinstance(one, dict) or key not in one:
-            raise ParamsError(f"{path}: {key}: is missing; run `ncfm params NAME` to write the file anew")
+    for one in reports or [{}]:
+        try:
+            contents = parse(_Contents, one, str(path))
+            for stage, cells in contents.cells.items():
+                for names in cells:
+                    STAGES[stage].cell(**names)
+        except (ParamsError, KeyError, TypeError) as error:
+            fault = str(error) if isinstance(error, ParamsError) else f"{path}: cells: are not those of a campaign"
+            raise ParamsError(f"{fault}; run `ncfm params NAME` to write the file anew") from error
     return reports
