@@ -10,6 +10,7 @@ import pytest
 import yaml
 from report_helpers import CIFAR, DIGITS, REPOSITORY, RESULTS, evaluate, make, read, reported, run, set_folder
 
+from ncfm import cli
 from ncfm.core.params import DistillParams, EvaluateParams
 from ncfm.core.store import read_json, write_json, write_text
 from ncfm.report.tables.results import latex_escape
@@ -225,6 +226,16 @@ def test_faults_are_one_line(tmp_path, monkeypatch, capsys):
         assert error.count("\n") == 1 and str(path) in error and words in error, error
         path.write_bytes(kept)
     assert run() == 0
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"last,label\n7", b"a,b\n1,2\n", b"last\nmany\n"])
+def test_a_table_that_was_changed_is_one_line(content, tmp_path, monkeypatch, capsys):
+    make(tmp_path, monkeypatch, DIGITS)
+    (RESULTS / "tables").mkdir()
+    (RESULTS / "tables/results.csv").write_bytes(content)
+    assert cli.main(["results", "made-up"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"ncfm: {RESULTS}/tables/results.csv: not the table of a report (")
 
 
 def test_latex_escapes_every_special_character():

@@ -19,13 +19,21 @@ def results_text(folder: Path, width: int) -> str:
     """Return the accuracies of the campaign whose results lie in ``folder``, in lines of at most ``width`` characters.
 
     What is the same in all rows stands above the table; long names of methods are cut, in terminals too narrow for that
-    the lines too. Raises :class:`DataError` where the campaign has no table yet.
+    the lines too. Raises :class:`DataError` where the campaign has no table yet, or what is there is none.
     """
     path = folder / "tables/results.csv"
     if not path.is_file():
         raise DataError(f"{path}: is not there yet; `snakemake --cores all --config campaign={folder.name}` makes it")
-    with path.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            return _text(path, list(csv.DictReader(stream)), folder.name, width)
+    except (ValueError, KeyError, AttributeError, csv.Error) as error:  # AttributeError: of a value that is missing
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise DataError(f"{path}: not the table of a report ({reason}); move it away and run the report") from error
+
+
+def _text(path: Path, rows: list[dict[str, str]], campaign: str, width: int) -> str:
+    """Return the text for the rows of the table at ``path``."""
     tested = [row for row in rows if row["last"]]
     same = [name for name in NAMES if name != "label" and len({row[name] for row in tested}) == 1]
     names = [name for name in NAMES if name not in same]
@@ -35,7 +43,7 @@ def results_text(folder: Path, width: int) -> str:
     method = names.index("label")
     widths[method] = max(LEAST, widths[method] - max(0, sum(widths) + len(GAP) * (len(widths) - 1) - width))
     everywhere = [_named(name, tested[0][name]) for name in same if tested]
-    caption = f"{', '.join([folder.name, *everywhere])}: accuracy in percent after the last epoch, t interval over sets"
+    caption = f"{', '.join([campaign, *everywhere])}: accuracy in percent after the last epoch, t interval over sets"
     lines = textwrap.wrap(caption, width)
     for row in grid:
         texts = [text if len(text) <= size else f"{text[: size - 1]}…" for text, size in zip(row, widths, strict=True)]
