@@ -84,7 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(INTERRUPTED, file=sys.stderr)
         return 130
     except OSError as error:  # that no reader or writer has words for: a name too long, a folder of somebody else's
-        print(f"{FAULT}{error.filename or 'the output'}: {error.strerror or error}", file=sys.stderr)
+        print(f"{FAULT}{error.filename or 'a file or the screen'}: {error.strerror or error}", file=sys.stderr)
         return 2
     except (MemoryError, RuntimeError) as error:
         if not (fault := memory_fault(error)):

@@ -678,7 +678,9 @@ def test_wrong_command_lines_are_one_line(arguments, expected, place, capsys):
 
 def test_an_output_that_refuses(place, capsys, monkeypatch):
     monkeypatch.setattr(cli.explain, "methods_text", refusing(errno.ENOSPC))
-    refuses(["methods"], "the output: No space left on device", capsys)
+    refuses(["methods"], "a file or the screen: No space left on device", capsys)
+    monkeypatch.setattr(os, "utime", refusing(errno.EROFS))
+    refuses(["settle", "trial"], f"{DATA}/card.json: cannot be written: the file system is read-only", capsys)
 
 
 def test_a_set_that_is_a_link_to_itself(place, capsys):

@@ -10,7 +10,7 @@ from ncfm.campaign import campaign as campaigns
 from ncfm.campaign.campaign import Campaign
 from ncfm.campaign.status import State, states_of
 from ncfm.core.layout import record_file
-from ncfm.core.store import sha256
+from ncfm.core.store import sha256, storage_errors
 from ncfm.run.verify import faults_of
 from ncfm.stages import table
 
@@ -30,5 +30,6 @@ def settle(campaign: Campaign) -> str:
         if finished and not any(faults_of(record, hash_of)):
             done += 1
             for path in outputs:
-                os.utime(path)
+                with storage_errors(path):
+                    os.utime(path)
     return f"{campaign.name}: {done} of {len(campaign.cells)} cells are done; snakemake does the others"
