@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -135,6 +137,18 @@ def test_the_memory_of_a_job_in_closed_form():
     assert costs.distill(learned, Reads(CIFAR, 50, 2, pool)).memory == held + frequencies + 48 * 3 * 2048**2
 
 
+def test_no_more_images_are_held_at_once_than_there_are():
+    """However large a batch is asked for: ten images of CIFAR-10 to learn from, 500 to test on, 50,000 to pretrain."""
+    pool = PretrainParams(batch=10**6)
+    trained = 16 * 320010 + 10 * 500 * 172032  # in a test more than in training
+    assert costs.evaluate(EvaluateParams(batch=10**6), Reads(CIFAR, 1, 1, pool)).memory == trained + 4 * 3072 * 10
+    files = Reads(CIFAR, pool=pool).pool_bytes
+    assert costs.pretrain(pool, Reads(CIFAR, pool=pool)).memory == 28 * 50000 * 172032 + 16 * 320010 + files
+    all_at_once = DistillParams(discrepancy="mmd", calibration=0, images_at_once=10**9, batch_real=100)
+    held = 10 * 1000 * 172032 + 16 * 320010 + 16 * 10 * 3072 + files  # real images, which learn nothing
+    assert costs.distill(all_at_once, Reads(CIFAR, 1, 2, pool)).memory == held
+
+
 def test_a_job_asks_for_its_data_and_on_a_gpu_for_no_more():
     cell, cost = kinds.Pretrain("cifar10", "convnet-3"), Cost(0.0, memory=1e9)
     data = 60000 * (3 * 32 * 32 + 8)
@@ -263,8 +277,9 @@ def test_a_reported_number_costs_more_with_more_images_and_with_distillation():
     assert whole[1] - whole[0] == pytest.approx(alone[1] - alone[0]) and alone[1] > alone[0]
 
 
-def test_more_than_a_day_is_said_beforehand():
+def test_more_than_a_day_is_said_beforehand(monkeypatch):
     """Of the campaign, or of the artefact that was asked for; what takes hours is begun without a word."""
+    monkeypatch.setattr("ncfm.campaign.plan.main_memory", lambda: 2**50)
     chosen = campaign.load("paper")
     (line,) = warning(chosen, None, CPU)
     hours = sum(CPU.seconds(cost.work, cost.params) for cost in costs_of(chosen).values()) / 3600
@@ -272,3 +287,18 @@ def test_more_than_a_day_is_said_beforehand():
     (part,) = warning(chosen, "table5", H100)
     assert part.startswith("paper table5: about ") and "table1" not in part
     assert warning(campaign.load("digits"), None, CPU) == []
+
+
+def test_more_memory_or_disk_than_there_is_is_said_beforehand(monkeypatch):
+    """A slip of some digits is seen before anything runs; on a GPU the main memory is not what it takes."""
+    monkeypatch.chdir(ROOT)
+    chosen = campaign.load("digits")
+    monkeypatch.setattr("ncfm.campaign.plan.main_memory", lambda: 2**30)
+    (line,) = warning(chosen, None, CPU)
+    assert re.fullmatch(r"digits: \w+ digits .* needs about \d\.\d GiB of memory, and this machine has 1\.0 GiB", line)
+    assert warning(chosen, None, H100) == []
+    assert "; this machine has 1.0 GiB\n" in plan_text(chosen)
+    usage = shutil.disk_usage(".")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=2**20))
+    (line,) = warning(chosen, None, H100)
+    assert re.fullmatch(r"digits: writes about [\d.]+ MiB from nothing, and 1\.0 MiB of disk are free here", line)

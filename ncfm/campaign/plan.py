@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ncfm.campaign.campaign import Campaign
-from ncfm.campaign.costs import DEVICES, Device
+from ncfm.campaign.costs import CPU, DEVICES, Device
 from ncfm.core.errors import ParamsError, one_of
 from ncfm.core.layout import title
+from ncfm.core.machine import main_memory
 from ncfm.core.params import DistillParams, EvaluateParams, PretrainParams
 from ncfm.datasets.catalogue import DatasetFacts, facts_of
 from ncfm.method.shipped import find_extractors
@@ -132,10 +134,10 @@ def plan_text(campaign: Campaign, artefact: str | None = None) -> str:
             grid.append([name, "", *_cells(plan({cell: estimates[cell] for cell in part if cell in estimates}))])
         text += ["", "Each artefact from nothing; what several need runs once and is counted in each:"]
         text += aligned(grid, 2)
-    largest = max(estimates, key=lambda cell: memory(cell, estimates[cell]), default=None)
-    if largest:
-        job, size = f"{largest.stage} {title(largest.names)}", _size(memory(largest, estimates[largest]))
-        text += ["", f"Main memory of the largest job, on CPUs, one network at a time: {size} ({job})"]
+    if estimates:
+        job, size = _largest(estimates)
+        held = f"{_size(size)} ({job}); this machine has {_size(main_memory())}"
+        text += ["", f"Main memory of the largest job, on CPUs, one network at a time: {held}"]
     text += ["", "Estimates, not measurements: the arithmetic in closed form at these rates (ncfm/campaign/costs.py):"]
     text += [f"  {device.name}: {device.source}" for device in DEVICES]
     text += ["Hours are those of the whole device, idle else; DVC's cache may hold the disk's amount a second time."]
@@ -145,17 +147,34 @@ def plan_text(campaign: Campaign, artefact: str | None = None) -> str:
     return "\n".join(text) + "\n"
 
 
+def _largest(estimates: Mapping[Cell, Cost | None]) -> tuple[str, float]:
+    """Return the job of the most memory, on CPUs and with one network at a time, and its bytes."""
+    cell = max(estimates, key=lambda one: memory(one, estimates[one]))
+    return f"{cell.stage} {title(cell.names)}", memory(cell, estimates[cell])
+
+
 def warning(campaign: Campaign, artefact: str | None, device: Device) -> list[str]:
-    """Return a line about the hours ahead where a campaign, or an artefact of it, takes more than a day; else none."""
-    hours = seconds_on(device, costs_of(campaign, artefact).values()) / 3600
-    if hours <= DAY:
-        return []
+    """Return a line each where a campaign, or an artefact of it, takes more than a day, this machine's memory or disk.
+
+    The memory is that of jobs on CPUs: where ``device`` is another one, nothing is said of it.
+    """
+    estimates = costs_of(campaign, artefact)
     name = " ".join([campaign.name, *([artefact] if artefact else [])])
-    ways = "" if artefact or not campaign.artefacts else f"; a part of it: snakemake {next(iter(campaign.artefacts))}"
-    return [
-        f"{name}: about {hours_text(hours)} hours of {device.name} from nothing, by `ncfm plan {campaign.name}`; "
-        f"what is done is not done again, and Ctrl-C stops{ways}"
-    ]
+    hours, lines = seconds_on(device, estimates.values()) / 3600, []
+    if hours > DAY:
+        first = next(iter(campaign.artefacts), "")
+        ways = f"; a part of it: snakemake {first}" if first and not artefact else ""
+        lines.append(
+            f"{name}: about {hours_text(hours)} hours of {device.name} from nothing, by `ncfm plan {campaign.name}`; "
+            f"what is done is not done again, and Ctrl-C stops{ways}"
+        )
+    job, held = _largest(estimates)
+    if device is CPU and held > main_memory():
+        lines.append(f"{name}: {job} needs about {_size(held)} of memory, and this machine has {_size(main_memory())}")
+    disk, free = sum(cost.disk for cost in estimates.values() if cost), shutil.disk_usage(".").free
+    if disk > free:
+        lines.append(f"{name}: writes about {_size(disk)} from nothing, and {_size(free)} of disk are free here")
+    return lines
 
 
 def _cells(lines: Sequence[PlanLine]) -> list[str]:
@@ -180,4 +199,4 @@ def hours_text(hours: float) -> str:
 
 
 def _size(size: float) -> str:
-    return f"{size / GIB:.1f} GiB" if size >= GIB / 10 else f"{size / 2**20:.1f} MiB"
+    return f"{size / GIB:,.1f} GiB" if size >= GIB / 10 else f"{size / 2**20:.1f} MiB"

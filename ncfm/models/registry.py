@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ncfm.core.errors import ParamsError
+from ncfm.core.machine import main_memory
 from ncfm.core.registry import Registry
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def too_large(arch: str, shape: Shape) -> str:
     """
     work = ARCHITECTURES[arch].work
     needed = 16 * work(shape).parameters if work else 0
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    there = main_memory()
     if needed <= there:
         return ""
     memory = f"training {arch} takes {needed / 2**30:,.0f} GiB of memory, and this machine has {there / 2**30:,.0f}"

@@ -30,6 +30,7 @@ from torch import Tensor
 from ncfm.core.checkpoint import Checkpoint
 from ncfm.core.errors import DataError
 from ncfm.core.layout import ADHOC, record_file
+from ncfm.core.machine import main_memory
 from ncfm.core.params import StageParams
 from ncfm.core.store import check_writable, read_json, sha256, write_json, write_text
 from ncfm.run.compute import set_up, shard
@@ -173,7 +174,7 @@ def hardware() -> dict[str, Any]:
         "cpu": _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "memory_gib": round(main_memory() / 2**30, 1),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
 

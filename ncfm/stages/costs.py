@@ -130,7 +130,7 @@ def pretrain(params: models.PretrainParams, reads: Reads) -> Cost:
     """Return the cost of an extractor pool, each network of which is tested once."""
     network, facts = reads.extractor, reads.facts
     one = training(params, network, facts.images("train")) + testing(network, facts.images("test"))
-    memory = network_bytes(network, params.batch, models.TEST_BATCH) + reads.pool_bytes
+    memory = network_bytes(network, min(params.batch, facts.images("train")), models.TEST_BATCH) + reads.pool_bytes
     return Cost(reads.pool_bytes, one * params.pool, params, memory)
 
 
@@ -154,9 +154,11 @@ def distill(params: models.DistillParams, reads: Reads) -> Cost:
     pixel_bytes = 1 if params.kept == "uint8" else FLOAT_BYTES
     sets = reads.set_pixels * pixel_bytes * (1 + len(params.snapshots))
     # The synthetic images of one class are held at once, or fewer with `recompute`, to match and to calibrate.
-    passed = (params.images_at_once or 1) if params.recompute else max(synthetic_images, params.images_at_once)
+    asked = min(params.images_at_once, classes * synthetic_images)
+    passed = (asked or 1) if params.recompute else max(synthetic_images, asked)
     passed *= 2 if params.calibration and params.update == "joint" else 1
-    memory = network_bytes(network, passed) + WEIGHT_BYTES * reads.set_pixels
+    looked_at = min(params.images_at_once, classes * real_images)  # that pass without a gradient
+    memory = network_bytes(network, passed, looked_at) + WEIGHT_BYTES * reads.set_pixels
     if discrepancy.uses_frequencies:  # frequencies, the features at them, and psi: three layers of D x D weights
         compared = params.num_frequencies * (network.features + real_images + synthetic_images)
         memory += WEIGHT_BYTES * compared + PSI_BYTES * (params.frequencies != "gaussian") * 3 * network.features**2
@@ -189,7 +191,7 @@ def evaluate(params: models.EvaluateParams, reads: Reads) -> Cost:
     """Return the cost of an evaluation; each look at the test set is a row of its result and of its record."""
     network = network_work(params.arch, reads.facts, params.width, params.norm)
     rows = 2 * params.networks * min(params.looks, params.epochs)
-    memory = network_bytes(network, params.batch, models.TEST_BATCH) + reads.decoded_bytes
+    memory = network_bytes(network, min(params.batch, reads.images), models.TEST_BATCH) + reads.decoded_bytes
     return Cost(rows * ROW_BYTES, evaluation(params, network, reads), params, memory)
 
 
@@ -210,7 +212,8 @@ def search(params: models.SearchParams, reads: Reads) -> Cost:
     once = params.model_copy(update={"looks": 1, "compile": False})
     networks = [network_work(arch, reads.facts, width, norm) for arch, width, norm in params.candidates]
     work = sum((evaluation(once, network, reads) for network in networks), Work())
-    memory = max(network_bytes(network, params.batch, models.TEST_BATCH) for network in networks) + reads.decoded_bytes
+    batch = min(params.batch, reads.images)
+    memory = max(network_bytes(network, batch, models.TEST_BATCH) for network in networks) + reads.decoded_bytes
     return Cost(2 * len(networks) * params.networks * ROW_BYTES, work, once, memory)
 
 

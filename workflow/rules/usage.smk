@@ -93,7 +93,7 @@ def mend_times():
 
 
 def say_hours():
-    """Print what is ahead where it takes more than a day."""
+    """Print what is ahead where it takes more than a day, or more memory or disk than there is."""
     target = next((word for word in TARGETS if word in CAMPAIGN.artefacts), None)
     for line in warning(CAMPAIGN, target, H100 if GPU else CPU):
         print(f"ncfm: {line}", file=sys.stderr, flush=True)
