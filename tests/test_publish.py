@@ -56,6 +56,17 @@ def report_again() -> int:
     return cli.main(["report", "--params", f"{FOLDER}/params.json", "--results", str(FOLDER)])
 
 
+@pytest.mark.parametrize("name", ["", "..", "made-up/..", "/made-up", "made-up/params"])
+def test_only_a_campaign_is_published_and_nothing_else_is_replaced(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for place in (".", "results", "results/made-up"):
+        write_text(Path(place, "report.html"), "mine")
+    before = sorted(Path().rglob("*"))
+    assert main([name]) == 2
+    assert capsys.readouterr().err == f"ncfm: {name!r} is no campaign (allowed: the name of a folder in results/)\n"
+    assert sorted(Path().rglob("*")) == before
+
+
 def test_page_and_tables_are_made_again_from_what_is_published(published):
     page = (FOLDER / "report.html").read_text()
     for name in published:

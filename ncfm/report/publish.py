@@ -20,7 +20,7 @@ from urllib.parse import quote, unquote
 
 import pandas as pd
 
-from ncfm.core.errors import FAULT, DataError, NcfmError
+from ncfm.core.errors import FAULT, DataError, NcfmError, ParamsError
 from ncfm.core.layout import COMPACT
 from ncfm.core.store import json_text, read_json, storage_errors, write_text
 from ncfm.report.figures.history import POINTS
@@ -145,6 +145,8 @@ def main(arguments: list[str]) -> int:
     """Publish the campaigns named, and write the overview of all anew; return the exit status."""
     try:
         for campaign in arguments:
+            if campaign == ".." or (campaign,) != Path(campaign).parts:  # what is published is replaced as a whole
+                raise ParamsError(f"{campaign!r} is no campaign (allowed: the name of a folder in results/)")
             publish(Path("results", campaign), PUBLISHED / campaign)
         write_overview(PUBLISHED)
     except NcfmError as error:
