@@ -242,6 +242,8 @@ CAMPAIGN_FAULTS: list[tuple[str, str, Any, str]] = [
     ("trial", "methods", {}, "methods: is missing or empty, but a campaign needs at least one"),
     ("trial", "evaluate.epochs", True, "evaluate.epochs: is True, but must be a number"),
     ("trial", "distill.learning_rate", False, "distill.learning_rate: is False, but must be a number"),
+    ("trial", "evaluate.compile", "yes", "evaluate.compile: is 'yes', but must be true or false"),
+    ("trial", "distill.recompute", 1, "distill.recompute: is 1, but must be true or false"),
     ("trial", "distill.learning_rate", 1e38, "distill.learning_rate: is 1e+38, but should be less than or equal to"),
     ("trial", "evaluate.epochs", 10**400, "evaluate.epochs: is 1000 … but should be less than or equal to"),
     ("trial", "distill.num_frequencies", 10**12, "distill.num_frequencies: is 1000000000000, but should be less"),

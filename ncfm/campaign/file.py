@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from ncfm.core import params as models
 from ncfm.core.layout import RELEASED, WHOLE
-from ncfm.core.values import Count, Counts, Line, Name, Names, Seed, each_once
+from ncfm.core.values import Count, Counts, Flag, Line, Name, Names, Seed, each_once
 from ncfm.stages.table import MAKERS, STAGES, TESTERS
 
 RESERVED_ARTEFACTS = (*STAGES, "all", "params")  # rules of the Snakefile
@@ -102,9 +102,9 @@ class ArtefactEntry(_Form):
     methods: Names
     architectures: Names = ()  # where none are named, each data set's own, the network of its extractors
     protocols: Names = ()
-    continual: bool = False  # whether its cells are the campaign's continual learning on these methods
-    anytime: bool = False  # whether its cells are the campaign's evaluations of snapshots of these methods
-    search: bool = False  # whether its cells are the campaign's architecture search with these methods
+    continual: Flag = False  # whether its cells are the campaign's continual learning on these methods
+    anytime: Flag = False  # whether its cells are the campaign's evaluations of snapshots of these methods
+    search: Flag = False  # whether its cells are the campaign's architecture search with these methods
 
 
 def _mapping(protocols: Any) -> Any:

@@ -19,6 +19,7 @@ from ncfm.core.values import (
     Count,
     CountOrNone,
     FilePath,
+    Flag,
     Held,
     Milestones,
     Networks,
@@ -65,7 +66,7 @@ class ComputeParams(StageParams):
     """How fast a stage that runs networks computes. Only ``precision`` changes results by more than rounding."""
 
     precision: Literal["float32", "bfloat16"] = Field("float32", description="of activations (bfloat16: autocast)")
-    compile: bool = Field(False, description="compile networks (torch.compile; on a CPU needs a C++ compiler)")
+    compile: Flag = Field(False, description="compile networks (torch.compile; on a CPU needs a C++ compiler)")
 
 
 class NetworkParams(ComputeParams):
@@ -94,7 +95,7 @@ class PretrainParams(NetworkParams):
     arch: str = Field("convnet-3", description="name of an entry of ncfm/models/families/")
     pool: Networks = Field(20, description="number of networks, each kept at its start and at its end")
     kept: Literal["float32", "float16"] = Field("float32", description="what trained weights are rounded to")
-    count_forgetting: bool = Field(False, description="count how often each image is forgotten (for rule: forgetting)")
+    count_forgetting: Flag = Field(False, description="count how often each image is forgotten (for rule: forgetting)")
 
 
 class DistillParams(ComputeParams):
@@ -114,10 +115,10 @@ class DistillParams(ComputeParams):
     update: Literal["joint", "per-class"] = Field("joint", description="per-class: a step for each (released program)")
     discrepancy: str = Field("ncfd", description="name of an entry of ncfm/method/discrepancies/")
     extractor: Literal["pool", "random"] = Field("pool", description="random: fresh random weights each time (DM)")
-    normalise_features: bool = Field(True, description="scale each image's features to length 1 (DM does not)")
+    normalise_features: Flag = Field(True, description="scale each image's features to length 1 (DM does not)")
     loss_scale: Positive = Field(300.0, description="factor of the discrepancy (released program)")
     alpha: Share = Field(0.5, description="weight of amplitude; phase has 1 - alpha (paper eq. 5)")
-    root: bool = Field(True, description="square root of equation 5 at each frequency; false: without it")
+    root: Flag = Field(True, description="square root of equation 5 at each frequency; false: without it")
     frequencies: Literal["gaussian", "mixture", "released"] = Field(
         "mixture",
         description="mixture: of psi, trained by ascent; released: of psi as the program computes it, untrained",
@@ -146,7 +147,7 @@ class DistillParams(ComputeParams):
     log_every: CountOrNone = Field(0, description="iterations between two readings of the losses; 0: 10, on a CPU 1")
     kept: Literal["float32", "uint8"] = Field("float32", description="what the finished images are rounded to")
     images_at_once: CountOrNone = Field(0, description="that pass a network at a time; 0: what suits the device")
-    recompute: bool = Field(False, description="activations in the backward pass: images_at_once bounds the memory")
+    recompute: Flag = Field(False, description="activations in the backward pass: images_at_once bounds the memory")
 
     @property
     def files(self) -> tuple[str, ...]:

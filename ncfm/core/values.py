@@ -29,8 +29,16 @@ def _number(value: Any) -> Any:
     return value
 
 
+def _flag(value: Any) -> Any:
+    """Refuse numbers and texts in the place of YAML's true and false."""
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")
+    return value
+
+
 # Ranges. Their upper ends are far above what anyone runs: they catch a slip before it fills the memory, or a float.
 Whole, Number = BeforeValidator(_whole), BeforeValidator(_number)
+Flag = Annotated[bool, BeforeValidator(_flag)]
 Share = Annotated[float, Number, Field(ge=0, le=1)]
 Factor = Annotated[float, Number, Field(gt=0, le=1)]
 Momentum = Annotated[float, Number, Field(ge=0, lt=1)]
