@@ -344,6 +344,21 @@ def test_splits_have_many_names_and_what_is_not_read_is_named():
         list_folder(Path("pets"))
 
 
+def test_names_of_splits_with_a_second_word_and_images_of_no_class():
+    for split, number in (("training_set", 4), ("train labels", 1), ("Test-Images", 2)):
+        write_classes(f"pets/{split}", number)
+    for loose in ("pets/0.png", "pets/training_set/0.JPG", "pets/Test-Images/0.bmp", "pets/.hidden.png"):
+        picture(loose)
+    listing = list_folder(Path("pets"))
+    assert [len(files) for files in listing.files["train"]] == [4, 4]
+    assert listing.test_folder == Path("pets/Test-Images")
+    assert listing.notes == (
+        "not read, beside training_set: train labels",
+        "left out, outside the folders of classes: 3 images",
+    )
+    assert list_folder(Path("pets/training_set")).notes == ("left out, outside the folders of classes: 1 image",)
+
+
 def test_links_are_followed_and_hidden_folders_are_not():
     write_classes("pets", 6, "abc")
     write_classes("elsewhere", 4)
@@ -355,7 +370,7 @@ def test_links_are_followed_and_hidden_folders_are_not():
     write_text("pets/c/notes.txt", "")
     counts, notes, _ = shown("pets")
     assert counts == [8, 4, 4]
-    assert notes[:2] == ["left out, no images: 1 .txt", "left out, hidden folders: .ipynb_checkpoints, __MACOSX"]
+    assert notes[:2] == ["left out, of other kinds: 1 .txt", "left out, hidden folders: .ipynb_checkpoints, __MACOSX"]
 
 
 def test_bits_transparency_and_formats():
@@ -402,10 +417,42 @@ def test_few_levels_of_16_bit_colours_are_refused(channels):
             for number in range(2):
                 write_deep(f"{folder}/{name}/{number}.png", pixels)
     with pytest.raises(
-        DataError, match=r"^scans: its 16-bit .* of 12 bits, .* upper 4 .*: magick .* multiply 16 -depth 8"
+        DataError, match=r"^scans: its 16-bit .* of 12 bits, .* upper 4 .*: magick FILE .* multiply 16 -depth 8 COPY$"
     ):
         shown("scans")
     assert len(shown("whole")[2].unique()) > 50
+
+
+def write_tiff(path: str, pixels: np.ndarray, planes: bool) -> None:
+    """Write an uncompressed TIFF of 16-bit colours, side by side or each in a plane of its own."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    height, width, channels = pixels.shape
+    parts = [pixels[..., number].astype("<u2").tobytes() for number in range(channels)]
+    parts = parts if planes else [pixels.astype("<u2").tobytes()]
+    tags = {256: [width], 257: [height], 258: [16] * channels, 259: [1], 262: [2], 273: [], 277: [channels]}
+    tags |= {278: [height], 279: [len(part) for part in parts], 284: [1 + planes]}
+    far = 8 + 2 + 12 * len(tags) + 4
+    data = b"".join(parts)
+    tags[273] = [far + len(parts[0]) * number for number in range(len(parts))]
+    heads, lists = b"", b""
+    for tag, values in tags.items():
+        text = struct.pack(f"<{len(values)}I", *values)
+        place = text if len(values) == 1 else struct.pack("<I", far + len(data) + len(lists))
+        lists += text if len(values) > 1 else b""
+        heads += struct.pack("<HHI", tag, 4, len(values)) + place
+    head = b"II" + struct.pack("<HIH", 42, 8, len(tags)) + heads + struct.pack("<I", 0)
+    Path(path).write_bytes(head + data + lists)
+
+
+def test_colours_of_16_bits_in_a_tiff_are_read_or_refused_where_they_lie_in_planes():
+    pixels = np.arange(192).reshape(8, 8, 3) * 340
+    for name in ("a", "b"):
+        for number in range(2):
+            write_tiff(f"scans/{name}/{number}.tif", pixels, planes=False)
+    assert (shown("scans")[2][0].permute(1, 2, 0).numpy() == pixels // 256).all()
+    write_tiff("scans/b/1.tif", pixels, planes=True)
+    with pytest.raises(DataError, match=r"^scans/b/1.tif: is no readable, .* in planes, which are not read; "):
+        shown("scans")
 
 
 def test_twelve_bits_of_a_pgm_dark_masks_frames_and_colours_without_a_pattern():

@@ -231,6 +231,7 @@ def changed(value: float) -> list[torch.Tensor]:
         ({"data": GOOD[0], "targets": GOOD[1]}, {}, "holds a dictionary of data, targets, but the keys images and"),
         ([np.array([None]), GOOD[1]], {}, "does not hold a list of two tensors"),
         ([GOOD[0] / 255, GOOD[1]], {}, "holds pixels from 0.00196 to 0.00196, as if they were divided by 255 twice"),
+        ([GOOD[0] * 0, GOOD[1]], {}, "holds pixels from 0 to 0, as if they were divided by 255 twice"),
         ([GOOD[0], torch.full((20, 10), float("nan"))], {}, "holds labels that are not finite"),
         (None, {"dataset": "", "data": "nowhere"}, "set.pt: no such file"),
         ([GOOD[0], Path("x")], {}, "holds other objects than tensors and arrays"),

@@ -8,6 +8,7 @@ Whatever had to be guessed, or was left out, is said in a note.
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
@@ -21,8 +22,8 @@ from ncfm.datasets.catalogue import DatasetFacts, Loaded, counted, exactly, some
 from ncfm.datasets.pictures import read_image, reading_of
 from ncfm.datasets.split import statistics
 
-TRAIN = ("train", "training", "trainset", "trn")  # names of splits, in small letters
-TEST = ("test", "testing", "testset", "val", "valid", "validation", "dev", "eval")  # the first that is there is taken
+TRAIN = ("train", "training", "trn")  # names of splits, as `_split_of` returns them
+TEST = ("test", "testing", "val", "valid", "validation", "dev", "eval")  # the first that is there is taken
 NOT_PICTURES = ("__macosx",)  # folders beside those whose names begin with a dot
 # Formats that Pillow opens, but reads in part only.
 UNREAD = {"EPS", "PSD", "HDF5", "GRIB", "BUFR", "MPEG", "FITS", "WMF"}
@@ -67,7 +68,7 @@ def list_folder(folder: Path) -> Listing:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
     inside = _folders(folder)
-    splits = {path.name.lower(): path for path in inside if _folders(path)}
+    splits = {_split_of(path.name): path for path in reversed(inside) if _folders(path)}
     train = next((splits[name] for name in TRAIN if name in splits), None)
     tests = [splits[name] for name in TEST if name in splits]
     if train is None and tests and len(tests) == len(inside):
@@ -86,8 +87,10 @@ def list_folder(folder: Path) -> Listing:
     if train:
         others = [path.name for path in inside if path not in (train, test_folder)]
         notes += [f"not read, beside {train.name}: {some(others)}"] if others else []
+    if loose := sum(map(_own_images, {folder, train or folder, test_folder or folder})):
+        notes.append(f"left out, outside the folders of classes: {counted(loose, 'image')}")
     if left_out:
-        notes.append(f"left out, no images: {some(f'{count} {kind}' for kind, count in sorted(left_out.items()))}")
+        notes.append(f"left out, of other kinds: {some(f'{count} {kind}' for kind, count in sorted(left_out.items()))}")
     if hidden := _hidden_folders(folder):
         notes.append(f"left out, hidden folders: {some(hidden)}")
     return Listing(folder.resolve().name, label_names, {"train": images, "test": test}, test_folder, tuple(notes))
@@ -95,6 +98,11 @@ def list_folder(folder: Path) -> Listing:
 
 def _folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not _is_hidden(path.name))
+
+
+def _split_of(name: str) -> str:
+    """Return what a folder's name says of a split: of `Training_set` or `train-images` the first word, small."""
+    return re.sub("[-_ ]|(set|data|images)$", "", name.lower())
 
 
 def _is_hidden(name: str) -> bool:
@@ -123,8 +131,8 @@ def _classes(folder: Path, left_out: Counter[str]) -> tuple[tuple[str, ...], tup
     return tuple(path.name for path in folders), tuple(_images(path, left_out) for path in folders)
 
 
-def _own_images(folder: Path) -> bool:
-    return any(path.suffix.lower() in extensions() for path in folder.iterdir())
+def _own_images(folder: Path) -> int:
+    return sum(path.suffix.lower() in extensions() and not _is_hidden(path.name) for path in folder.iterdir())
 
 
 @cache

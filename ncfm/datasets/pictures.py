@@ -81,8 +81,8 @@ def reading_of(name: str, files: Sequence[Path]) -> tuple[Reading, list[str]]:
         bits = _bits(256 * upper + 255)
         if bits < DEPTHS[-1]:
             text = f"16-bit colour images hold values of {bits} bits, of which only the upper {bits - 8} would be read"
-            convert = f"magick mogrify -evaluate multiply {2 ** (16 - bits)} -depth 8 FILES"
-            raise DataError(f"{name}: its {text}; make them 8-bit images: {convert}")
+            convert = f"magick FILE -evaluate multiply {2 ** (16 - bits)} -depth 8 COPY"
+            raise DataError(f"{name}: its {text}; make a copy of 8 bits of each: {convert}")
     if largest and _bits(largest) < DEPTHS[-1]:
         notes.append(f"values of 16-bit images go up to {largest}: they are read as {_bits(largest)} bits")
     brightness = [one.brightness for one in seen if one.brightness is not None]
@@ -120,12 +120,22 @@ def read_image(path: Path, resolution: int, reading: Reading) -> Tensor:
     return pixels[None] if reading.mode == "L" else pixels.permute(2, 0, 1).contiguous()
 
 
+def _in_planes(image: ImageFile.ImageFile) -> bool:
+    """Tell whether this is a TIFF that Pillow takes for one of 8 bits: its colours apart, and not compressed."""
+    bits, planes = 258, 284  # the numbers of TIFF's tags
+    tags = getattr(image, "tag_v2", {})
+    raw = any(codec == "raw" for codec, *_ in image.tile)
+    return raw and tags.get(planes) == 2 and max(tags.get(bits, (8,))) > 8
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
     try:
         with Image.open(path) as image:
             if image.mode == "F" or (image.mode == "I" and image.format != "PPM"):
                 raise ValueError("its pixels have 32 bits, but 8 or 16 are wanted")
+            if _in_planes(image):
+                raise ValueError("its 16-bit colours lie in planes, which are not read; save it without planes")
             yield image
     except Exception as error:  # each format's decoder has errors of its own
         said = getattr(error, "strerror", None) or one_line(error)

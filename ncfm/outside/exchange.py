@@ -167,7 +167,7 @@ def _faults(found: Foreign, target: Split, ipc: int) -> Iterator[str]:
 
 
 def _pixel_faults(images: Tensor, span: str) -> Iterator[str]:
-    if images.min() >= 0 and 0 < images.max() <= TWICE:
+    if images.min() >= 0 and images.max() <= TWICE:
         yield f"{span}, as if they were divided by 255 twice"
     if images.min() >= 0 and 1 + OUTSIDE < images.max() <= 255:
         yield f"{span}, as if they were not divided by 255"
