@@ -18,7 +18,7 @@ from ncfm.campaign.layers import check_declared
 from ncfm.campaign.options import PATH, example_of, option_of
 from ncfm.campaign.plan import plan_text
 from ncfm.core.errors import FAULT, INTERRUPTED, NOTICE, NcfmError, ParamsError, memory_fault
-from ncfm.core.layout import campaign_folder
+from ncfm.core.layout import MLFLOW_PORT, campaign_folder
 from ncfm.core.params import parse
 from ncfm.outside.commands import add_command, export_command, import_command
 from ncfm.outside.wish import Wish, folder_options
@@ -278,7 +278,9 @@ def _verify(folder: Path) -> None:
 
 
 @cli.command("ui")
-@click.option("--port", default=5000, type=click.IntRange(1, 65535), show_default=True, help="of MLflow's server")
+@click.option(
+    "--port", default=MLFLOW_PORT, type=click.IntRange(1, 65535), show_default=True, help="of MLflow's server"
+)
 def _ui(port: int) -> None:
     """Browse every run in MLflow: print a link for each campaign, and serve them until interrupted."""
     from ncfm.run import tracking

@@ -501,6 +501,19 @@ def test_a_page_leads_to_the_address_that_the_server_prints(
     assert f"url={address}" in Path("results/toy", page_links.runs("toy", Path("results/toy"))).read_text()
 
 
+@pytest.mark.usefixtures("store")
+def test_a_page_leads_to_its_runs_from_the_first_one_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    finish(stage())
+    link = Path("results/toy", page_links.runs("toy", Path("results/toy"))).resolve()
+    assert "while <code>make ui</code> serves them" in link.read_text()
+    assert f"url={links('http://127.0.0.1:5000')['toy']}" in link.read_text()
+    for name in ("toy/../../outside", "/outside", "elsewhere"):
+        sending.write_link(name, "http://here")
+    assert not list(Path.cwd().rglob("outside.html")) and len(list(sending.FOLDER.glob("*.html"))) == 1
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:secret@runs.example/at/")
+    assert sending.page_of(sending.address_of(), "3").startswith("https://runs.example/at/#/experiments/3/runs?")
+
+
 def test_a_question_mark_in_the_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     odd = folder / "what? 100%#1"
     odd.mkdir()
@@ -564,6 +577,7 @@ def test_the_run_of_a_cell_has_the_numbers_and_the_time_of_the_runs_that_stand(l
     expected = {"seconds": 30.0, "test_accuracy.mean": 52.0, "test_accuracy.std": deviation, "test_accuracy.n": 6}
     assert cell().data.metrics == pytest.approx(expected | {"sets": 3})
     assert minute(cell()) == (0.0, 190.0)
+    assert cell().data.params == {"dataset": "digits", "ipc": "1", "method": "paper"}
     standing_runs = {(run.data.tags["seed"], run.data.params.get("epochs")): run for run in stage_runs()}
     marked = {key: run.data.tags["ncfm.current"] for key, run in standing_runs.items()}
     assert marked == {("0", None): "true", ("1", None): "true", ("2", None): "false", ("2", "10"): "true"}
@@ -611,6 +625,21 @@ def test_each_network_has_its_own_curve_and_every_run_the_same_names() -> None:
     final = {"test_accuracy.last": 42.0, "test_accuracy.best": 44.0}
     assert final.items() <= run.data.metrics.items()
     assert not {"network", "epoch", "last", "best"} & set(run.data.metrics)
+
+
+@pytest.mark.usefixtures("store")
+def test_a_run_that_stands_on_several_sets_has_the_params_that_all_have_alike() -> None:
+    tested = []
+    for seed, alpha in enumerate((0.1, 0.5, 0.1)):
+        stored = Path(f"results/toy/sets/{seed}/distilled.safetensors")
+        record = Record("distill", stored, {"iterations": 9, "alpha": alpha}, {**NAMES, "seed": seed}, [])
+        write_text(stored, str(seed))
+        record.finish([stored], {})
+        tested.append(stored)
+    record = Record("report", Path("results/toy/metrics.json"), {}, {}, tested)
+    record.finish([], {})
+    send(record)
+    assert stage_runs()[0].data.params == {"distill.iterations": "9"}
 
 
 @pytest.mark.usefixtures("store")

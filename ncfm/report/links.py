@@ -10,7 +10,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from ncfm.run.sending import FOLDER
+from ncfm.run.sending import link_of
 
 DOCUMENT = re.compile(r"\b(?:docs|params|results/published)/[\w-]+\.(?:md|yaml)\b")
 COMMIT = re.compile(r"\b[0-9a-f]{7}\b")
@@ -36,5 +36,5 @@ def commits(address: str | None) -> Callable[[str], Markup]:
 
 
 def runs(campaign: str, root: Path) -> str:
-    """Return the link to the file that leads to a campaign's runs in MLflow, which `ncfm ui` writes."""
-    return Path(os.path.relpath(FOLDER / f"{campaign}.html", root)).as_posix()
+    """Return the link to the file that leads to a campaign's runs in MLflow."""
+    return Path(os.path.relpath(link_of(campaign), root)).as_posix()

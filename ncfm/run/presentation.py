@@ -243,7 +243,9 @@ def _params_of_makers(record: Content, path: Path) -> dict[str, Any]:
             continue
         # The set or pool that was read, and no later one in its place; what `prepare` does is no param of a study.
         if made.get("outputs", {}).get(name) == digest and made["stage"] != "prepare":
-            found |= {made["stage"]: made["params"], **_params_of_makers(made, maker)}
+            for stage, params in {made["stage"]: made["params"], **_params_of_makers(made, maker)}.items():
+                known = found.get(stage, params)  # a report stands on many sets: it has what is alike in all
+                found[stage] = dict(pair for pair in known.items() if pair in params.items())
     return found
 
 

@@ -9,21 +9,24 @@ import contextlib
 import gc
 import logging
 import os
+import re
 import sqlite3
 import warnings
 from collections.abc import Iterable, Iterator
+from html import escape
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
 from ncfm.core import layout
-from ncfm.core.store import replacing, sweep
+from ncfm.core.store import replacing, sweep, write_text
 from ncfm.run import presentation as runs
 from ncfm.run import standing
 from ncfm.run.presentation import Content, Row
 
 FOLDER = Path("results", "mlflow")
+PASSWORD = r"//[^/@\s]*@"  # in an address, and the user before it
 
 
 def store_uri() -> str:
@@ -32,6 +35,38 @@ def store_uri() -> str:
     # In an address a question mark ends the path, so that a folder with one in its name cannot be written out.
     place = database if "?" in str(database.resolve()) else database.resolve()
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{place}"
+
+
+def address_of(port: int = layout.MLFLOW_PORT) -> str:
+    """Return where runs can be browsed: at the server that is their store, else at the one that `ncfm ui` starts."""
+    uri = store_uri()
+    return re.sub(PASSWORD, "//", uri).rstrip("/") if uri.startswith("http") else f"http://127.0.0.1:{port}"
+
+
+def page_of(address: str, experiment: str) -> str:
+    """Return the page of an experiment's runs, where MLflow's server has this address.
+
+    Without the choice of workflow MLflow opens an experiment on an empty page for language models.
+    """
+    return f"{address}/#/experiments/{experiment}/runs?workflowType=machine_learning"
+
+
+def link_of(campaign: str) -> Path:
+    """Return the file that leads to a campaign's runs: the campaign's page has a link to it."""
+    return FOLDER / f"{campaign}.html"
+
+
+def write_link(campaign: str, page: str) -> None:
+    """Write the file of :func:`link_of`, which says what to do where no server answers at ``page``.
+
+    For what is no campaign of `results/` none is written: a server may have experiments of any name.
+    """
+    if Path(campaign).name != campaign or not (FOLDER.parent / campaign).is_dir():
+        return
+    to = escape(page)
+    head = f'<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="1; url={to}">'
+    said = f'The runs of {escape(campaign)} are at <a href="{to}">{to}</a> while <code>make ui</code> serves them.'
+    write_text(link_of(campaign), f"{head}\n<p>{said}</p>\n")
 
 
 class Store:
@@ -68,10 +103,15 @@ class Store:
         found = self.client.get_experiment_by_name(campaign)
         if found is None:
             place = (self.artifacts / campaign).as_uri() if self.artifacts else None
-            return self.client.create_experiment(campaign, place, {"mlflow.note.content": runs.description(campaign)})
-        if found.lifecycle_stage == "deleted":
-            self.client.restore_experiment(found.experiment_id)
-        return str(found.experiment_id)
+            tags = {"mlflow.note.content": runs.description(campaign)}
+            number = self.client.create_experiment(campaign, place, tags)
+        else:
+            number = str(found.experiment_id)
+            if found.lifecycle_stage == "deleted":
+                self.client.restore_experiment(number)
+        if not link_of(campaign).exists():
+            write_link(campaign, page_of(address_of(), number))
+        return number
 
     def finished(self, record: Content) -> Any | None:
         """Return the run of a record if it is complete, else None."""

@@ -59,7 +59,9 @@ def parent(client: Any, experiment: str, record: Content, group: str) -> str:
 
 
 def refresh(client: Any, experiment: str, group: str) -> None:
-    """Give the run above a group the numbers of the runs below it that stand, and a time that covers them all."""
+    """Give the run above a group its names as params, so that charts can have them as axes, the numbers of the runs
+    below it that stand, and a time that covers them all.
+    """
     parents = runs_with(client, experiment, GROUP, _searched(group))
     children = [child for one in parents for child in runs_with(client, experiment, PARENT, one.info.run_id)]
     if not children:
@@ -75,6 +77,9 @@ def refresh(client: Any, experiment: str, group: str) -> None:
     for one in parents:  # also where two machines have made one each
         if one.info.run_id != kept.info.run_id:
             client.delete_run(one.info.run_id)
+    names = {name: kept.data.tags[name] for name in runs.GROUP if name in kept.data.tags.keys() - kept.data.params}
+    for name, text in names.items():
+        client.log_param(kept.info.run_id, name, text)
     now = int(time.time() * 1000)
     standing = [child.data for child in children if child.data.tags.get(CURRENT) == "true"]
     for name, value in runs.cell_metrics((data.tags, data.metrics) for data in standing).items():

@@ -20,15 +20,13 @@ from typing import Any
 
 from ncfm.core.errors import NOTICE, DataError, NcfmError
 from ncfm.core.progress import Progress
-from ncfm.core.store import write_text
 from ncfm.run import presentation as runs
 from ncfm.run import standing
 from ncfm.run.presentation import Content, Row
 from ncfm.run.published import published_below
-from ncfm.run.sending import FOLDER, Sender, Store, quiet, store_uri
+from ncfm.run.sending import PASSWORD, Sender, Store, address_of, page_of, quiet, store_uri, write_link
 
 PATIENCE = 5.0  # seconds before a stage opens the store: a shorter stage sends everything at its end, in one go
-PASSWORD = r"//[^/@\s]*@"  # in an address, and the user before it
 INTERVAL = 2.0  # seconds between two sendings
 LAST_WAIT = 60.0  # seconds that a finished stage waits until everything is sent
 LATER = "`ncfm track import` sends the record later"
@@ -105,30 +103,28 @@ def _need_mlflow(then: str) -> None:
 
 
 def links(address: str) -> dict[str, str]:
-    """Return the page of each campaign's runs, by campaign, where MLflow's server has this address.
-
-    Without the choice of workflow MLflow opens an experiment on an empty page for language models.
-    """
+    """Return the page of each campaign's runs, by campaign, where MLflow's server has this address."""
     with quiet():
         found = Store().client.search_experiments()
-    pages = {one.name: f"{address}/#/experiments/{one.experiment_id}/runs" for one in found}
-    return {name: f"{page}?workflowType=machine_learning" for name, page in sorted(pages.items())}
+    return {one.name: page_of(address, one.experiment_id) for one in sorted(found, key=lambda one: one.name)}
 
 
 def serve(port: int) -> None:
-    """Print a link for each campaign, write where the pages' links lead, and become MLflow's server.
+    """Print a link for each campaign, have the pages' links lead there, and become MLflow's server.
 
-    Raises :class:`NcfmError` without MLflow.
+    Where the store is a server itself, it only prints. Raises :class:`NcfmError` without MLflow and for a busy port.
     """
     _need_mlflow("try again")
-    address = f"http://127.0.0.1:{port}"
+    served = store_uri().startswith("http")
     with socket.socket() as taken:
-        if taken.connect_ex(("127.0.0.1", port)) == 0:
+        if not served and taken.connect_ex(("127.0.0.1", port)) == 0:
             raise NcfmError(f"--port: {port} is in use on this machine; name another, e.g. ncfm ui --port {port + 1}")
-    pages = links(address)
-    for name in pages.keys() & {folder.name for folder in FOLDER.parent.iterdir()}:
-        write_text(FOLDER / f"{name}.html", f'<meta http-equiv="refresh" content="0; url={pages[name]}">\n')
+    pages = links(address_of(port))
+    for name, page in pages.items():
+        write_link(name, page)
     print("\n".join(f"{name}: {page}" for name, page in pages.items()) or "no run has been sent yet", flush=True)
+    if served:
+        return
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     server = [sys.executable, "-m", "mlflow", "ui", "--port", str(port), "--backend-store-uri", store_uri()]
     os.execv(sys.executable, server)
