@@ -9,6 +9,7 @@ import pytest
 from report_helpers import DIGITS, evaluate, make
 
 from ncfm import cli
+from ncfm.core.store import read_json, write_json
 from ncfm.report.publish import publish
 
 
@@ -51,8 +52,22 @@ def test_other_params_and_missing_cells_are_named(chosen, capsys, monkeypatch):
     evaluate(changed, first, [51.0], [51.0])
     Path("kept/before", "evaluations/digits/ipc1/random/seed0/convnet-3.json").unlink()
     text = said(capsys, "made-up", "kept/before")
-    assert "params differ" in next(line for line in text.splitlines() if " paper seed0 " in line)
+    assert "params differ: evaluate.epochs" in next(line for line in text.splitlines() if " paper seed0 " in line)
     assert "2 cells in both, 1 only in results/made-up, 0 only in kept/before" in text
+
+
+def test_params_of_another_version_and_those_that_change_nothing_are_no_difference(chosen, capsys):
+    """What was published before a param existed had its default; a param that is gone says nothing."""
+    for path in Path("kept/before/params").rglob("*.json"):
+        values = read_json(path)
+        if path.parts[3] == "distill":
+            values.pop("root")
+            write_json(path, values | {"gone": 60, "log_every": 7})
+    assert "params differ" not in said(capsys, "made-up", "kept/before")
+    for path in Path("kept/before/params/distill").rglob("*.json"):
+        write_json(path, read_json(path) | {"root": False, "iterations": 9})
+    text = said(capsys, "made-up", "kept/before")
+    assert text.count("params differ: distill.iterations, distill.root\n") == 2
 
 
 def test_with_what_is_published(chosen, capsys):

@@ -8,6 +8,7 @@ hardly ever by more than twice that; s is how networks of one set deviate, over 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +17,15 @@ import numpy as np
 from ncfm.campaign.plan import aligned
 from ncfm.core import layout
 from ncfm.core.errors import DataError
-from ncfm.report.collect import Evaluation, StoredSet, collect
+from ncfm.core.params import parse
+from ncfm.datasets.catalogue import some
+from ncfm.report.collect import Evaluation, StoredSet, Values, collect
 from ncfm.report.files import COMPACT, ResultsFolder, read_contents
+from ncfm.report.verdicts.differences import differing, pool_fields
+from ncfm.stages.table import STAGES
 
 HARDLY = 2.0  # times the expected difference
+SHOWN = 3  # params that differ, at most
 
 
 @dataclass(frozen=True)
@@ -35,10 +41,13 @@ class EvaluatedSet:
         return self.stored.cell.dataset, self.stored.cell.ipc
 
     @property
-    def params(self) -> tuple[object, ...]:
-        """What was computed, but for how many networks were trained."""
-        evaluated = {name: value for name, value in self.evaluation.params.items() if name != "networks"}
-        return evaluated, self.stored.params, {**(self.stored.pool or {}), "pool": None}
+    def stages(self) -> dict[str, tuple[Values, Collection[str] | None]]:
+        """The params behind its accuracy, by stage, and which of them it depends on, where not on all."""
+        found: dict[str, tuple[Values, Collection[str] | None]] = {}
+        for made in filter(None, (self.stored.source, self.stored)):
+            found |= {"pretrain": (made.pool, pool_fields(made))} if made.pool else {}
+            found[made.cell.stage] = made.params, None
+        return {**found, "evaluate": (self.evaluation.params, None)}
 
 
 def compare_text(ours: Path, theirs: Path) -> str:
@@ -54,7 +63,8 @@ def compare_text(ours: Path, theirs: Path) -> str:
         first, second = (float(np.mean(accuracies)) for accuracies in both)
         gaps.append(second - first)
         expected = deviations.get(one[names].group, math.nan) * math.sqrt(sum(1 / len(last) for last in both))
-        notes = ["params differ"] if one[names].params != other[names].params else []
+        differ = list(_differing(one[names], other[names]))
+        notes = [f"params differ: {some(differ, SHOWN)}"] if differ else []
         if abs(gaps[-1]) > HARDLY * expected:
             notes.append("more than twice")
             beyond += 1
@@ -65,6 +75,23 @@ def compare_text(ours: Path, theirs: Path) -> str:
     summary = f"{len(shared)} cells in both, {', '.join(alone)}. Mean difference {np.mean(gaps):+.2f} points, largest "
     summary += f"{max(gaps, key=abs):+.2f}; beyond twice the expected one: {beyond}."
     return "\n".join([f"first: {ours}, second: {theirs}; accuracies after the last epoch", *lines, summary]) + "\n"
+
+
+def _differing(ours: EvaluatedSet, theirs: EvaluatedSet) -> Iterator[str]:
+    """Yield the params in which two runs of a cell differ, but for those that change no accuracy after the last epoch.
+
+    What a run of an earlier version has no value of had the default then; what is no param any more is left out.
+    """
+    for stage in {**ours.stages, **theirs.stages}:
+        if stage not in ours.stages or stage not in theirs.stages:
+            yield stage
+            continue
+        (values, fields), (others, _) = ours.stages[stage], theirs.stages[stage]
+        model = STAGES[stage].params
+        known = [{name: one[name] for name in one.keys() & model.model_fields} for one in (values, others)]
+        first, second = (parse(model, one, f"params of {stage}") for one in known)
+        for one in differing(stage, first.model_dump(mode="json"), second, fields, but=("networks", "looks")):
+            yield f"{stage}.{one.field}"
 
 
 def evaluated_sets(folder: Path) -> dict[str, EvaluatedSet]:

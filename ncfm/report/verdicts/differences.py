@@ -90,13 +90,13 @@ def differences(row: ResultRow, full: FullProtocol, accuracy: str) -> tuple[Diff
     made = row.sets[0].source or row.sets[0]
     selected = made.cell.stage == "select"
     return (
-        *(differing("extractors", made.pool, full.extractors, _pool_fields(made)) if made.pool else ()),
+        *(differing("extractors", made.pool, full.extractors, pool_fields(made)) if made.pool else ()),
         *differing("selection" if selected else "distillation", made.params, full.making),
         *differing("evaluation", row.evaluations[0].params, full.evaluation, but=unread),
     )
 
 
-def _pool_fields(made: StoredSet) -> Collection[str]:
+def pool_fields(made: StoredSet) -> Collection[str]:
     """Return the params of extractors that the making of a set depends on."""
     if made.params.get("extractor") == "random":
         return SHAPE
