@@ -661,6 +661,10 @@ def test_results_in_the_way_leave_the_active_campaign(place, capsys):
 
 
 WRONG_COMMANDS = [
+    (
+        ["report", "--params", "params/base.yaml", "--results", "results/trial"],
+        "params/base.yaml: is the file of a cam",
+    ),
     (["distil"], "No such command 'distil'. Did you mean 'distill'?"),
     (["use"], "Missing argument 'CAMPAIGN'"),
     (["evaluate"], "Missing option '--params'"),
@@ -695,4 +699,5 @@ def test_a_set_that_is_a_link_to_itself(place, capsys):
 
 def test_without_a_command_the_help_is_shown(place, capsys):
     assert cli.main([]) == 2
-    assert "Usage: ncfm" in capsys.readouterr().err
+    text = capsys.readouterr().err
+    assert "Usage: ncfm" in text and text.count("...") == 1  # that of [ARGS]: no sentence is cut

@@ -45,10 +45,11 @@ def test_explain_names_each_value_and_its_place(capsys):
         "distill.iterations: int from 1 to 1,000,000,000, default 20000",
         "  steps of all classes' images",
         "50  from params/made-up.yaml: distill.iterations, in 2 cells:",
-        "  digits ipc1 paper",
+        "  digits ipc1 paper (2 seeds)",
         "7  from params/made-up.yaml: datasets.digits.by_ipc.10.distill.iterations, in 2 cells:",
-        "  digits ipc10 paper",
+        "  digits ipc10 paper (2 seeds)",
     ]
+    assert said(capsys, "explain", "iterations", "made-up").splitlines() == text.splitlines()
     text = said(capsys, "explain", "evaluate.epochs", "made-up")
     assert "9  from params/made-up.yaml: evaluate.epochs, in 6 cells:" in text
     assert "3  from params/made-up.yaml: protocols.dm.evaluate.epochs, in 6 cells:" in text
@@ -72,11 +73,18 @@ def test_explain_names_each_value_and_its_place(capsys):
             "ncfm: ncfm explain distill.alfa: unknown key 'alfa'; did you mean 'alpha'? (allowed: precision",
         ),
         ("alfa", "ncfm: ncfm explain alfa: unknown stage 'alfa'"),
-        ("alpha", "ncfm: ncfm explain alpha: of which stage? (allowed: distill.alpha)"),
+        ("epochs", "ncfm: ncfm explain epochs: of which stage? (allowed: pretrain.epochs, evaluate.epochs,"),
     ],
 )
 def test_explain_of_nothing_that_there_is(capsys, key, message):
     assert said(capsys, "explain", key, "made-up", status=2).startswith(message)
+
+
+def test_explain_lists_a_dozen_cells_of_each_value(tmp_path, monkeypatch, capsys):
+    ipcs = list(range(1, 16))
+    make(tmp_path, monkeypatch, CAMPAIGN.replace("ipcs: [1, 10]", f"ipcs: {ipcs}"))
+    lines = said(capsys, "explain", "distill.alpha", "made-up").splitlines()
+    assert lines[-2].endswith("in 30 cells:") and lines[-1].endswith("digits ipc12 paper (2 seeds) and 3 more")
 
 
 @pytest.mark.usefixtures("chosen")

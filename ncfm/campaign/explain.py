@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,10 +14,12 @@ from ncfm.campaign.layers import Layers
 from ncfm.core.errors import ParamsError, one_of
 from ncfm.core.layout import RELEASED, title
 from ncfm.core.params import StageParams
+from ncfm.datasets.catalogue import counted, some
 from ncfm.stages.cells import Cell
 from ncfm.stages.table import STAGES, TESTERS
 
 DEFAULT = "its default"
+SHOWN = 12  # names of cells listed for a value, at most
 
 
 def campaigns_text(active: str | None) -> str:
@@ -45,12 +48,14 @@ def methods_text() -> str:
 def explain_text(campaign: Campaign, key: str) -> str:
     """Return what is known of a params key, ``STAGE.NAME``, and each of its values in a campaign, with its place.
 
-    Raises :class:`ParamsError` for an unknown key.
+    ``NAME`` alone will do where one stage has it. Raises :class:`ParamsError` for an unknown key.
     """
-    stage, _, name = key.partition(".")
     stages = [one for one, known in STAGES.items() if known.params.stage == one]
-    if having := [f"{one}.{key}" for one in stages if key in STAGES[one].params.model_fields]:
+    having = [f"{one}.{key}" for one in stages if key in STAGES[one].params.model_fields]
+    if len(having) > 1:
         raise ParamsError(f"ncfm explain {key}: of which stage? (allowed: {', '.join(having)})")
+    key = having[0] if having else key
+    stage, _, name = key.partition(".")
     if stage not in stages:
         raise ParamsError(one_of("stage", stage, stages, f"ncfm explain {key}"))
     fields = STAGES[stage].params.model_fields
@@ -64,8 +69,11 @@ def explain_text(campaign: Campaign, key: str) -> str:
     for cell, value, place in _values(campaign, layers, stage, name):
         found.setdefault((shown(value), place), []).append(cell)
     for (value, place), cells in found.items():
-        text.append(f"{value}  from {place}, in {len(cells)} cell{'s' if len(cells) > 1 else ''}:")
-        text.append("  " + ", ".join(dict.fromkeys(_group(cell) for cell in cells)))
+        text.append(f"{value}  from {place}, in {counted(len(cells), 'cell')}:")
+        groups = Counter(map(_group, cells))
+        text.append(
+            f"  {some((f'{one} ({seeds} seeds)' if seeds > 1 else one for one, seeds in groups.items()), SHOWN)}"
+        )
     return "\n".join(text if found else [*text, f"no cell of {campaign.name} reads it"]) + "\n"
 
 

@@ -29,6 +29,7 @@ from ncfm.report.verdicts.table import COLUMNS, touches, verdict_table
 from ncfm.report.verdicts.text import verdicts_markdown
 from ncfm.run.record import recorded
 from ncfm.stages import cells, table
+from ncfm.stages.running import check_no_campaign
 from ncfm.stages.table import STAGES
 
 # How each table becomes Markdown and, if it does, LaTeX; verdicts and the paper's own tables are written apart.
@@ -51,6 +52,7 @@ def run_report(params_file: Path, folder: Path, threads: int) -> None:
     ``params_file`` holds the report's params, or is the ``params.json`` of a published campaign; ``folder`` is that of
     the campaign's results, into which the report is written, too. A fault is a :class:`NcfmError` of one line.
     """
+    check_no_campaign(params_file, "report")
     for contents in read_contents(params_file):
         values = {key: value for key, value in contents.items() if key in ReportParams.model_fields}
         params = parse(ReportParams, values, str(params_file))

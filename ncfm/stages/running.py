@@ -25,9 +25,7 @@ def run(stage: Stage, params_file: Path, values: Mapping[str, Any]) -> None:
     ``values`` are those of the stage's arguments by name, None for an optional one that is left out. Raises
     :class:`~ncfm.core.errors.NcfmError`, one line: what was wrong, where, what is allowed.
     """
-    if params_file.suffix in (".yaml", ".yml"):
-        wanted = f"that of one cell, results/<campaign>/params/{stage.name}/....json, which `ncfm params` writes"
-        raise ParamsError(f"{params_file}: is the file of a campaign, but --params takes {wanted}")
+    check_no_campaign(params_file, f"{stage.name}/...")
     params = parse(stage.params, read_json(params_file), str(params_file))
     from ncfm.run import gpus
     from ncfm.run.compute import shard
@@ -58,6 +56,13 @@ def run(stage: Stage, params_file: Path, values: Mapping[str, Any]) -> None:
             return
         with recorded(params, main, names, files, THREADS) as record:
             function(params, *inputs, values["out"], record)
+
+
+def check_no_campaign(params_file: Path, wanted: str) -> None:
+    """Raise :class:`ParamsError` for a campaign's file, where the params of one cell are ``wanted``."""
+    if params_file.suffix in (".yaml", ".yml"):
+        wanted = f"that of one cell, results/<campaign>/params/{wanted}.json, which `ncfm params` writes"
+        raise ParamsError(f"{params_file}: is the file of a campaign, but --params takes {wanted}")
 
 
 def place(stage: Stage, template: str, values: Mapping[str, Any]) -> Path | None:
