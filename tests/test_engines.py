@@ -217,11 +217,11 @@ def test_a_folder_is_unlocked_only_where_all_that_may_have_locked_it_are_dead(tm
     write_text(lock, f"{card}\n")
     for name, owner in {"dead": [HOST, 2**22 + 1, 0.0], "living": [HOST, living.pid, living.create_time()]}.items():
         write_json(notes / f"ncfm-owners/{name}.json", owner)
-    assert "cannot be locked" in tree.run(
+    assert "cannot be locked: another snakemake works on these files here" in tree.run(
         "snakemake", "--cores", "1", "--config", "campaign=tiny", "--", card, status=1
     )
     write_json(notes / "ncfm-owners/living.json", ["elsewhere", 1, 0.0])
-    assert "cannot be locked" in tree.run(
+    assert "cannot be locked: another snakemake works on these files here" in tree.run(
         "snakemake", "--cores", "1", "--config", "campaign=tiny", "--", card, status=1
     )
     (notes / "ncfm-owners/living.json").unlink()

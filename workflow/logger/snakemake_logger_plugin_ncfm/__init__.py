@@ -1,7 +1,7 @@
 """What Snakemake prints: a line for each finished stage, with its number, its time and the time left.
 
 Snakemake finds this package by its name; `logger: ncfm` in the profile chooses it. The file in `.snakemake/log/` still
-has all that Snakemake says. Dry runs, warnings and errors are printed as Snakemake words them.
+has all that Snakemake says. Dry runs, warnings and errors are printed as Snakemake words them, but for a locked folder.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from ncfm.stages.table import STAGES
 SAID_BEFORE = ("RuleException:\nCalledProcessError in file", "WorkflowError:\nAt least one job did not complete")
 # What Snakemake says on the way that a user waits for: there is nothing to do, or it ends early and how.
 PASSED_ON = ("Nothing to be done", "Will exit after finishing", "Terminating processes on user request")
+LOCKED = "Directory cannot be locked"  # Snakemake's words, after which it advises to unlock what another one works on
+WAIT = f"{FAULT}{LOCKED}: another snakemake works on these files here; wait for it (if none runs anywhere: make unlock)"
 # Of a record's metrics, the first that it has.
 SHOWN = {"last": "{:.1f}%", "test_accuracy": "{:.1f}%", "loss": "loss {:.3g}", "images": "{:.0f} images"}
 
@@ -50,7 +52,7 @@ class LogHandler(LogHandlerBase):
             self._failure(record.__dict__)
         elif self.common_settings.dryrun or record.levelno >= logging.WARNING:
             if not record.getMessage().startswith(SAID_BEFORE):
-                self._print(self.format(record))
+                self._print(WAIT if LOCKED in record.getMessage() else self.format(record))
         elif event == LogEvent.JOB_INFO:
             began = record.rule_name, time.monotonic(), list(record.output)  # type: ignore[attr-defined]
             self._jobs[record.jobid] = began  # type: ignore[attr-defined]
