@@ -168,8 +168,8 @@ def warning(campaign: Campaign, artefact: str | None, device: Device) -> list[st
             f"{name}: about {hours_text(hours)} hours of {device.name} from nothing, by `ncfm plan {campaign.name}`; "
             f"what is done is not done again, and Ctrl-C stops{ways}"
         )
-    job, held = _largest(estimates)
-    if device is CPU and held > main_memory():
+    job, held = _largest(estimates) if device is CPU else ("", 0)
+    if held > main_memory():
         lines.append(f"{name}: {job} needs about {_size(held)} of memory, and this machine has {_size(main_memory())}")
     disk, free = sum(cost.disk for cost in estimates.values() if cost), shutil.disk_usage(".").free
     if disk > free:

@@ -63,6 +63,11 @@ def one_of(what: str, value: object, allowed: Iterable[object], place: str = "")
     return f"{prefix}unknown {what} {shown}{hint} (allowed: {', '.join(names) or 'there is none here'})"
 
 
+def one_line(error: BaseException) -> str:
+    """Return the text of an error in one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def memory_fault(error: BaseException) -> str:
     """Return the message for an error of Python's, numpy's or torch's allocator; empty for any other."""
     wanted = re.search("(?i)allocate ([0-9.]+ [a-z]+)", str(error))

@@ -109,8 +109,3 @@ def some(names: Iterable[str], most: int = 10) -> str:
 def counted(count: int, noun: str) -> str:
     """Return a count with its noun, e.g. ``1 image`` or ``2 images``."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def one_line(error: BaseException) -> str:
-    """Return the text of an error in one line."""
-    return " ".join(str(error).split()) or type(error).__name__

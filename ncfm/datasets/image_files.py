@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ncfm.core.errors import DataError
-from ncfm.datasets.catalogue import DatasetFacts, Loaded, check_sizes, one_line
+from ncfm.core.errors import DataError, one_line
+from ncfm.datasets.catalogue import DatasetFacts, Loaded, check_sizes
 
 if TYPE_CHECKING:
     from PIL import Image

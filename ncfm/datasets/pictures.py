@@ -16,8 +16,7 @@ import torch
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from ncfm.core.errors import DataError
-from ncfm.datasets.catalogue import one_line
+from ncfm.core.errors import DataError, one_line
 
 SIXTEEN_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N")  # Pillow's names of grey images; "I" is that of PGM
 UPPER_EIGHT = re.compile(";16[BLN]").search  # of 16-bit colours, in Pillow's names, which keeps the upper eight bits

@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ncfm.core.errors import DataError
+from ncfm.core.errors import DataError, one_line
 from ncfm.core.store import storage_errors
-from ncfm.datasets.catalogue import DatasetFacts, Loaded, Source, one_line
+from ncfm.datasets.catalogue import DatasetFacts, Loaded, Source
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -149,11 +149,8 @@ def collect(contents: Values, results: ResultsFolder) -> Collected:
 def _split(results: ResultsFolder, path: PurePosixPath) -> str:
     """Return what a data set's card says of its division into training and test images; empty without a card."""
     card = results.read(path)
-    try:
+    with _faults_of(results.place(path), "the card of a data set"):
         return str(card["source"].get("split", "")) if card is not None else ""
-    except (KeyError, AttributeError) as error:
-        reason = f"{type(error).__name__}: {error}; move it away and run the stage that wrote it"
-        raise DataError(f"{results.place(path)}: not the card of a data set ({reason})") from error
 
 
 def _listed(contents: Values, *stages: str) -> list[SetCell]:
@@ -238,11 +235,18 @@ def opened(
     A fault in it, found here or by the reader, is one line that names the file and ``what`` it should be.
     """
     content, place = results.read(path), results.place(path)
-    try:
+    with _faults_of(place, what):
         if content["names"] != cell.names:
             raise DataError(f"{place}: holds the {holds} of {content['names']}, but its place is for {cell.names}")
         yield content
-    except (KeyError, TypeError, ValueError) as error:
+
+
+@contextmanager
+def _faults_of(place: Path, what: str) -> Iterator[None]:
+    """Make one line, which names the file and ``what`` it should be, of what is found to be wrong in its content."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise DataError(f"{place}: not {what} ({reason}); move it away and run the stage that wrote it") from error
 

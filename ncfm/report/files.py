@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from ncfm.core.errors import DataError, ParamsError
+from ncfm.core.errors import DataError, ParamsError, one_line
 from ncfm.core.layout import COMPACT, campaign_folder
 from ncfm.core.params import parse
 from ncfm.core.store import read_json
@@ -105,9 +105,8 @@ def read_history(path: Path) -> pd.DataFrame:
     try:
         return pd.read_csv(path)[["step", "loss"]].astype(float)
     except (ValueError, KeyError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
         advice = "move it away and run the stage that wrote it"
-        raise DataError(f"{path}: not a readable history ({reason}); {advice}") from error
+        raise DataError(f"{path}: not a readable history ({one_line(error)}); {advice}") from error
 
 
 def read_contents(path: Path) -> list[dict[str, Any]]:

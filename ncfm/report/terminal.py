@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
-from ncfm.core.errors import DataError
+from ncfm.core.errors import DataError, one_line
 
 NAMES = {"dataset": "data set", "ipc": "IPC", "label": "method", "arch": "network", "protocol": "protocol"}
 HEADS = ("accuracy", "95%", "sets")
@@ -28,7 +28,7 @@ def results_text(folder: Path, width: int) -> str:
         with path.open(encoding="utf-8", newline="") as stream:
             return _text(path, list(csv.DictReader(stream)), folder.name, width)
     except (ValueError, KeyError, AttributeError, csv.Error) as error:  # AttributeError: of a value that is missing
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        reason = f"{type(error).__name__}: {one_line(error)}"
         raise DataError(f"{path}: not the table of a report ({reason}); move it away and run the report") from error
 
 

@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from subprocess import DEVNULL, TimeoutExpired, run
 
-from ncfm.core.errors import DataError, StorageError
+from ncfm.core.errors import DataError, StorageError, one_line
 from ncfm.core.store import sha256, storage_errors
-from ncfm.datasets.catalogue import DatasetFacts, Loaded, each, one_line
+from ncfm.datasets.catalogue import DatasetFacts, Loaded, each
 from ncfm.datasets.image_files import decode
 from ncfm.datasets.torchvision_sets import CIFAR, sources_of
 
