@@ -178,6 +178,13 @@ def _params(campaign: str) -> None:
     campaigns.write_params(chosen)
 
 
+def _active() -> str | None:
+    try:
+        return engines.active()
+    except ParamsError:  # none yet
+        return None
+
+
 @cli.command("plan", epilog=example_of("ncfm plan cifar10-cpu"))
 @click.argument("campaign", required=False)
 @click.option("--artefact", help="only what this table or figure of the campaign needs, e.g. table4 of paper")
@@ -191,11 +198,7 @@ def _plan(campaign: str | None, artefact: str | None) -> None:
 @cli.command("campaigns")
 def _campaigns() -> None:
     """List the campaigns of params/; a star marks the active one."""
-    try:
-        chosen = engines.active()
-    except ParamsError:  # none yet
-        chosen = None
-    print(explain.campaigns_text(chosen), end="")
+    print(explain.campaigns_text(_active()), end="")
 
 
 @cli.command("methods")
@@ -277,15 +280,19 @@ def _verify(folder: Path) -> None:
         print(line)
 
 
-@cli.command("ui")
+@cli.command("ui", epilog=example_of("ncfm ui digits --port 5001"))
+@click.argument("campaign", required=False)
 @click.option(
     "--port", default=MLFLOW_PORT, type=click.IntRange(1, 65535), show_default=True, help="of MLflow's server"
 )
-def _ui(port: int) -> None:
-    """Browse every run in MLflow: print a link for each campaign, and serve them until interrupted."""
+def _ui(campaign: str | None, port: int) -> None:
+    """Browse every run in MLflow: print a link for each campaign, open that of one, serve them until interrupted.
+
+    The one opened is CAMPAIGN, or else the active one.
+    """
     from ncfm.run import tracking
 
-    tracking.serve(port)
+    tracking.serve(port, campaign or _active())
 
 
 cli.add_command(add_command)

@@ -7,9 +7,11 @@ import json
 import multiprocessing
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -499,6 +501,40 @@ def test_a_page_leads_to_the_address_that_the_server_prints(
     name, _, address = capsys.readouterr().out.strip().partition(": ")
     assert name == "toy" and address.startswith("http://127.0.0.1:5017/#/") and "5017" in served[0]
     assert f"url={address}" in Path("results/toy", page_links.runs("toy", Path("results/toy"))).read_text()
+
+
+def test_a_campaigns_runs_are_opened_once_the_server_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    shown = tmp_path / "shown"
+    shown.mkdir()
+    program = tmp_path / "browser"
+    program.write_text(f'#!/bin/sh\necho "$1" > {shown}/$(date +%s%N)\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("BROWSER", str(program))
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        port = server.getsockname()[1]
+        command = [sys.executable, "-m", "ncfm.run.browser", f"http://127.0.0.1:{port}/#/runs", str(port)]
+        with subprocess.Popen(command) as waiting:
+            time.sleep(1)
+            assert waiting.poll() is None and not list(shown.iterdir())  # nothing answers yet
+            server.listen()
+        (one,) = shown.iterdir()
+    assert one.read_text() == f"http://127.0.0.1:{port}/#/runs\n"
+
+
+def test_no_browser_is_looked_for_where_nobody_sits(monkeypatch: pytest.MonkeyPatch) -> None:
+    finish(stage())
+    monkeypatch.setenv("BROWSER", "false")
+    monkeypatch.setattr(os, "execv", lambda *_: None)
+    started: list[list[str]] = []
+    monkeypatch.setattr(subprocess, "Popen", started.append)
+    tracking.serve(5017, "toy")
+    assert not started
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    tracking.serve(5017, "another")
+    assert not started
+    tracking.serve(5017, "toy")
+    assert len(started) == 1
 
 
 @pytest.mark.usefixtures("store")

@@ -11,6 +11,7 @@ import os
 import queue
 import re
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -20,8 +21,8 @@ from typing import Any
 
 from ncfm.core.errors import NOTICE, DataError, NcfmError
 from ncfm.core.progress import Progress
+from ncfm.run import browser, standing
 from ncfm.run import presentation as runs
-from ncfm.run import standing
 from ncfm.run.presentation import Content, Row
 from ncfm.run.published import published_below
 from ncfm.run.sending import PASSWORD, Sender, Store, address_of, page_of, quiet, store_uri, write_link
@@ -109,10 +110,11 @@ def links(address: str) -> dict[str, str]:
     return {one.name: page_of(address, one.experiment_id) for one in sorted(found, key=lambda one: one.name)}
 
 
-def serve(port: int) -> None:
+def serve(port: int, opened: str | None = None) -> None:
     """Print a link for each campaign, have the pages' links lead there, and become MLflow's server.
 
-    Where the store is a server itself, it only prints. Raises :class:`NcfmError` without MLflow and for a busy port.
+    The runs of the campaign ``opened`` are shown in a browser, where the terminal has one with windows. Where the
+    store is a server itself, nothing is served. Raises :class:`NcfmError` without MLflow and for a busy port.
     """
     _need_mlflow("try again")
     served = store_uri().startswith("http")
@@ -125,6 +127,8 @@ def serve(port: int) -> None:
     print("\n".join(f"{name}: {page}" for name, page in pages.items()) or "no run has been sent yet", flush=True)
     if served:
         return
+    if opened in pages and sys.stdout.isatty() and browser.has_window():
+        subprocess.Popen([sys.executable, "-m", "ncfm.run.browser", pages[opened], str(port)])
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     server = [sys.executable, "-m", "mlflow", "ui", "--port", str(port), "--backend-store-uri", store_uri()]
     os.execv(sys.executable, server)
