@@ -178,13 +178,6 @@ def _params(campaign: str) -> None:
     campaigns.write_params(chosen)
 
 
-def _active() -> str | None:
-    try:
-        return engines.active()
-    except ParamsError:  # none yet
-        return None
-
-
 @cli.command("plan", epilog=example_of("ncfm plan cifar10-cpu"))
 @click.argument("campaign", required=False)
 @click.option("--artefact", help="only what this table or figure of the campaign needs, e.g. table4 of paper")
@@ -198,7 +191,7 @@ def _plan(campaign: str | None, artefact: str | None) -> None:
 @cli.command("campaigns")
 def _campaigns() -> None:
     """List the campaigns of params/; a star marks the active one."""
-    print(explain.campaigns_text(_active()), end="")
+    print(explain.campaigns_text(engines.active_if_any()), end="")
 
 
 @cli.command("methods")
@@ -292,7 +285,7 @@ def _ui(campaign: str | None, port: int) -> None:
     """
     from ncfm.run import tracking
 
-    tracking.serve(port, campaign or _active())
+    tracking.serve(port, campaign or engines.active_if_any())
 
 
 cli.add_command(add_command)

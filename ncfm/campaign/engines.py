@@ -54,6 +54,14 @@ def active(folder: Path = PARAMS) -> str:
     return values["campaign"]
 
 
+def active_if_any() -> str | None:
+    """Return the name of the active campaign, or None where there is none yet."""
+    try:
+        return active()
+    except ParamsError:
+        return None
+
+
 def is_active(campaign: Campaign) -> bool:
     """Say whether a campaign is the active one; before the first ``ncfm use`` none is."""
     return (PARAMS / ACTIVE).is_file() and active() == campaign.name
