@@ -16,14 +16,19 @@ def has_window() -> bool:
     return sys.platform == "darwin" or any(map(os.environ.get, ("BROWSER", "DISPLAY", "WAYLAND_DISPLAY")))
 
 
+def answers(port: int) -> bool:
+    """Say whether something answers at a port of this machine."""
+    with socket.socket() as server:
+        return server.connect_ex(("127.0.0.1", port)) == 0
+
+
 def main(page: str, port: int) -> None:
     """Open ``page`` once something answers at ``port`` of this machine, or give up silently after a minute."""
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
-        with socket.socket() as server:
-            if server.connect_ex(("127.0.0.1", port)) == 0:
-                webbrowser.open(page)
-                return
+        if answers(port):
+            webbrowser.open(page)
+            return
         time.sleep(0.2)
 
 

@@ -10,7 +10,6 @@ import importlib.util
 import os
 import queue
 import re
-import socket
 import subprocess
 import sys
 import threading
@@ -118,9 +117,8 @@ def serve(port: int, opened: str | None = None) -> None:
     """
     _need_mlflow("try again")
     served = store_uri().startswith("http")
-    with socket.socket() as taken:
-        if not served and taken.connect_ex(("127.0.0.1", port)) == 0:
-            raise NcfmError(f"--port: {port} is in use on this machine; name another, e.g. ncfm ui --port {port + 1}")
+    if not served and browser.answers(port):
+        raise NcfmError(f"--port: {port} is in use on this machine; name another, e.g. ncfm ui --port {port + 1}")
     pages = links(address_of(port))
     for name, page in pages.items():
         write_link(name, page)
