@@ -179,11 +179,11 @@ def _params(campaign: str) -> None:
 
 
 @cli.command("plan", epilog=example_of("ncfm plan cifar10-cpu"))
-@click.argument("campaign", required=False)
+@click.argument("campaign", default=engines.active)
 @click.option("--artefact", help="only what this table or figure of the campaign needs, e.g. table4 of paper")
-def _plan(campaign: str | None, artefact: str | None) -> None:
+def _plan(campaign: str, artefact: str | None) -> None:
     """Print a campaign's cells, and estimates of its device hours and disk; runs nothing."""
-    chosen = campaigns.load(campaign or engines.active())
+    chosen = campaigns.load(campaign)
     print(plan_text(chosen, artefact), end="")
     print("".join(f"{NOTICE}{line}\n" for line in (*chosen.too_large, *explain.overridden(chosen))), end="")
 
@@ -201,38 +201,37 @@ def _methods() -> None:
 
 
 @cli.command("status", epilog=example_of("ncfm status digits"))
-@click.argument("campaign", required=False)
-def _status(campaign: str | None) -> None:
+@click.argument("campaign", default=engines.active)
+def _status(campaign: str) -> None:
     """Say which cells of a campaign are done, running or failed and why, and how many hours are left."""
-    print(status.status_text(campaigns.load(campaign or engines.active())), end="")
+    print(status.status_text(campaigns.load(campaign)), end="")
 
 
 @cli.command("results", epilog=example_of("ncfm results digits"))
-@click.argument("campaign", required=False)
-def _results(campaign: str | None) -> None:
+@click.argument("campaign", default=engines.active)
+def _results(campaign: str) -> None:
     """Print a campaign's accuracies, as wide as the terminal."""
     from ncfm.report.terminal import results_text
 
-    name = campaign or engines.active()
-    check_declared("campaign", [name], campaigns.available(), str(campaigns.PARAMS))
-    print(results_text(Path(campaign_folder(name)), shutil.get_terminal_size().columns), end="")
+    check_declared("campaign", [campaign], campaigns.available(), str(campaigns.PARAMS))
+    print(results_text(Path(campaign_folder(campaign)), shutil.get_terminal_size().columns), end="")
 
 
 @cli.command("settle", epilog=example_of("ncfm settle digits"))
-@click.argument("campaign", required=False)
-def _settle(campaign: str | None) -> None:
+@click.argument("campaign", default=engines.active)
+def _settle(campaign: str) -> None:
     """Tell Snakemake what is done already, e.g. after `dvc pull` into a fresh clone: by records, not by times."""
     from ncfm.campaign.settle import settle
 
-    print(settle(campaigns.load(campaign or engines.active())))
+    print(settle(campaigns.load(campaign)))
 
 
 @cli.command("explain", epilog=example_of("ncfm explain distill.iterations"))
 @click.argument("key")
-@click.argument("campaign", required=False)
-def _explain(key: str, campaign: str | None) -> None:
+@click.argument("campaign", default=engines.active)
+def _explain(key: str, campaign: str) -> None:
     """Say what a params KEY means and takes, and which value each cell of a campaign has, from which place."""
-    print(explain.explain_text(campaigns.load(campaign or engines.active()), key), end="")
+    print(explain.explain_text(campaigns.load(campaign), key), end="")
 
 
 for _stage in STAGES.values():
@@ -274,7 +273,7 @@ def _verify(folder: Path) -> None:
 
 
 @cli.command("ui", epilog=example_of("ncfm ui digits --port 5001"))
-@click.argument("campaign", required=False)
+@click.argument("campaign", default=engines.active_if_any)
 @click.option(
     "--port", default=MLFLOW_PORT, type=click.IntRange(1, 65535), show_default=True, help="of MLflow's server"
 )
@@ -285,7 +284,7 @@ def _ui(campaign: str | None, port: int) -> None:
     """
     from ncfm.run import tracking
 
-    tracking.serve(port, campaign or engines.active_if_any())
+    tracking.serve(port, campaign)
 
 
 cli.add_command(add_command)

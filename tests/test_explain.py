@@ -97,6 +97,11 @@ def test_a_value_that_does_not_reach_every_cell_is_named_in_plan_and_use(capsys)
         assert text.count("note: ") == 1 + text.count("protocols.dm")  # a protocol wins as well, and is named
 
 
+def test_a_section_that_no_cell_reads_is_named(tmp_path, monkeypatch, capsys):
+    make(tmp_path, monkeypatch, CAMPAIGN + "curate: {finetune: 1}\n")
+    assert "note: params/made-up.yaml: curate reaches no cell\n" in said(capsys, "plan", "made-up")
+
+
 @pytest.mark.usefixtures("chosen")
 def test_campaigns_and_methods(capsys):
     assert said(capsys, "campaigns") == "  made-up  a campaign\n"

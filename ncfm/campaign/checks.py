@@ -57,6 +57,9 @@ def check_set(values: DistillParams | SelectParams, facts: DatasetFacts, ipc: in
         raise ParamsError(f"{places['snapshots']}: names {values.snapshots[-1]}, which is never reached ({reached})")
     if isinstance(values, DistillParams) and values.initialisation == "load" and not values.load:
         raise ParamsError(f"{places['load']}: is missing, but initialisation: load needs the file to start from")
+    if isinstance(values, DistillParams) and values.load and values.initialisation != "load":
+        other = f"initialisation is {values.initialisation} (allowed: with initialisation: load)"
+        raise ParamsError(f"{places['load']}: is {values.load}, but {other}")
     if isinstance(values, DistillParams) and values.processes > 1:
         place = f"{places['processes']}: is {values.processes}"
         if values.update != "joint":

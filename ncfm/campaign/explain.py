@@ -83,6 +83,8 @@ def overridden(campaign: Campaign) -> list[str]:
     lines = []
     for stage in STAGES:
         section = getattr(layers.campaign, stage, None)
+        if isinstance(section, StageParams) and not campaign.cells_of(stage):
+            lines.append(f"{layers.path}: {stage} reaches no cell")
         for name in section.model_fields_set if isinstance(section, StageParams) else ():
             own, places = f"{layers.path}: {stage}.{name}", dict[tuple[str, str], dict[str, None]]()
             for cell, value, place in _values(campaign, layers, stage, name):

@@ -12,6 +12,7 @@ from ncfm.core.errors import one_of
 PLAIN = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?").fullmatch  # YAML takes 1e-3 for a text
 AUGMENTATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")  # parts of a strategy, joined by "_" or "|"
 LONGEST_NAME = 64  # several names make one file's name, which may have 255 characters
+LONGEST_LINE = 200
 Ordered = TypeVar("Ordered", int, float)
 
 
@@ -84,8 +85,8 @@ def _pairs(pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
 
 
 def _line(text: str) -> str:
-    if not text.isprintable() or not text.strip():
-        raise ValueError("must be one line of printable characters")
+    if not text.isprintable() or not text.strip() or len(text) > LONGEST_LINE:
+        raise ValueError(f"must be one line of at most {LONGEST_LINE} printable characters")
     return text
 
 
