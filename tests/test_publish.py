@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from PIL import Image
-from report_helpers import DIGITS, REPOSITORY, RESULTS, fill, make, run
+from report_helpers import DIGITS, REPOSITORY, RESULTS, fill, make, record_of, run
 
 from ncfm import cli
-from ncfm.core.layout import COMPACT
+from ncfm.core.layout import COMPACT, record_file
 from ncfm.core.store import read_json, sha256, write_json, write_text
 from ncfm.report.page import image, image_of
 from ncfm.report.publish import PUBLISHED, main, publish, thinned
@@ -46,7 +46,9 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, byte
         points = [{"iteration": 0, "accuracies": [30.5]}]
         content = {"names": cell.names, "classes": [5, 10], "snapshots": points}
         content["networks"] = networks if cell.stage == "continual" else candidates
-        write_json(Path(table.output("made-up", cell)), content)
+        output = table.output("made-up", cell)
+        write_json(Path(output), content)
+        write_json(Path(record_file(output)), record_of(cell, 4.0, chosen.params[cell].model_dump(mode="json")))
     write_text("README.md", "results/published/made-up/figures/paper.png, not-made-up/figures/accuracy.png\n")
     assert run() == 0 and main(["made-up"]) == 0
     return {path.name: path.read_bytes() for path in RESULTS.glob("tables/*") if ".record." not in path.name}
@@ -133,6 +135,9 @@ def test_what_is_published_is_an_experiment_of_its_own(published, monkeypatch, c
     runs = {run.info.run_name: run.data for run in client.search_runs([experiment.experiment_id])}
     assert runs["cifar10 ipc10 paper"].metrics["test_accuracy.mean"] == pytest.approx(68.8)
     assert runs["cifar10 ipc10 paper"].metrics["test_accuracy.n"] == 20
+    for stage, name, value in (("continual", "last", 40.75), ("anytime", "last", 30.5), ("search", "mean", 12.0)):
+        found = [run.metrics[f"test_accuracy.{name}"] for title, run in runs.items() if title.startswith(f"{stage} ")]
+        assert found and set(found) == {value}
     one, params = runs["evaluate cifar10 ipc10 paper seed0 convnet-3"], read_json(FOLDER / "params.json")
     assert one.params["distill.iterations"] == str(params["params/distill/cifar10/ipc10/paper.json"]["iterations"])
     assert one.params["epochs"] == str(params["params/evaluate/cifar10/ipc10/paper/convnet-3.json"]["epochs"])

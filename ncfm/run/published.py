@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 from statistics import fmean
@@ -39,7 +39,7 @@ def _records_of(home: Path) -> Iterator[tuple[Path, Content]]:
         known = {"started": UNKNOWN, **facts, "campaign": campaign, "output": f"results/{campaign}/{output}"}
         known["params"] = resolved.get(facts["params_sha256"], {})
         known["inputs"] = facts["outputs"]  # they tell its run from that of the same params on another machine
-        record = {**known, "inputs": {}, "key": key_of_run(known), **_numbers(evaluations.get(output, {}))}
+        record = {**known, "inputs": {}, "key": key_of_run(known), **_numbers(facts["stage"], evaluations.get(output))}
         if history := histories.get(str(Path(path).with_name("history.csv"))):
             record["rows"] = [dict(zip(history, values, strict=True)) for values in zip(*history.values(), strict=True)]
         made = records.get(MADE.format(**facts["names"])) if "networks" in record["params"] else None
@@ -48,11 +48,49 @@ def _records_of(home: Path) -> Iterator[tuple[Path, Content]]:
         yield home / path, record
 
 
-def _numbers(evaluation: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the final numbers and the curves of an evaluation, as its record had them; of other tests none."""
-    networks = [network for network in evaluation.get("networks", ()) if "curve" in network]
-    looks = [(network["network"], *look) for network in networks for look in network["curve"]]
-    names = ("step", "network", "epoch", "test_accuracy", "loss")
-    rows = [dict(zip(names, (step, *look), strict=True)) for step, look in enumerate(looks)]
-    final = {which: fmean(network[which] for network in networks) for which in ("last", "best") if networks}
-    return {"metrics": final, "rows": rows}
+def _numbers(stage: str, tested: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the final numbers and the history of a test of a set, as its record had them; of other stages none."""
+    if tested is None:
+        return {"metrics": {}, "rows": []}
+    final, rows = NUMBERS[stage](tested)
+    return {"metrics": final, "rows": [{"step": step, **row} for step, row in enumerate(rows, start=1)]}
+
+
+def _evaluate(tested: Mapping[str, Any]) -> Numbers:
+    names, networks = ("epoch", "test_accuracy", "loss"), tested["networks"]
+    rows = [
+        {"network": at, **dict(zip(names, look, strict=True))}
+        for at, one in enumerate(networks)
+        for look in one["curve"]
+    ]
+    return {which: fmean(network[which] for network in networks) for which in ("last", "best")}, rows
+
+
+def _continual(tested: Mapping[str, Any]) -> Numbers:
+    steps = [
+        (at, *step)
+        for at, one in enumerate(tested["networks"])
+        for step in zip(tested["classes"], one["accuracies"], strict=True)
+    ]
+    rows = [dict(zip(("network", "classes", "accuracy"), step, strict=True)) for step in steps]
+    return {"final": fmean(network["accuracies"][-1] for network in tested["networks"])}, rows
+
+
+def _anytime(tested: Mapping[str, Any]) -> Numbers:
+    points = [(point["iteration"], *one) for point in tested["snapshots"] for one in enumerate(point["accuracies"])]
+    rows = [dict(zip(("iteration", "network", "accuracy"), point, strict=True)) for point in points]
+    return {"last": fmean(tested["snapshots"][-1]["accuracies"])}, rows
+
+
+def _search(tested: Mapping[str, Any]) -> Numbers:
+    rows = [{"accuracy": accuracy} for network in tested["networks"] for accuracy in network["accuracies"]]
+    return {"mean": fmean(row["accuracy"] for row in rows)}, rows
+
+
+Numbers = tuple[dict[str, float], list[dict[str, Any]]]  # the final ones, and rows of history
+NUMBERS: dict[str, Callable[[Mapping[str, Any]], Numbers]] = {  # by stage, under the names that its record has
+    "evaluate": _evaluate,
+    "continual": _continual,
+    "anytime": _anytime,
+    "search": _search,
+}
