@@ -83,6 +83,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         print(INTERRUPTED, file=sys.stderr)
         return 130
+    except SystemExit:  # SIGTERM
+        print(INTERRUPTED, file=sys.stderr)
+        raise
     except OSError as error:  # that no reader or writer has words for: a name too long, a folder of somebody else's
         print(f"{FAULT}{error.filename or 'a file or the screen'}: {error.strerror or error}", file=sys.stderr)
         return 2

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 import ncfm
-from ncfm.core.errors import ParamsError
+from ncfm.core.errors import INTERRUPTED, ParamsError
 from ncfm.core.params import DistillParams, EvaluateParams
 from ncfm.core.seeding import generator
 from ncfm.core.store import load_tensors
@@ -329,7 +329,8 @@ def test_several_processes_end_when_they_are_asked_to(data, pool, tmp_path):
     run = over_processes(data, pool, tmp_path / "set", processes=2, iterations=10**6, checkpoint_every=1)
     first_checkpoint(tmp_path / "set")
     run.terminate()
-    assert "Traceback" not in run.communicate(timeout=100)[1] and run.returncode == 143
+    said = run.communicate(timeout=100)[1]
+    assert "Traceback" not in said and said.endswith(f"{INTERRUPTED}\n") and run.returncode == 143
     assert not psutil.Process().children()
 
 

@@ -109,6 +109,8 @@ def import_set(
         soft = soft[order].repeat(factor**2, 1)
     size = f"{len(images)} images, {len(images) // target.classes} for each of {target.classes} classes"
     notes = [f"{source}: {found.form}; {size}, {factor} x {factor} tiles, {'class' if soft is None else 'soft'} labels"]
+    if params.factor is None and factor > 1:
+        notes.append("if these images are whole, say so by --factor 1")
     if outside := int(((images < 0) | (images > 1)).sum()):
         notes.append(f"{outside} of {images.numel()} pixels lie outside [0, 1] and are kept as they are")
     if soft is not None and found.classes is None and not _even(soft, target.classes):

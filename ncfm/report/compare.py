@@ -74,7 +74,8 @@ def compare_text(ours: Path, theirs: Path) -> str:
     alone = [f"{len(found) - len(shared)} only in {place}" for place, found in ((ours, one), (theirs, other))]
     summary = f"{len(shared)} cells in both, {', '.join(alone)}. Mean difference {np.mean(gaps):+.2f} points, largest "
     summary += f"{max(gaps, key=abs):+.2f}; beyond twice the expected one: {beyond}."
-    return "\n".join([f"first: {ours}, second: {theirs}; accuracies after the last epoch", *lines, summary]) + "\n"
+    how = "expected: of two runs of one cell, by how networks of one set deviate (?: no set of two networks says it)"
+    return "\n".join([f"first: {ours}, second: {theirs}; accuracies after the last epoch", *lines, how, summary]) + "\n"
 
 
 def _differing(ours: EvaluatedSet, theirs: EvaluatedSet) -> Iterator[str]:
