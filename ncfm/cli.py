@@ -83,7 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         print(INTERRUPTED, file=sys.stderr)
         return 130
-    except SystemExit:  # SIGTERM
+    except SystemExit:  # by a signal
         print(INTERRUPTED, file=sys.stderr)
         raise
     except OSError as error:  # that no reader or writer has words for: a name too long, a folder of somebody else's

@@ -41,7 +41,7 @@ def fitted(params: NetworkStage, facts: DatasetFacts, places: Mapping[str, str])
 
 
 def check_set(values: DistillParams | SelectParams, facts: DatasetFacts, ipc: int, places: Mapping[str, str]) -> None:
-    """Raise where a set cannot be made: a factor that does not fit, or no file to start from."""
+    """Raise where a set cannot be made as its params say: each value is fine alone, but not with the others."""
     factor, size, most = values.factor, facts.resolution, facts.smallest_class
     start, tiles = f"{places['factor']}: is {factor}", ipc * factor**2
     if size % factor:
@@ -52,15 +52,17 @@ def check_set(values: DistillParams | SelectParams, facts: DatasetFacts, ipc: in
             f"{start}, which at IPC {ipc} takes {tiles} real images per class, but the smallest class of {facts.name} "
             f"has {most} (allowed: IPC times factor squared up to {most})"
         )
-    if isinstance(values, DistillParams) and values.snapshots and values.snapshots[-1] > values.iterations:
+    if not isinstance(values, DistillParams):
+        return
+    if values.snapshots and values.snapshots[-1] > values.iterations:
         reached = f"allowed: 1 to {values.iterations}, its iterations"
         raise ParamsError(f"{places['snapshots']}: names {values.snapshots[-1]}, which is never reached ({reached})")
-    if isinstance(values, DistillParams) and values.initialisation == "load" and not values.load:
+    if values.initialisation == "load" and not values.load:
         raise ParamsError(f"{places['load']}: is missing, but initialisation: load needs the file to start from")
-    if isinstance(values, DistillParams) and values.load and values.initialisation != "load":
+    if values.load and values.initialisation != "load":
         other = f"initialisation is {values.initialisation} (allowed: with initialisation: load)"
         raise ParamsError(f"{places['load']}: is {values.load}, but {other}")
-    if isinstance(values, DistillParams) and values.processes > 1:
+    if values.processes > 1:
         place = f"{places['processes']}: is {values.processes}"
         if values.update != "joint":
             raise ParamsError(f"{place}, but update is {values.update} (allowed: with update: joint)")

@@ -78,14 +78,19 @@ def explain_text(campaign: Campaign, key: str) -> str:
 
 
 def overridden(campaign: Campaign) -> list[str]:
-    """Return a line for each value that the campaign's file gives to a whole stage, but that some cells do not get."""
+    """Return a line for each value that the campaign's file gives to a whole stage, but that some cells do not get.
+
+    A stage without cells has one line.
+    """
     layers = Layers(PARAMS / "base.yaml", PARAMS / f"{campaign.name}.yaml")
     lines = []
     for stage in STAGES:
         section = getattr(layers.campaign, stage, None)
-        if isinstance(section, StageParams) and not campaign.cells_of(stage):
+        if not isinstance(section, StageParams):
+            continue
+        if not campaign.cells_of(stage):
             lines.append(f"{layers.path}: {stage} reaches no cell")
-        for name in section.model_fields_set if isinstance(section, StageParams) else ():
+        for name in section.model_fields_set:
             own, places = f"{layers.path}: {stage}.{name}", dict[tuple[str, str], dict[str, None]]()
             for cell, value, place in _values(campaign, layers, stage, name):
                 if place != own:

@@ -12,7 +12,7 @@ from ncfm.core.errors import one_of
 PLAIN = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?").fullmatch  # YAML takes 1e-3 for a text
 AUGMENTATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")  # parts of a strategy, joined by "_" or "|"
 LONGEST_NAME = 64  # several names make one file's name, which may have 255 characters
-LONGEST_LINE = 200
+LONGEST_LINE = 200  # of a title or a label, which stand in tables
 Ordered = TypeVar("Ordered", int, float)
 
 

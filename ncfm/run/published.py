@@ -57,28 +57,30 @@ def _numbers(stage: str, tested: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _evaluate(tested: Mapping[str, Any]) -> Numbers:
-    names, networks = ("epoch", "test_accuracy", "loss"), tested["networks"]
+    networks = tested["networks"]
     rows = [
-        {"network": at, **dict(zip(names, look, strict=True))}
-        for at, one in enumerate(networks)
-        for look in one["curve"]
+        {"network": one["network"], "epoch": epoch, "test_accuracy": accuracy, "loss": loss}
+        for one in networks
+        for epoch, accuracy, loss in one["curve"]
     ]
     return {which: fmean(network[which] for network in networks) for which in ("last", "best")}, rows
 
 
 def _continual(tested: Mapping[str, Any]) -> Numbers:
-    steps = [
-        (at, *step)
-        for at, one in enumerate(tested["networks"])
-        for step in zip(tested["classes"], one["accuracies"], strict=True)
+    rows = [
+        {"network": network, "classes": classes, "accuracy": accuracy}
+        for network, one in enumerate(tested["networks"])
+        for classes, accuracy in zip(tested["classes"], one["accuracies"], strict=True)
     ]
-    rows = [dict(zip(("network", "classes", "accuracy"), step, strict=True)) for step in steps]
     return {"final": fmean(network["accuracies"][-1] for network in tested["networks"])}, rows
 
 
 def _anytime(tested: Mapping[str, Any]) -> Numbers:
-    points = [(point["iteration"], *one) for point in tested["snapshots"] for one in enumerate(point["accuracies"])]
-    rows = [dict(zip(("iteration", "network", "accuracy"), point, strict=True)) for point in points]
+    rows = [
+        {"iteration": point["iteration"], "network": network, "accuracy": accuracy}
+        for point in tested["snapshots"]
+        for network, accuracy in enumerate(point["accuracies"])
+    ]
     return {"last": fmean(tested["snapshots"][-1]["accuracies"])}, rows
 
 
