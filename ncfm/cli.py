@@ -16,8 +16,8 @@ from ncfm.campaign import campaign as campaigns
 from ncfm.campaign import engines, explain, status
 from ncfm.campaign.layers import check_declared
 from ncfm.campaign.options import PATH, example_of, option_of
-from ncfm.campaign.plan import plan_text
-from ncfm.core.errors import FAULT, INTERRUPTED, NOTICE, NcfmError, ParamsError, memory_fault
+from ncfm.campaign.plan import lacking, plan_text
+from ncfm.core.errors import FAULT, INTERRUPTED, NcfmError, ParamsError, memory_fault, notices
 from ncfm.core.layout import MLFLOW_PORT, campaign_folder
 from ncfm.core.params import parse
 from ncfm.outside.commands import add_command, export_command, import_command
@@ -78,14 +78,12 @@ def main(arguments: list[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except (click.ClickException, NcfmError) as error:
-        print(f"{FAULT}{error.format_message() if isinstance(error, click.ClickException) else error}", file=sys.stderr)
+        text = " ".join(error.format_message().split()) if isinstance(error, click.ClickException) else error
+        print(f"{FAULT}{text}", file=sys.stderr)
         return 2
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, click.Abort, SystemExit) as error:
         print(INTERRUPTED, file=sys.stderr)
-        return 130
-    except SystemExit:  # by a signal
-        print(INTERRUPTED, file=sys.stderr)
-        raise
+        return int(error.code or 0) if isinstance(error, SystemExit) else 130
     except OSError as error:  # that no reader or writer has words for: a name too long, a folder of somebody else's
         print(f"{FAULT}{error.filename or 'a file or the screen'}: {error.strerror or error}", file=sys.stderr)
         return 2
@@ -168,7 +166,7 @@ def _use(campaign: str) -> None:
     counts = ", ".join(f"{number} {stage}" for stage, number in numbers.items() if number)
     skipped = f"; skipped, because they cannot be: {len(chosen.skipped)}" if chosen.skipped else ""
     print(f"active campaign: {chosen.name} ({counts}{skipped})")
-    print("".join(f"{NOTICE}{line}\n" for line in explain.overridden(chosen)), end="")
+    print(notices(*lacking(chosen), *explain.overridden(chosen)), end="")
 
 
 @cli.command("params", epilog=example_of("ncfm params digits"))
@@ -188,7 +186,7 @@ def _plan(campaign: str, artefact: str | None) -> None:
     """Print a campaign's cells, and estimates of its device hours and disk; runs nothing."""
     chosen = campaigns.load(campaign)
     print(plan_text(chosen, artefact), end="")
-    print("".join(f"{NOTICE}{line}\n" for line in (*chosen.too_large, *explain.overridden(chosen))), end="")
+    print(notices(*chosen.too_large, *lacking(chosen, artefact), *explain.overridden(chosen)), end="")
 
 
 @cli.command("campaigns")

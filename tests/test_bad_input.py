@@ -569,10 +569,17 @@ STAGE_FAULTS: list[tuple[str, dict[str, str], Callable[[], object] | None, str]]
         ),
         f"{DISTILLED}: holds soft labels (3, 10), but (10, 10) are wanted",
     ),
+    # places of what is read, or of another kind of file
+    ("evaluate", {"out": DISTILLED}, None, f"--out: is {DISTILLED}, but has to end in .json"),
+    ("evaluate", {"out": "params/trial.yaml"}, None, "--out: is params/trial.yaml, but has to end in .json"),
+    ("evaluate", {"out": EVALUATE_PARAMS}, None, f"--out: is {EVALUATE_PARAMS}, but {EVALUATE_PARAMS} is read; name"),
+    ("evaluate", {"out": f"{DATA}/card.json"}, None, f"--out: is {DATA}/card.json, but {DATA} is read; name another"),
+    ("pretrain", {"out": TRAIN}, None, f"--out: is {TRAIN}, but {DATA} is read; name another place"),
+    ("curate", {"out": SET}, None, f"--out: is {DISTILLED}, but {DISTILLED} is read; name another place"),
     # places that cannot be written: a file where a folder should be, the reverse, a system folder
     ("select", {"out": f"{DATA}/card.json/set"}, None, f"{DATA}/card.json/set/distilled.safetensors: {IN_THE_WAY}"),
     ("prepare", {"out": f"{DATA}/card.json"}, None, f"{DATA}/card.json/card.json: {IN_THE_WAY}"),
-    ("pretrain", {"out": DATA}, None, f"{DATA}: cannot be written: a folder of that name is in the way"),
+    ("pretrain", {"out": "params"}, None, "params: cannot be written: a folder of that name is in the way"),
     ("pretrain", {"out": "/proc/ncfm/pool.safetensors"}, None, "/proc/ncfm/pool.safetensors: cannot be written: its"),
 ]
 
@@ -672,6 +679,10 @@ WRONG_COMMANDS = [
     (["evaluate"], "Missing option '--params'"),
     (["distill"], "Missing option '--ipc'"),
     (["select", "--ipc", "one"], "Invalid value for '--ipc': 'one' is not a valid integer"),
+    (["export", "set", "--out", "set.pt"], "Missing option '--format'. Choose from: pt, png, npz, parquet"),
+    (["explain", "distill"], "ncfm explain distill: which of its keys? (allowed: precision,"),
+    (["explain", "alhpa"], "ncfm explain: unknown key of a stage's params 'alhpa'; did you mean 'alpha'? (allowed"),
+    (["track", "import", "params/base.yaml"], "params/base.yaml: is a file; name the folder of results"),
     (["distill", "--iter", "3"], "No such option … --iterations"),
     (["verify", "x" * 300], f"{'x' * 300}: File name too long"),
     (["ui", "--port", "-1"], "Invalid value for '--port': -1 is not in the range 1<=x<=65535"),

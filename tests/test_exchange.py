@@ -560,6 +560,10 @@ def test_exports_do_not_mix_with_other_files(digits, capsys):
     assert "full: is not empty" in capsys.readouterr().err
     assert cli.main(["export", stored, "--format", "pt", "--out", "full"]) == 2
     assert "full: cannot be written: a folder of that name is in the way" in capsys.readouterr().err
+    before = Path(stored).read_bytes()
+    assert cli.main(["export", stored, "--format", "pt", "--out", stored]) == 2
+    assert f"--out: is {stored}, but {stored} is read; name another place" in capsys.readouterr().err
+    assert Path(stored).read_bytes() == before
 
 
 def test_the_example_of_the_readme_runs():

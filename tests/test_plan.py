@@ -289,7 +289,7 @@ def test_more_than_a_day_is_said_beforehand(monkeypatch):
     assert warning(campaign.load("digits"), None, CPU) == []
 
 
-def test_more_memory_or_disk_than_there_is_is_said_beforehand(monkeypatch):
+def test_more_memory_or_disk_than_there_is_is_said_beforehand(monkeypatch, capsys):
     """A slip of some digits is seen before anything runs; on a GPU the main memory is not what it takes."""
     monkeypatch.chdir(ROOT)
     chosen = campaign.load("digits")
@@ -298,6 +298,8 @@ def test_more_memory_or_disk_than_there_is_is_said_beforehand(monkeypatch):
     assert re.fullmatch(r"digits: \w+ digits .* needs about \d\.\d GiB of memory, and this machine has 1\.0 GiB", line)
     assert warning(chosen, None, H100) == []
     assert "; this machine has 1.0 GiB\n" in plan_text(chosen)
+    assert cli.main(["plan", "digits"]) == 0
+    assert capsys.readouterr().out.count(f"\nnote: {line}\n") == 1
     usage = shutil.disk_usage(".")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=2**20))
     (line,) = warning(chosen, None, H100)

@@ -55,10 +55,15 @@ def explain_text(campaign: Campaign, key: str) -> str:
     if len(having) > 1:
         raise ParamsError(f"ncfm explain {key}: of which stage? (allowed: {', '.join(having)})")
     key = having[0] if having else key
-    stage, _, name = key.partition(".")
+    stage, dot, name = key.partition(".")
+    if not having and not dot and stage not in stages:
+        keys = dict.fromkeys(field for one in stages for field in STAGES[one].params.model_fields)
+        raise ParamsError(one_of("key of a stage's params", key, keys, "ncfm explain"))
     if stage not in stages:
         raise ParamsError(one_of("stage", stage, stages, f"ncfm explain {key}"))
     fields = STAGES[stage].params.model_fields
+    if not name:
+        raise ParamsError(f"ncfm explain {key}: which of its keys? (allowed: {', '.join(fields)})")
     if name not in fields:
         raise ParamsError(one_of("key", name, fields, f"ncfm explain {key}"))
     field = fields[name]

@@ -154,27 +154,37 @@ def _largest(estimates: Mapping[Cell, Cost | None]) -> tuple[str, float]:
 
 
 def warning(campaign: Campaign, artefact: str | None, device: Device) -> list[str]:
-    """Return a line each where a campaign, or an artefact of it, takes more than a day, this machine's memory or disk.
+    """Return a line each where a campaign, or an artefact of it, takes more than a day, or what this machine has."""
+    name = _named(campaign, artefact)
+    hours = seconds_on(device, costs_of(campaign, artefact).values()) / 3600
+    if hours <= DAY:
+        return lacking(campaign, artefact, device)
+    first = next(iter(campaign.artefacts), "")
+    ways = f"; a part of it: snakemake {first}" if first and not artefact else ""
+    line = (
+        f"{name}: about {hours_text(hours)} hours of {device.name} from nothing, by `ncfm plan {campaign.name}`; "
+        f"what is done is not done again, and Ctrl-C stops{ways}"
+    )
+    return [line, *lacking(campaign, artefact, device)]
+
+
+def lacking(campaign: Campaign, artefact: str | None = None, device: Device = CPU) -> list[str]:
+    """Return a line each where a campaign, or an artefact of it, takes more than this machine's memory or free disk.
 
     The memory is that of jobs on CPUs: where ``device`` is another one, nothing is said of it.
     """
-    estimates = costs_of(campaign, artefact)
-    name = " ".join([campaign.name, *([artefact] if artefact else [])])
-    hours, lines = seconds_on(device, estimates.values()) / 3600, []
-    if hours > DAY:
-        first = next(iter(campaign.artefacts), "")
-        ways = f"; a part of it: snakemake {first}" if first and not artefact else ""
-        lines.append(
-            f"{name}: about {hours_text(hours)} hours of {device.name} from nothing, by `ncfm plan {campaign.name}`; "
-            f"what is done is not done again, and Ctrl-C stops{ways}"
-        )
-    job, held = _largest(estimates) if device is CPU else ("", 0)
+    estimates, name, lines = costs_of(campaign, artefact), _named(campaign, artefact), []
+    job, held = _largest(estimates) if estimates and device is CPU else ("", 0)
     if held > main_memory():
         lines.append(f"{name}: {job} needs about {_size(held)} of memory, and this machine has {_size(main_memory())}")
     disk, free = sum(cost.disk for cost in estimates.values() if cost), shutil.disk_usage(".").free
     if disk > free:
         lines.append(f"{name}: writes about {_size(disk)} from nothing, and {_size(free)} of disk are free here")
     return lines
+
+
+def _named(campaign: Campaign, artefact: str | None) -> str:
+    return " ".join([campaign.name, *([artefact] if artefact else [])])
 
 
 def _cells(lines: Sequence[PlanLine]) -> list[str]:

@@ -53,6 +53,11 @@ class StageError(NcfmError):
     """One of the processes of a stage ended before the work was done."""
 
 
+def notices(*lines: str) -> str:
+    """Return the text of what stops nothing: each line by itself, marked as such."""
+    return "".join(f"{NOTICE}{line}\n" for line in lines)
+
+
 def one_of(what: str, value: object, allowed: Iterable[object], place: str = "") -> str:
     """Return the message for an unknown ``what`` (e.g. method), with the nearest valid one; ``place``: file and key."""
     names = [str(name) for name in allowed]

@@ -10,7 +10,7 @@ import re
 import secrets
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -89,6 +89,15 @@ def check_writable(path: str | Path) -> None:
         with tempfile.TemporaryFile(dir=target.parent) as stream:
             stream.write(bytes(4096))  # a full disk may still take an empty file
         sweep(target.parent)
+
+
+def check_not_read(out: Path, reads: Iterable[str | Path]) -> None:
+    """Raise :class:`StorageError` where what ``--out`` names is one of the files read, or lies in a folder that is."""
+    for read in reads:
+        for place in (out, out.parent):
+            with suppress(OSError):  # one of them is not there
+                if place.samefile(read):
+                    raise StorageError(f"--out: is {out}, but {read} is read; name another place")
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from ncfm.core.errors import StorageError
-from ncfm.core.store import json_text, storage_errors, write_text, write_with
+from ncfm.core.store import check_not_read, json_text, storage_errors, write_text, write_with
 from ncfm.method.distilled import DistilledSet, in_bytes, load
 from ncfm.outside.foreign import FACTS, parquet_library
 
@@ -28,6 +28,7 @@ def export_set(path: str | Path, form: str, stored: bool, out: Path) -> str:
     which must be new or empty. Returns a line that says what was written. Raises :class:`DataError` for a set that is
     missing or torn, and :class:`StorageError` where ``out`` cannot be written.
     """
+    check_not_read(out, [path])
     data = load(path)
     images = data.stored if stored else data.pixels
     labels = data.labels[: len(images)]

@@ -6,7 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
-from ncfm.core.errors import NOTICE, ParamsError
+from ncfm.core.errors import ParamsError, notices
 from ncfm.core.params import DistillParams
 from ncfm.core.store import is_text, json_text, write_text
 from ncfm.datasets.catalogue import CATALOGUE
@@ -46,7 +46,7 @@ def add(folder: Path, name: str | None, resolution: int | None) -> str:
     if name in CATALOGUE and not is_text(path, text):
         raise ParamsError(f"--name: {name} is another data set, or holds other images; take a new name, as {name}-2")
     write_text(path, text)
-    notes = "".join(f"{NOTICE}{note}\n" for note in loaded.origin.get("notes", ()))
+    notes = notices(*loaded.origin.get("notes", ()))
     return (
         f"{folder}: {read}\n{notes}wrote {path}\nin a campaign, params/NAME.yaml:\n"
         f"  architectures: [{network_of(resolution)}]\n  datasets:\n    {name}: {{{_ipcs(known.smallest_class)}}}\n"

@@ -42,7 +42,7 @@ def import_records(folder: Path) -> None:
     """
     _need_mlflow("import again")
     if not folder.is_dir():
-        raise NcfmError(f"{folder}: no such folder; name the one that holds the results")
+        raise NcfmError(f"{folder}: {'is a file' if folder.exists() else 'no such folder'}; name the folder of results")
     published = published_below(folder)
     paths = [*runs.records_below(folder), *published]
     if not paths:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path, PurePosixPath
@@ -13,7 +13,7 @@ from ncfm.core.errors import ParamsError
 from ncfm.core.layout import RELEASED
 from ncfm.core.lock import only_writer
 from ncfm.core.params import StageParams, parse
-from ncfm.core.store import read_json, read_metadata
+from ncfm.core.store import check_not_read, read_json, read_metadata
 from ncfm.stages.table import Stage
 
 THREADS = 1  # of each network that a stage computes, in whichever engine; NCFM_THREADS says otherwise
@@ -36,6 +36,7 @@ def run(stage: Stage, params_file: Path, values: Mapping[str, Any]) -> None:
     main, *read = (place(stage, template, values) for template in (stage.writes[0], *stage.reads))
     assert main is not None
     files: list[str | Path] = [*filter(None, read), *params.files]
+    check_output(stage, main, [params_file, *filter(None, inputs), *files])
     names = names_of(params, values)
     alone, processes = shard()[1] == 1, getattr(params, "processes", 1)
     if not alone:
@@ -63,6 +64,14 @@ def check_no_campaign(params_file: Path, wanted: str) -> None:
     if params_file.suffix in (".yaml", ".yml"):
         wanted = f"that of one cell, results/<campaign>/params/{wanted}.json, which `ncfm params` writes"
         raise ParamsError(f"{params_file}: is the file of a campaign, but --params takes {wanted}")
+
+
+def check_output(stage: Stage, main: Path, reads: Iterable[str | Path]) -> None:
+    """Raise :class:`~ncfm.core.errors.NcfmError` where the main output has another ending, or is what is read."""
+    ending = PurePosixPath(stage.writes[0]).suffix
+    if main.suffix != ending and not main.is_dir():
+        raise ParamsError(f"--out: is {main}, but has to end in {ending}")
+    check_not_read(main, reads)
 
 
 def place(stage: Stage, template: str, values: Mapping[str, Any]) -> Path | None:
