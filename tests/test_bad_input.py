@@ -680,8 +680,6 @@ WRONG_COMMANDS = [
     (["distill"], "Missing option '--ipc'"),
     (["select", "--ipc", "one"], "Invalid value for '--ipc': 'one' is not a valid integer"),
     (["export", "set", "--out", "set.pt"], "Missing option '--format'. Choose from: pt, png, npz, parquet"),
-    (["explain", "distill"], "ncfm explain distill: which of its keys? (allowed: precision,"),
-    (["explain", "alhpa"], "ncfm explain: unknown key of a stage's params 'alhpa'; did you mean 'alpha'? (allowed"),
     (["track", "import", "params/base.yaml"], "params/base.yaml: is a file; name the folder of results"),
     (["distill", "--iter", "3"], "No such option … --iterations"),
     (["verify", "x" * 300], f"{'x' * 300}: File name too long"),

@@ -72,7 +72,8 @@ def test_explain_names_each_value_and_its_place(capsys):
             "distill.alfa",
             "ncfm: ncfm explain distill.alfa: unknown key 'alfa'; did you mean 'alpha'? (allowed: precision",
         ),
-        ("alfa", "ncfm: ncfm explain alfa: unknown stage 'alfa'"),
+        ("alfa", "ncfm: ncfm explain: unknown key of a stage's params 'alfa'; did you mean 'alpha'? (allowed: source,"),
+            ("distill", "ncfm: ncfm explain distill: which of its keys? (allowed: precision,"),
         ("epochs", "ncfm: ncfm explain epochs: of which stage? (allowed: pretrain.epochs, evaluate.epochs,"),
     ],
 )
@@ -119,6 +120,15 @@ def test_the_reference_is_that_of_the_program():
     assert page.read_text(encoding="utf-8") == reference_text(), "run `make docs/reference.md`"
     for stage in table.STAGES.values():
         assert all(field.description for field in stage.params.model_fields.values()), stage.name
+
+
+def test_a_copy_of_another_cells_result_is_not_done(chosen, capsys):
+    cell = chosen.cells_of("prepare")[0]
+    path, content = Path(table.output("made-up", cell)), {"params": chosen.params[cell].model_dump(mode="json")}
+    for names, state in (({"dataset": "digits"}, "done"), ({"dataset": "mnist"}, "out of date")):
+        write_json(path, {})
+        write_json(record_file(path), {**content, "names": names})
+        assert f"prepare    1 {state}\n" in said(capsys, "status", "made-up")
 
 
 def test_status(chosen, capsys):

@@ -228,7 +228,22 @@ def test_faults_are_one_line(tmp_path, monkeypatch, capsys):
     assert run() == 0
 
 
-@pytest.mark.parametrize("content", [b"\xff", b"last,label\n7", b"a,b\n1,2\n", b"last\nmany\n"])
+def test_a_table_older_than_its_results_says_so(tmp_path, monkeypatch, capsys):
+    chosen = make(tmp_path, monkeypatch, DIGITS)
+    files = [evaluate(chosen, cell, [60.0], [61.0]) for cell in chosen.cells_of("evaluate")]
+    assert run() == 0
+    capsys.readouterr()
+    assert cli.main(["results", "made-up"]) == 0
+    before = capsys.readouterr().out
+    assert "note: " not in before
+    evaluate(chosen, chosen.cells_of("evaluate")[0], [70.0], [71.0])
+    files[1].unlink()
+    assert cli.main(["results", "made-up"]) == 0
+    added = capsys.readouterr().out.removeprefix(before)
+    assert added.startswith("note: 2 files behind these numbers changed since the report; `snakemake ")
+
+
+@pytest.mark.parametrize("content", [b"", b"last,label\n", b"\xff", b"last,label\n7", b"a,b\n1,2\n", b"last\nmany\n"])
 def test_a_table_that_was_changed_is_one_line(content, tmp_path, monkeypatch, capsys):
     make(tmp_path, monkeypatch, DIGITS)
     (RESULTS / "tables").mkdir()

@@ -54,12 +54,13 @@ def _own_state(campaign: Campaign, cell: Cell) -> tuple[State, str]:
     record = Path(record_file(table.output(campaign.name, cell)))
     if record.is_file() and Path(table.output(campaign.name, cell)).is_file():
         try:
-            params = read_json(record)["params"]
-        except (DataError, KeyError, TypeError):
-            params = None
-        wanted = campaign.params[cell].model_dump(mode="json")
-        same = isinstance(cell, Report | Artefact) or json_text(params) == json_text(wanted)
-        return (State.DONE if same else State.OLD), ""
+            content = read_json(record)
+            params, names = json_text(content["params"]), content.get("names", {}).items()
+        except (DataError, KeyError, TypeError, AttributeError):
+            return State.OLD, ""
+        same = params == json_text(campaign.params[cell].model_dump(mode="json"))
+        same &= all(cell.values.get(name) == value for name, value in names)  # else it is a copy of another cell's
+        return (State.DONE if same or isinstance(cell, Report | Artefact) else State.OLD), ""
     log = Path(table.place(campaign.name, cell, table.STAGES[cell.stage].log))
     if not log.is_file():
         return State.TO_DO, ""
@@ -88,7 +89,9 @@ def status_text(campaign: Campaign) -> str:
     left = {cell: cost for cell, cost in costs_of(campaign).items() if found[cell][0] is not State.DONE}
     unknown = sum(cost is None for cost in left.values())
     more = f", besides {unknown} cells without an estimate" if unknown else ""
-    time_left = f"about {duration(seconds_on(CPU, left.values()))} on {CPU.name}{more}" if left else "nothing"
+    seconds = seconds_on(CPU, left.values())
+    taken = "less than a minute" if seconds < 60 else f"about {duration(seconds)}"
+    time_left = f"{taken} on {CPU.name}{more}" if left else "nothing"
     return "\n".join([*lines, f"left: {time_left}"]) + "\n"
 
 

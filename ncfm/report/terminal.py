@@ -7,7 +7,10 @@ import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
-from ncfm.core.errors import DataError, one_line
+from ncfm.core.errors import DataError, notices, one_line
+from ncfm.core.store import read_json, sha256
+from ncfm.datasets.catalogue import counted
+from ncfm.stages.table import STAGES
 
 NAMES = {"dataset": "data set", "ipc": "IPC", "label": "method", "arch": "network", "protocol": "protocol"}
 HEADS = ("accuracy", "95%", "sets")
@@ -26,10 +29,28 @@ def results_text(folder: Path, width: int) -> str:
         raise DataError(f"{path}: is not there yet; `snakemake --cores all --config campaign={folder.name}` makes it")
     try:
         with path.open(encoding="utf-8", newline="") as stream:
-            return _text(path, list(csv.DictReader(stream)), folder.name, width)
+            rows = list(csv.DictReader(stream))
+        if not rows or any(None in row.values() for row in rows):
+            raise ValueError("a row is cut off")
+        text = _text(path, rows, folder.name, width)
     except (ValueError, KeyError, AttributeError, csv.Error) as error:  # AttributeError: of a value that is missing
         reason = f"{type(error).__name__}: {one_line(error)}"
         raise DataError(f"{path}: not the table of a report ({reason}); move it away and run the report") from error
+    if not (count := _changed(folder, path)):
+        return text
+    again = f"`snakemake --cores all --config campaign={folder.name}` makes the table anew"
+    return text + notices(f"{counted(count, 'file')} behind these numbers changed since the report; {again}")
+
+
+def _changed(folder: Path, table: Path) -> int:
+    """Return how many results are not what the report read, its table with them; 0 without the report's record."""
+    try:
+        record = read_json(folder / STAGES["report"].outputs[-1])
+        known = {Path(name): digest for name, digest in record["inputs"].items() if name.endswith(".json")}
+        known[table] = record["outputs"][str(table)]
+    except (DataError, KeyError, TypeError, AttributeError):
+        return 0
+    return sum(not path.is_file() or sha256(path) != digest for path, digest in known.items())
 
 
 def _text(path: Path, rows: list[dict[str, str]], campaign: str, width: int) -> str:
