@@ -578,6 +578,12 @@ STAGE_FAULTS: list[tuple[str, dict[str, str], Callable[[], object] | None, str]]
     ("curate", {"out": SET}, None, f"--out: is {DISTILLED}, but {DISTILLED} is read; name another place"),
     # places that cannot be written: a file where a folder should be, the reverse, a system folder
     ("select", {"out": f"{DATA}/card.json/set"}, None, f"{DATA}/card.json/set/distilled.safetensors: {IN_THE_WAY}"),
+    (
+        "select",
+        {"out": "loop"},
+        lambda: Path("loop").symlink_to("loop"),
+        "loop/distilled.safetensors: cannot be written",
+    ),
     ("prepare", {"out": f"{DATA}/card.json"}, None, f"{DATA}/card.json/card.json: {IN_THE_WAY}"),
     ("pretrain", {"out": "params"}, None, "params: cannot be written: a folder of that name is in the way"),
     ("pretrain", {"out": "/proc/ncfm/pool.safetensors"}, None, "/proc/ncfm/pool.safetensors: cannot be written: its"),

@@ -73,7 +73,7 @@ def test_explain_names_each_value_and_its_place(capsys):
             "ncfm: ncfm explain distill.alfa: unknown key 'alfa'; did you mean 'alpha'? (allowed: precision",
         ),
         ("alfa", "ncfm: ncfm explain: unknown key of a stage's params 'alfa'; did you mean 'alpha'? (allowed: source,"),
-            ("distill", "ncfm: ncfm explain distill: which of its keys? (allowed: precision,"),
+        ("distill", "ncfm: ncfm explain distill: which of its keys? (allowed: precision,"),
         ("epochs", "ncfm: ncfm explain epochs: of which stage? (allowed: pretrain.epochs, evaluate.epochs,"),
     ],
 )

@@ -3,6 +3,8 @@
 import csv
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -241,6 +243,26 @@ def test_a_table_older_than_its_results_says_so(tmp_path, monkeypatch, capsys):
     assert cli.main(["results", "made-up"]) == 0
     added = capsys.readouterr().out.removeprefix(before)
     assert added.startswith("note: 2 files behind these numbers changed since the report; `snakemake ")
+
+
+HOLD = """
+import time
+from pathlib import Path
+from ncfm.core.lock import only_writer
+with only_writer(Path("results/made-up/metrics.json")):
+    print(flush=True)
+    time.sleep(1)
+"""
+
+
+def test_two_reports_of_a_campaign_do_not_write_at_once(tmp_path, monkeypatch, capfd):
+    chosen = make(tmp_path, monkeypatch, DIGITS)
+    for cell in chosen.cells_of("evaluate"):
+        evaluate(chosen, cell, [60.0], [61.0])
+    with subprocess.Popen([sys.executable, "-c", HOLD], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline()
+        assert run() == 0
+    assert "waiting for another process that writes results/made-up/metrics.json\n" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("content", [b"", b"last,label\n", b"\xff", b"last,label\n7", b"a,b\n1,2\n", b"last\nmany\n"])

@@ -39,7 +39,8 @@ def only_writer(output: Path) -> Iterator[bool]:
     A stage whose engine was killed goes on, and the next call of the same stage waits for it instead of writing the
     same files beside it. The lock's file is outside the results, and holding it is what counts, not its being there.
     """
-    lock = FileLock(outputs_folder() / f"{hashlib.sha256(str(output.resolve()).encode()).hexdigest()[:32]}.lock")
+    name = hashlib.sha256(os.path.realpath(output).encode()).hexdigest()[:32]  # Path.resolve fails on links in a loop
+    lock = FileLock(outputs_folder() / f"{name}.lock")
     waited = False
     try:
         lock.acquire(timeout=0)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from ncfm.core.lock import only_writer
 from ncfm.core.params import ReportParams, parse
 from ncfm.core.store import json_text, storage_errors, write_text
 from ncfm.report.changes import changes
@@ -62,7 +63,7 @@ def run_report(params_file: Path, folder: Path, threads: int) -> None:
         stage = STAGES[cell.stage]
         optional = [files.root / path for path in stage.may_write]
         main = files.place(table.output(contents["campaign"], cell))
-        with recorded(params, main, cell.names, result_files(contents, files), threads) as record:
+        with only_writer(main), recorded(params, main, cell.names, result_files(contents, files), threads) as record:
             shown = Shown(contents, files)
             with storage_errors(files.root):  # of an earlier report, which may have had more to say
                 for path in optional:
