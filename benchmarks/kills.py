@@ -79,6 +79,11 @@ def finish(tree: Path, engine: str) -> int:
     return 0
 
 
+def said(tree: Path) -> str:
+    """Return the last of what the engine printed, in one line."""
+    return " / ".join(tree.with_suffix(".log").read_text("utf-8", "replace").splitlines()[-20:])
+
+
 def hashes(tree: Path) -> dict[str, str]:
     """Return the SHA-256 of the results that must not differ; half-written hidden files, which go later, are none."""
     folder = tree / "results/tiny"
@@ -100,13 +105,13 @@ def prepare(folder: Path, engine: str) -> Path:
 
 def main(kills: int, engines: list[str]) -> None:
     """Kill ``kills`` times, as often under each engine."""
-    counts: Counter[str] = Counter()
     rows = []
     with tempfile.TemporaryDirectory() as name:
         for engine in engines:
             tree, chance, hit = prepare(Path(name), engine), random.Random(engine), Counter[str]()
             begun = time.monotonic()
-            counts["first"] = finish(tree, engine)
+            if not finish(tree, engine):
+                sys.exit(f"{engine}: fails undisturbed; it said: {said(tree)}")
             expected, length = hashes(tree), time.monotonic() - begun
             trials = again = lost = differ = 0
             while sum(hit.values()) < kills // len(engines):
@@ -125,9 +130,8 @@ def main(kills: int, engines: list[str]) -> None:
                 if other := {name for name, _ in hashes(tree).items() ^ expected.items()}:
                     differ += 1
                     print(f"{engine}: other: {', '.join(sorted(other))}", file=sys.stderr)
-                if not calls:
-                    said = tree.with_suffix(".log").read_text("utf-8", "replace").splitlines()[-20:]
-                    print(f"{engine}: not finished; it said: {' / '.join(said)}", file=sys.stderr)
+                if calls != 1:
+                    print(f"{engine}: {calls or 'three'} calls; they said: {said(tree)}", file=sys.stderr)
                 print(f"{engine}: {sum(hit.values())} kills, {lost} not finished, {differ} differ", file=sys.stderr)
             row = {"engine": engine, "trials": trials, "kills": dict(hit), "called twice": again, "lost": lost}
             rows.append({**row, "other bytes": differ})

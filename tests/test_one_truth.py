@@ -6,11 +6,13 @@ import contextlib
 import copy
 import json
 import os
+import random
 import re
 import shutil
 import subprocess
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ from ncfm.core.store import load_tensors, read_json
 
 SET = Path("results/tiny/sets/digits/ipc1/paper/seed0")
 EVALUATIONS = Path("results/tiny/evaluations/digits/ipc1")
+NOTHING = "Nothing to be done"
 STAGES = {"prepare": 1, "pretrain": 1, "distill": 1, "select": 1, "evaluate": 2, "report": 1}
 
 pytest.importorskip("snakemake")
@@ -27,23 +30,31 @@ pytest.importorskip("dvc")
 
 
 def kill_while_distilling(tree: Tree) -> int:
-    """Start the workflow, kill Snakemake alone at a checkpoint of the distillation, return the last one's iteration.
+    """Start the workflow, kill Snakemake alone at a checkpoint of the distillation, return the last one's iteration."""
+    checkpoint = tree.folder / SET / "checkpoint.safetensors"
+    kill_when(tree, ["snakemake", "--cores", "1", "--config", "campaign=tiny"], checkpoint.is_file)
+    return int(json.loads(load_tensors(checkpoint)[1]["text"])["iteration"])
 
-    What Snakemake ran through DVC must end by itself.
-    """
-    command = [BIN / "snakemake", "--cores", "1", "--config", "campaign=tiny"]
+
+def after(seconds: float) -> Callable[[], bool]:
+    end = time.monotonic() + seconds
+    return lambda: time.monotonic() > end
+
+
+def kill_when(tree: Tree, command: list[str], is_time: Callable[[], bool]) -> None:
+    """Start an engine and kill it alone when it is time; what it ran must end by itself."""
+    path = os.pathsep.join([str(BIN), os.environ["PATH"]])
     process = subprocess.Popen(
-        command,
+        [BIN / command[0], *command[1:]],
         cwd=tree.folder,
-        env=tree.environment(),
+        env={**tree.environment(), "PATH": path},
         start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    checkpoint = tree.folder / SET / "checkpoint.safetensors"
     try:
         end = time.monotonic() + 240
-        while not checkpoint.is_file() and process.poll() is None and time.monotonic() < end:
+        while not is_time() and process.poll() is None and time.monotonic() < end:
             time.sleep(0.01)
     finally:
         process.kill()
@@ -53,7 +64,6 @@ def kill_while_distilling(tree: Tree) -> int:
             while time.monotonic() < end:
                 os.killpg(process.pid, 0)
                 time.sleep(0.01)
-    return int(json.loads(load_tensors(checkpoint)[1]["text"])["iteration"])
 
 
 def jobs_started_first(tree: Tree) -> int:
@@ -79,20 +89,20 @@ def test_one_truth(tmp_path: Path) -> None:
     first = tree.contents()
 
     # Snakemake then DVC.
-    nothing = "Nothing to be done"
-    assert nothing in tree.snakemake()
+    assert NOTHING in tree.snakemake()
     tree.run("dvc", "repro")
     assert tree.computed() == STAGES
 
-    # A parameter of the evaluation changes, DVC runs; Snakemake has nothing left to do.
+    # A parameter of the evaluation changes, DVC runs, is killed, and runs again; Snakemake has nothing left to do.
     untouched = tree.times("datasets", "extractors", "sets")
     tree.edit("epochs: 2", "epochs: 3")
+    kill_when(tree, ["dvc", "repro"], after(random.uniform(1, 8)))
     tree.run("dvc", "repro")
     after_change = Counter(STAGES) + Counter(evaluate=2, report=1)
     assert tree.computed() == after_change
     assert tree.times("datasets", "extractors", "sets") == untouched
     assert len(read_json(tree.folder / EVALUATIONS / "paper/seed0/convnet-3.json")["networks"]) == 1
-    assert nothing in tree.snakemake()
+    assert NOTHING in tree.snakemake()
     changed = (tree.folder / "results/tiny/report.html").read_text().partition("Since the report before")[2]
     assert "<td>evaluate.epochs</td>" in changed and "<td>2</td><td>3</td>" in changed
 
@@ -104,7 +114,7 @@ def test_one_truth(tmp_path: Path) -> None:
     assert jobs_started_first(tree) == 1
     assert tree.contents() == first
     tree.run("dvc", "repro")
-    assert nothing in tree.snakemake()
+    assert NOTHING in tree.snakemake()
     assert tree.computed() == after_change
 
     # Results deleted: both engines bring them back.
@@ -149,7 +159,7 @@ def check_a_colleague_has_nothing_to_do(tree: Tree) -> None:
     subprocess.run(["git", "clone", "-q", tree.folder, clone.folder], check=True)
     clone.run("dvc", "pull")
     assert re.fullmatch(r"tiny: (\d+) of \1 cells are done; snakemake does the others\n", clone.run("ncfm", "settle"))
-    assert "Nothing to be done" in clone.snakemake("-n")
+    assert NOTHING in clone.snakemake("-n")
     assert "Data and pipelines are up to date" in clone.run("dvc", "repro")
     theirs, ours = ([*map(bytes, one.contents().values())] for one in (clone, tree))
     assert sorted(theirs) == sorted(ours) and not clone.computed()
