@@ -166,7 +166,7 @@ def _use(campaign: str) -> None:
     counts = ", ".join(f"{number} {stage}" for stage, number in numbers.items() if number)
     skipped = f"; skipped, because they cannot be: {len(chosen.skipped)}" if chosen.skipped else ""
     print(f"active campaign: {chosen.name} ({counts}{skipped})")
-    print(notices(*lacking(chosen), *explain.overridden(chosen)), end="")
+    print(notices(*lacking(chosen), *explain.notes_on(chosen)), end="")
 
 
 @cli.command("params", epilog=example_of("ncfm params digits"))
@@ -186,7 +186,7 @@ def _plan(campaign: str, artefact: str | None) -> None:
     """Print a campaign's cells, and estimates of its device hours and disk; runs nothing."""
     chosen = campaigns.load(campaign)
     print(plan_text(chosen, artefact), end="")
-    print(notices(*chosen.too_large, *lacking(chosen, artefact), *explain.overridden(chosen)), end="")
+    print(notices(*chosen.too_large, *lacking(chosen, artefact), *explain.notes_on(chosen)), end="")
 
 
 @cli.command("campaigns")

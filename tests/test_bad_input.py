@@ -156,6 +156,14 @@ CAMPAIGN_FAULTS: list[tuple[str, str, Any, str]] = [
     ),
     ("trial", "continual", {"steps": [5], "methods": ["paper"], "protocol": "d"}, "continual.protocol: unknown protoc"),
     ("trial", "continual", {"steps": [5]}, "continual.methods: is missing"),
+    ("trial", "continual", {"steps": [1], "methods": ["paper"]}, "continual.steps.0: is 1, but should be greater than"),
+    ("trial", "prepare.root", "~/data", "prepare.root: is '~/data', but must be a path written out: no ~, and no"),
+    (
+        "trial",
+        "methods.paper.distill.load",
+        "{a}/set",
+        "methods.paper.distill.load: is '{a}/set', but must be a path written out",
+    ),
     ("trial", "methods.forgetting", {}, "pretrain.count_forgetting: is false, but the method forgetting reads what"),
     ("trial", "search", GRID, "search: needs the method 'whole' in methods, to compare with"),
     ("trial", "search", {**GRID, "methods": ["papr"]}, "search.methods: unknown method of this campaign 'papr'; did "),
@@ -535,6 +543,12 @@ STAGE_FAULTS: list[tuple[str, dict[str, str], Callable[[], object] | None, str]]
     ("distill", {"extractors": TEST}, None, f"{TEST}: is not an extractor pool; run `ncfm pretrain` again"),
     ("distill", {"data": "other"}, rename_dataset, f"{POOL}: was trained on digits, but other holds other"),
     ("distill", {"data": "anew"}, prepare_anew, f"{POOL}: was trained on resolution 16, but anew has 8"),
+    (
+        "distill",
+        {},
+        change(DISTILL_PARAMS, initialisation="load", load="/dev/zero"),
+        "/dev/zero: cannot be read (it is a",
+    ),
     # sets
     ("evaluate", {"set": "no.safetensors"}, None, "no.safetensors: no such file; run the stage that writes it"),
     ("evaluate", {}, truncate(DISTILLED), f"{DISTILLED}: {TORN}"),

@@ -98,6 +98,19 @@ def test_a_value_that_does_not_reach_every_cell_is_named_in_plan_and_use(capsys)
         assert text.count("note: ") == 1 + text.count("protocols.dm")  # a protocol wins as well, and is named
 
 
+@pytest.mark.parametrize(
+    ("more", "note"),
+    [
+        ("distill: {plateau_factor: 0.1}", "distill.plateau_factor is never read, because of schedule: cosine"),
+        ("pretrain: {optimizer: adam, momentum: 0.8}", "pretrain.momentum is never read, because of optimizer: adam"),
+        ("anytime: {methods: [paper]}", "anytime: none of its methods keeps snapshots (distill: {snapshots: [...]})"),
+    ],
+)
+def test_a_value_that_another_leaves_unread_is_named(more, note, tmp_path, monkeypatch, capsys):
+    make(tmp_path, monkeypatch, CAMPAIGN.replace("\ndistill: {iterations: 50}", "") + f"{more}\n")
+    assert f"note: params/made-up.yaml: {note}\n" in said(capsys, "plan", "made-up")
+
+
 def test_a_section_that_no_cell_reads_is_named(tmp_path, monkeypatch, capsys):
     make(tmp_path, monkeypatch, CAMPAIGN + "curate: {finetune: 1}\n")
     assert "note: params/made-up.yaml: curate reaches no cell\n" in said(capsys, "plan", "made-up")

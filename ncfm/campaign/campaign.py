@@ -64,7 +64,7 @@ NAME = f"[A-Za-z0-9][A-Za-z0-9_-]{{0,{LONGEST_NAME - 1}}}"
 
 def available(folder: Path = PARAMS) -> list[str]:
     """Return the names of the campaigns in ``folder``."""
-    return sorted(path.stem for path in folder.glob("*.yaml") if path.stem not in RESERVED)
+    return sorted(path.stem for path in folder.glob("[!.]*.yaml") if path.stem not in RESERVED)
 
 
 def having(artefact: str, folder: Path = PARAMS) -> list[str]:

@@ -82,12 +82,33 @@ def explain_text(campaign: Campaign, key: str) -> str:
     return "\n".join(text if found else [*text, f"no cell of {campaign.name} reads it"]) + "\n"
 
 
-def overridden(campaign: Campaign) -> list[str]:
+def notes_on(campaign: Campaign) -> list[str]:
+    """Return a line for each value of the campaign's file that does less than its place says, or nothing at all."""
+    layers = Layers(PARAMS / "base.yaml", PARAMS / f"{campaign.name}.yaml")
+    methods = {cell.names["method"] for cell in campaign.cells_of("anytime")}
+    sets = [cell for cell in campaign.cells_of("distill") if cell.names["method"] in methods]
+    empty = bool(methods) and not any(campaign.params[cell].snapshots for cell in sets)  # type: ignore[attr-defined]
+    curves = [f"{layers.path}: anytime: none of its methods keeps snapshots (distill: {{snapshots: [...]}})"]
+    return [*_overridden(campaign, layers), *_unread(campaign, layers), *(curves if empty else [])]
+
+
+def _unread(campaign: Campaign, layers: Layers) -> Iterator[str]:
+    """Yield a line for each value that no cell reads, because of another value."""
+    for stage, known in STAGES.items():
+        for name, (other, idle) in known.params.unread_with.items():
+            found: dict[str, set[Any]] = {}
+            for cell, _, place in _values(campaign, layers, stage, name):
+                found.setdefault(place, set()).add(getattr(campaign.params[cell], other))
+            for place, values in found.items():
+                if place.startswith(f"{layers.path}: ") and values <= {*idle}:
+                    yield f"{place} is never read, because of {other}: {some(sorted(values), len(values))}"
+
+
+def _overridden(campaign: Campaign, layers: Layers) -> list[str]:
     """Return a line for each value that the campaign's file gives to a whole stage, but that some cells do not get.
 
     A stage without cells has one line.
     """
-    layers = Layers(PARAMS / "base.yaml", PARAMS / f"{campaign.name}.yaml")
     lines = []
     for stage in STAGES:
         section = getattr(layers.campaign, stage, None)

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from ncfm.core import params as models
 from ncfm.core.layout import RELEASED, WHOLE
-from ncfm.core.values import Count, Counts, Flag, Line, Name, Names, Seed, each_once
+from ncfm.core.values import Count, Counts, Flag, Groups, Line, Name, Names, Seed, each_once
 from ncfm.stages.table import MAKERS, STAGES, TESTERS
 
 RESERVED_ARTEFACTS = (*STAGES, "all", "params")  # rules of the Snakefile
@@ -31,7 +31,7 @@ class SetTests(_Form):
 class ContinualTests(SetTests):
     """Continual learning: in how many steps."""
 
-    steps: Counts
+    steps: Annotated[tuple[Groups, ...], AfterValidator(each_once)]
 
 
 class SearchTests(SetTests):

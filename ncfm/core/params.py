@@ -39,6 +39,7 @@ class StageParams(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     stage: ClassVar[str]
+    unread_with: ClassVar[dict[str, tuple[str, tuple[str, ...]]]] = {}  # key: another, with which values it is not read
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -72,6 +73,8 @@ class ComputeParams(StageParams):
 class NetworkParams(ComputeParams):
     """How a network is built and trained; shared by the extractor pool and by evaluation."""
 
+    unread_with = {"momentum": ("optimizer", ("adamw", "adam"))}
+
     width: Held = Field(128, description="channels per block of a ConvNet (paper: 128); others scale with it")
     norm: Literal["default", "instance", "batch", "group", "layer", "none"] = Field(
         "default", description="normalisation; default: the architecture's own, a ConvNet's is instance (paper)"
@@ -102,6 +105,14 @@ class DistillParams(ComputeParams):
     """One distillation: NCFM or another discrepancy on the same loop (docs/method.md, sections 1 to 5)."""
 
     stage = "distill"
+    unread_with = {
+        "shrink": ("initialisation", ("random", "noise", "load")),
+        **dict.fromkeys(("alpha", "root", "frequencies"), ("discrepancy", ("mmd", "mse", "energy"))),
+        **dict.fromkeys(("num_frequencies", "frequency_scale"), ("discrepancy", ("mmd", "mse", "energy"))),
+        "sampler_learning_rate": ("frequencies", ("gaussian", "released")),
+        "momentum": ("optimizer", ("adamw",)),
+        **dict.fromkeys(("plateau_patience", "plateau_factor"), ("schedule", ("constant", "cosine"))),
+    }
     factor: Count = Field(2, description="multi-formation: factor x factor tiles per stored image")
     initialisation: Literal["mix", "random", "noise", "load"] = Field(
         "mix",
@@ -167,6 +178,7 @@ class CurateParams(ComputeParams):
     """Curation of a finished set: labels from the pool, fine-tuning of the images (docs/method.md, section 6)."""
 
     stage = "curate"
+    unread_with = {"teachers": ("labels", ("released",))}
     labels: Literal["hard", "soft", "released"] = Field(
         "soft", description="released: as the released program, which takes 0/1 for logits where a network errs"
     )
@@ -204,7 +216,7 @@ class ContinualParams(EvaluateParams):
     """The stage `continual`: classes that arrive in groups, and a fresh network at each step (DM's paper)."""
 
     stage = "continual"
-    steps: Count = Field(5, description="groups of classes; must divide their number")
+    steps: kinds.Groups = Field(5, description="groups of classes; must divide their number")
 
 
 class AnytimeParams(EvaluateParams):

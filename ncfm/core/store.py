@@ -180,8 +180,11 @@ def _opened(path: str | Path) -> Iterator[tuple[Any, dict[str, Any]]]:
 
 def sha256(path: str | Path) -> str:
     """Return the SHA-256 of a file's bytes in hexadecimal. Raises :class:`DataError` where it cannot be read."""
-    with _reading(path, "cannot be read ({0.strerror})"), Path(path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    with _reading(path, "cannot be read ({0.strerror})"):
+        if Path(path).is_char_device():
+            raise OSError(errno.EINVAL, "it is a device")
+        with Path(path).open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def tensor_sha256(tensor: Tensor) -> str:

@@ -48,6 +48,7 @@ NonNegative = Annotated[float, Number, Field(ge=0, le=1e6)]
 Count = Annotated[int, Whole, Field(ge=1, le=10**9)]
 CountOrNone = Annotated[int, Whole, Field(ge=0, le=10**9)]
 Held = Annotated[int, Whole, Field(ge=1, le=10**6)]  # so many are held in memory at once
+Groups = Annotated[int, Whole, Field(ge=2, le=10**9)]
 Networks = Annotated[int, Whole, Field(ge=1, le=10**4)]
 Processes = Annotated[int, Whole, Field(ge=1, le=64)]
 Seed = Annotated[int, Whole, Field(ge=0, lt=2**63)]
@@ -91,6 +92,8 @@ def _line(text: str) -> str:
 
 
 def _path(text: str) -> str:
+    if set(text) & set("{}") or text.startswith("~"):
+        raise ValueError("must be a path written out: no ~, and no braces, which mean something to Snakemake")
     if not text.isprintable() or any(len(part.encode()) > 255 for part in text.split("/")) or len(text) >= 4096:
         raise ValueError("must be a path: one line, no name of which has more than 255 characters")
     return text
