@@ -149,7 +149,7 @@ def test_empty_tables_are_not_published(tmp_path, monkeypatch):
     fill(make(tmp_path, monkeypatch, DIGITS), {"paper": 60.0})
     assert run() == 0 and main(["made-up"]) == 0
     published = {path.stem for path in FOLDER.glob("tables/*")}
-    assert published == {"results", "times", "verdicts", "selection"}
+    assert published == {"results", "times", "verdicts"}
 
 
 def test_publishing_what_is_published_changes_nothing(published):

@@ -176,7 +176,7 @@ def test_only_what_the_campaign_has_is_written(tmp_path, monkeypatch):
     for cell in chosen.cells_of("evaluate"):
         evaluate(chosen, cell, [60.0, 61.0], [62.0, 63.0])
     assert run() == 0
-    always = {"tables": ["results", "selection", "times", "verdicts"], "figures": ["accuracy", "grid", "history"]}
+    always = {"tables": ["results", "times", "verdicts"], "figures": ["accuracy", "grid", "history"]}
     assert shown() == {folder: sorted([*names, "comparisons"]) for folder, names in always.items()}
     write_text(RESULTS / "tables/own.md", "mine")
     make(tmp_path, monkeypatch, DIGITS)

@@ -53,7 +53,7 @@ CAMPAIGNS_NOTE = (
     "What was run, by the records of the stages: `snakemake --cores 2 --config campaign=NAME` each, most with "
     "`NCFM_RUNNER=direct NCFM_TRACKING=off`. The time is that of all stages, added up, most of them on one core, while "
     "other work often shared the machine; the first lines of params/NAME.yaml say how long the whole campaign took, "
-    "and which commit made what. Extractors that ship are not in it: they took 71 min. Written by "
+    "and which commit made what. Extractors that ship are not in it: they took 164 min. Written by "
     "`python -m ncfm.report.publish`."
 )
 SETS = ("distill", "select", "curate")  # the stages that make a set

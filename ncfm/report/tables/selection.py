@@ -32,10 +32,12 @@ def best_of(looks: Sequence[float], count: int) -> float | None:
 
 
 def selection_table(rows: Sequence[ResultRow]) -> pd.DataFrame:
-    """Return one line for each row that was evaluated, with the columns :data:`COLUMNS`, accuracies in points."""
+    """Return one line for each row that was looked at more than once, accuracies in points, as :data:`COLUMNS` says."""
     lines = []
     for row in (one for one in rows if one.evaluations):
         looks = min(len(network) for one in row.evaluations for network in one.looks)
+        if looks == 1:  # whose best is its last
+            continue
         names = [getattr(row, name) for name in COLUMNS[:6]]
         last, best = (mean_of(row.accuracies(name)) for name in ("last", "best"))
         gains = [_gain(row.evaluations, count) for count in LOOKS]
