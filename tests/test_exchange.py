@@ -226,9 +226,9 @@ def changed(value: float) -> list[torch.Tensor]:
         (
             {"conv.weight": GOOD[0], "fc.weight": GOOD[0]},
             {},
-            "holds a dictionary of conv.weight, fc.weight, but the keys",
+            "holds conv.weight, fc.weight, but the names",
         ),
-        ({"data": GOOD[0], "targets": GOOD[1]}, {}, "holds a dictionary of data, targets, but the keys images and"),
+        ({"data": GOOD[0], "targets": GOOD[1]}, {}, "holds data, targets, but the names images and"),
         ([np.array([None]), GOOD[1]], {}, "does not hold a list of two tensors"),
         ([GOOD[0] / 255, GOOD[1]], {}, "holds pixels from 0.00196 to 0.00196, as if they were divided by 255 twice"),
         ([GOOD[0] * 0, GOOD[1]], {}, "holds pixels from 0 to 0, as if they were divided by 255 twice"),
@@ -384,6 +384,9 @@ def test_the_advice_for_dictionaries_with_other_keys_works(keys, capsys):
     torch.save({keys[0]: pixels.numpy(), keys[1]: GOOD[1], "epoch": 3}, "set.pt")
     assert follow(advice_of("set.pt", capsys)) == 0
     assert torch.equal(imported("plain-set.pt").stored, pixels)
+    np.savez("set.npz", **{keys[0]: pixels.numpy(), keys[1]: GOOD[1].numpy()})
+    assert follow(advice_of("set.npz", capsys)) == 0
+    assert torch.equal(imported("plain-set.npz").stored, pixels)
 
 
 def test_the_advice_for_packed_files_and_single_arrays_works(digits, capsys):

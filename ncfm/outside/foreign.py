@@ -85,7 +85,7 @@ def _read_torch(source: Path, run: int) -> Foreign:
     if isinstance(content, Mapping) and isinstance(content.get("data"), list):
         return _one_run(source, content["data"], run)
     if isinstance(content, Mapping) and not {"images", "labels"} <= content.keys():
-        raise DataError(other_keys(source, content))
+        raise DataError(other_keys(source, content, "torch"))
     if isinstance(content, Mapping):
         return _of_parts("a dictionary of images and labels", source, content, content)
     images, labels = _tensors(source, content)
@@ -163,7 +163,7 @@ def _read_npz(source: Path) -> Foreign:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(f"{source}: is not a whole npz file of numbers ({reason})") from error
     if not {"images", "labels"} <= arrays.keys():
-        raise DataError(f"{source}: holds {some(arrays, SHOWN)}, but the arrays images and labels are wanted")
+        raise DataError(other_keys(source, tensors, "npz"))
     return _of_parts("npz", source, tensors, facts)
 
 

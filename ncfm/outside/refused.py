@@ -95,8 +95,8 @@ def other_objects(source: Path) -> str:
     return f"{source}: {why}; {_trusted(source, TORCH_LOAD)}"
 
 
-def other_keys(source: Path, content: Mapping[Any, Any]) -> str:
-    """Return the message for a dictionary without the keys images and labels, with a command that renames them.
+def other_keys(source: Path, content: Mapping[Any, Any], form: Literal["torch", "npz"]) -> str:
+    """Return the message for a file without the names images and labels, with a command that renames what it holds.
 
     Where one entry alone has the shape of images, and one that of their labels, the command names these two.
     """
@@ -106,14 +106,17 @@ def other_keys(source: Path, content: Mapping[Any, Any]) -> str:
     labels = [key for key, shape in shapes.items() if len(shape) in (1, 2) and shape[0] in counts]
     clear = len(images) == len(labels) == 1
     keys = {"images": images[0], "labels": labels[0]} if clear else {"images": "IMAGES", "labels": "LABELS"}
-    pair = ", ".join(f'"{name}": torch.as_tensor(content[{key!r}])' for name, key in keys.items())
-    load = TORCH_LOAD.format(file=repr(str(source)))  # safe: what it holds was read here, and was plain
-    code = f'import torch; content = {load}; torch.save({{{pair}}}, open({_new(source)!r}, "xb"))'
-    how = "convert it" if clear else "convert it, if it is a set, with your keys as IMAGES and LABELS"
+    if form == "npz":
+        arrays = ", ".join(f"{name}=content[{key!r}]" for name, key in keys.items())
+        new = f'open({_new(source, ".npz")!r}, "xb")'
+        code = f"import numpy; content = numpy.load({str(source)!r}); numpy.savez({new}, {arrays})"
+    else:
+        pair = ", ".join(f'"{name}": torch.as_tensor(content[{key!r}])' for name, key in keys.items())
+        load = TORCH_LOAD.format(file=repr(str(source)))  # safe: what it holds was read here, and was plain
+        code = f'import torch; content = {load}; torch.save({{{pair}}}, open({_new(source)!r}, "xb"))'
+    how = "convert it" if clear else "convert it, if it is a set, with your names as IMAGES and LABELS"
     found = some(map(str, content), SHOWN)
-    return (
-        f"{source}: holds a dictionary of {found}, but the keys images and labels are wanted; {how}: {_command(code)}"
-    )
+    return f"{source}: holds {found}, but the names images and labels are wanted; {how}: {_command(code)}"
 
 
 def _trusted(source: Path, load: str) -> str:
