@@ -65,7 +65,7 @@ class Tree:
             stderr=subprocess.STDOUT,
         )
 
-    def run(self, *command: str, status: int = 0) -> str:
+    def run(self, *command: str, status: int = 0, timeout: float = 300) -> str:
         """Run a command of the virtual environment and return what it printed. Only for DVC is that on the path."""
         environment = self.environment()
         if command[0] == "dvc":
@@ -77,7 +77,7 @@ class Tree:
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=300,
+            timeout=timeout,
             check=False,
         )
         logs = "".join(path.read_text() for path in self.folder.glob("results/*/logs/**/*.log"))
