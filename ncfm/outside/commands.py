@@ -9,6 +9,7 @@ import click
 
 from ncfm.core.errors import ParamsError
 from ncfm.core.layout import SET_FILE
+from ncfm.outside.wish import Wish
 
 PATH = click.Path(path_type=Path)
 FORMATS = ("pt", "png", "npz", "parquet")
@@ -22,7 +23,7 @@ IMPORT = (
 @click.command("add", epilog="\b\nexample:\n  ncfm add photos --resolution 32")
 @click.argument("folder", type=PATH)
 @click.option("--name", help="of the data set (default: the folder's, in small letters)")
-@click.option("--resolution", type=int, help="pixels a side, 16 to 256 (default: 32, 64 or 128, the nearest to theirs)")
+@click.option("--resolution", type=int, help=str(Wish.model_fields["resolution"].description))
 def add_command(folder: Path, name: str | None, resolution: int | None) -> None:
     """Make a FOLDER of images, one sub-folder per class, a data set that campaigns can name."""
     from ncfm.outside.own import add

@@ -63,9 +63,11 @@ class Outcome:
         """Return where the set is, how good it is on which images, and the two to hold it against."""
         last, beside_it = self.made.last, self.extractors
         trained = f"({counted(last['n'], 'network')} trained on it, {counted(self.made.epochs, 'epoch')})"
+        chance = f"random images of equal storage {_accuracy(self.by_chance.last)}; "
+        chance = "" if self.made.names == self.by_chance.names else chance  # which it is itself
         return (
             f"{self.made.stored}: test accuracy {_accuracy(last)} {trained} on {self._tested_on()}\n"
-            f"beside it: random images of equal storage {_accuracy(self.by_chance.last)}; the extractors, trained on "
+            f"beside it: {chance}the extractors, trained on "
             f"the whole training set, {beside_it.accuracy:.1f} % ({beside_it.text(self.made.epochs)})"
         )
 

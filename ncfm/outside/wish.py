@@ -14,7 +14,9 @@ class Wish(BaseModel, frozen=True):
     method: str = "paper"
     seed: int = Field(0, ge=0)
     resolution: int | None = Field(
-        None, description="pixels a side, 16 to 256 (default: 32, 64 or 128, the nearest to the images' median side)"
+        None,
+        description="pixels a side: 16 to 64 in steps of 8, to 128 of 16, to 256 of 32 "
+        "(default: 32, 64 or 128, the nearest to the images' median side)",
     )
     iterations: Count = Field(200, description="of the distillation")
     epochs: Count = Field(20, description="of each extractor; evaluation trains ten times as many")
