@@ -498,6 +498,7 @@ IN_THE_WAY = "cannot be written: a part of the path is a file, not a folder"
 STAGE_FAULTS: list[tuple[str, dict[str, str], Callable[[], object] | None, str]] = [
     # params
     ("pretrain", {"params": "no.json"}, None, "no.json: no such file"),
+    ("pretrain", {"params": "params"}, None, "params: is a folder, but a file is wanted"),
     ("pretrain", {"params": "params/base.yaml"}, None, "params/base.yaml: is the file of a campaign"),
     ("distill", {}, truncate(DISTILL_PARAMS), f"{DISTILL_PARAMS}: not a readable JSON file … move it away"),
     ("distill", {}, change(DISTILL_PARAMS, alhpa=1), f"{DISTILL_PARAMS}: unknown key 'alhpa'; did you mean 'alpha'?"),

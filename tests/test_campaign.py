@@ -296,6 +296,11 @@ def test_the_active_campaign(here):
     write_text("params/campaign.yaml", "cells: {}")
     with pytest.raises(ParamsError, match="campaign: is missing"):
         engines.active()
+    write_text("params/campaign.yaml", "<<<<<<< HEAD\ncampaign: trial\n=======\n")  # as a merge leaves it
+    with pytest.raises(ParamsError, match="not valid YAML .*; `ncfm use NAME` writes it anew"):
+        engines.active()
+    engines.use(chosen)
+    assert engines.active() == "trial"
 
 
 @pytest.mark.parametrize("name", campaign.available(COMMITTED))

@@ -48,7 +48,11 @@ WRAPPER = textwrap.TextWrapper(120, " " * 6, " " * 8, break_long_words=False, br
 def active(folder: Path = PARAMS) -> str:
     """Return the name of the active campaign. Raises :class:`ParamsError` where ``ncfm use`` has never run."""
     path = folder / ACTIVE
-    values = read_yaml(path, end="\ncells:")  # which are thousands of lines
+    try:
+        values = read_yaml(path, end="\ncells:")  # which are thousands of lines
+    except ParamsError as error:  # a merge left its marks, for example
+        remedy = "; `ncfm use NAME` writes it anew" if path.is_file() else ""
+        raise ParamsError(f"{error}{remedy}") from error
     if not isinstance(values, dict) or not isinstance(values.get("campaign"), str):
         raise ParamsError(f"{path}: campaign: is missing; run `ncfm use NAME` to write it")
     return values["campaign"]

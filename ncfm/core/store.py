@@ -137,6 +137,8 @@ def _reading(path: str | Path, fault: str) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file; run the stage that writes it first") from error
+    except IsADirectoryError as error:
+        raise DataError(f"{path}: is a folder, but a file is wanted") from error
     except (OSError, ValueError, RecursionError, SafetensorError) as error:  # JSON too deep, a number of 5000 digits
         raise DataError(f"{path}: {fault.format(error)}") from error
 
