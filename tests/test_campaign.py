@@ -297,7 +297,7 @@ def test_the_active_campaign(here):
     with pytest.raises(ParamsError, match="campaign: is missing"):
         engines.active()
     write_text("params/campaign.yaml", "<<<<<<< HEAD\ncampaign: trial\n=======\n")  # as a merge leaves it
-    with pytest.raises(ParamsError, match="not valid YAML .*; `ncfm use NAME` writes it anew"):
+    with pytest.raises(ParamsError, match=r"not valid YAML .*; `ncfm use NAME` writes it anew"):
         engines.active()
     engines.use(chosen)
     assert engines.active() == "trial"
