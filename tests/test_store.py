@@ -178,7 +178,7 @@ def test_missing_files(tmp_path):
     for read in (store.load_tensors, store.read_metadata, store.read_json, store.sha256):
         with pytest.raises(DataError, match=r"none: no such file; run the stage that writes it first$"):
             read(tmp_path / "none")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="is a folder, but a file is wanted"):
         store.sha256(tmp_path)
 
 
