@@ -56,7 +56,7 @@ def explain_text(campaign: Campaign, key: str) -> str:
         raise ParamsError(f"ncfm explain {key}: of which stage? (allowed: {', '.join(having)})")
     key = having[0] if having else key
     stage, dot, name = key.partition(".")
-    if not having and not dot and stage not in stages:
+    if not dot and stage not in stages:
         keys = dict.fromkeys(field for one in stages for field in STAGES[one].params.model_fields)
         raise ParamsError(one_of("key of a stage's params", key, keys, "ncfm explain"))
     if stage not in stages:

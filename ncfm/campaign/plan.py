@@ -156,24 +156,27 @@ def _largest(estimates: Mapping[Cell, Cost | None]) -> tuple[str, float]:
 def warning(campaign: Campaign, artefact: str | None, device: Device) -> list[str]:
     """Return a line each where a campaign, or an artefact of it, takes more than a day, or what this machine has."""
     name = _named(campaign, artefact)
-    hours = seconds_on(device, costs_of(campaign, artefact).values()) / 3600
+    estimates = costs_of(campaign, artefact)
+    hours, beyond = seconds_on(device, estimates.values()) / 3600, _beyond(name, estimates, device)
     if hours <= DAY:
-        return lacking(campaign, artefact, device)
+        return beyond
     first = next(iter(campaign.artefacts), "")
     ways = f"; a part of it: snakemake {first}" if first and not artefact else ""
     line = (
         f"{name}: about {hours_text(hours)} hours of {device.name} from nothing, by `ncfm plan {campaign.name}`; "
         f"what is done is not done again, and Ctrl-C stops{ways}"
     )
-    return [line, *lacking(campaign, artefact, device)]
+    return [line, *beyond]
 
 
-def lacking(campaign: Campaign, artefact: str | None = None, device: Device = CPU) -> list[str]:
-    """Return a line each where a campaign, or an artefact of it, takes more than this machine's memory or free disk.
+def lacking(campaign: Campaign, artefact: str | None = None) -> list[str]:
+    """Return a line each where a campaign, or an artefact of it, takes more than this machine's memory or free disk."""
+    return _beyond(_named(campaign, artefact), costs_of(campaign, artefact), CPU)
 
-    The memory is that of jobs on CPUs: where ``device`` is another one, nothing is said of it.
-    """
-    estimates, name, lines = costs_of(campaign, artefact), _named(campaign, artefact), []
+
+def _beyond(name: str, estimates: Mapping[Cell, Cost | None], device: Device) -> list[str]:
+    """Return the lines on memory, that of jobs on CPUs (of another ``device`` nothing is said), and on disk."""
+    lines = []
     job, held = _largest(estimates) if estimates and device is CPU else ("", 0)
     if held > main_memory():
         lines.append(f"{name}: {job} needs about {_size(held)} of memory, and this machine has {_size(main_memory())}")
