@@ -102,6 +102,7 @@ def test_a_value_that_does_not_reach_every_cell_is_named_in_plan_and_use(capsys)
     ("more", "note"),
     [
         ("distill: {plateau_factor: 0.1}", "distill.plateau_factor is never read, because of schedule: cosine"),
+        ("distill: {discrepancy: mmd, alpha: 0.1}", "distill.alpha is never read, because of discrepancy: mmd"),
         ("pretrain: {optimizer: adam, momentum: 0.8}", "pretrain.momentum is never read, because of optimizer: adam"),
         ("anytime: {methods: [paper]}", "anytime: none of its methods keeps snapshots (distill: {snapshots: [...]})"),
     ],

@@ -15,10 +15,12 @@ from ncfm.core.errors import ParamsError, one_of
 from ncfm.core.layout import RELEASED, title
 from ncfm.core.params import StageParams
 from ncfm.datasets.catalogue import counted, some
+from ncfm.method.discrepancies import DISCREPANCIES
 from ncfm.stages.cells import Cell
 from ncfm.stages.table import STAGES, TESTERS
 
 DEFAULT = "its default"
+OF_FREQUENCIES = ("alpha", "root", "frequencies", "num_frequencies", "frequency_scale")  # params of a distillation
 SHOWN = 12  # names of cells listed for a value, at most
 
 
@@ -94,8 +96,10 @@ def notes_on(campaign: Campaign) -> list[str]:
 
 def _unread(campaign: Campaign, layers: Layers) -> Iterator[str]:
     """Yield a line for each value that no cell reads, because of another value."""
+    plain = tuple(name for name, one in DISCREPANCIES.items() if not one.uses_frequencies)
     for stage, known in STAGES.items():
-        for name, (other, idle) in known.params.unread_with.items():
+        of_frequencies = dict.fromkeys(OF_FREQUENCIES if stage == "distill" else (), ("discrepancy", plain))
+        for name, (other, idle) in (known.params.unread_with | of_frequencies).items():
             found: dict[str, set[Any]] = {}
             for cell, _, place in _values(campaign, layers, stage, name):
                 found.setdefault(place, set()).add(getattr(campaign.params[cell], other))

@@ -107,8 +107,6 @@ class DistillParams(ComputeParams):
     stage = "distill"
     unread_with = {
         "shrink": ("initialisation", ("random", "noise", "load")),
-        **dict.fromkeys(("alpha", "root", "frequencies"), ("discrepancy", ("mmd", "mse", "energy"))),
-        **dict.fromkeys(("num_frequencies", "frequency_scale"), ("discrepancy", ("mmd", "mse", "energy"))),
         "sampler_learning_rate": ("frequencies", ("gaussian", "released")),
         "momentum": ("optimizer", ("adamw",)),
         **dict.fromkeys(("plateau_patience", "plateau_factor"), ("schedule", ("constant", "cosine"))),
