@@ -42,7 +42,8 @@ with recorded(PrepareParams(dataset="digits"), out, {"dataset": "digits", "seed"
     record.save_history(out.with_name("history.csv"))
     ended = time.monotonic()
     record.finish([out, out.with_name("history.csv")], {})
-print(json.dumps({"longest": longest, "steps": steps, "at_the_end": time.monotonic() - ended}))
+told = {"longest": longest, "steps": steps, "at_the_end": time.monotonic() - ended}
+write_text(Path(f"told{number}.json"), json.dumps(told))
 """
 
 
@@ -81,7 +82,7 @@ def measure(folder: Path, uri: str | None, seconds: float, place: str | None) ->
     server = serve(folder, place) if place else None
     command = [sys.executable, "-c", STAGE]
     running = [
-        subprocess.Popen([*command, str(number), str(seconds)], cwd=folder, env=environment, stdout=subprocess.PIPE)
+        subprocess.Popen([*command, str(number), str(seconds)], cwd=folder, env=environment)
         for number in range(STAGES)
     ]
     if server and place:
@@ -89,7 +90,10 @@ def measure(folder: Path, uri: str | None, seconds: float, place: str | None) ->
         stop(server)
         time.sleep(seconds / 3)
         server = serve(folder, place)
-    told = [json.loads(process.communicate()[0]) for process in running]
+    died = [number for number, process in enumerate(running) if process.wait()]
+    if died:
+        raise RuntimeError(f"stages {died} ended with an error: see above")
+    told = [json.loads((folder / f"told{number}.json").read_text()) for number in range(STAGES)]
     importing = [sys.executable, "-m", "ncfm.cli", "track", "import", "results"]
     done = subprocess.run(importing, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     client = MlflowClient(uri or f"sqlite:///{folder}/results/mlflow/mlflow.db")

@@ -225,4 +225,14 @@ def _first_line(error: Exception) -> str:
 def _unreachable(error: Exception) -> str:
     """Return the line for a store that an error keeps out of reach."""
     store = re.sub(PASSWORD, "//", store_uri())
-    return f"the MLflow store {store} cannot be reached ({_first_line(error)})"
+    return f"the MLflow store {store} cannot be reached ({_reason(error)})"
+
+
+def _reason(error: Exception) -> str:
+    """Return what the system said where an error goes back to that ("Connection refused"), else the error's line."""
+    below: BaseException | None = error
+    while below:
+        if isinstance(below, OSError) and below.strerror:
+            return below.strerror
+        below = below.__cause__ or below.__context__
+    return _first_line(error)
