@@ -1,15 +1,19 @@
-"""The documents: messages that they quote are those of the program; the reference has every column of the tables."""
+"""The documents: messages and commands that they quote are those of the program; no link and no column is missing."""
 
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
+import click
 import pytest
 
+from ncfm.cli import cli
 from ncfm.report.columns import OWN, SHARED, TABLES
 
 ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 SOURCES = [*(ROOT / "ncfm").rglob("*.py"), ROOT / "Makefile"]
 
 
@@ -45,6 +49,42 @@ def test_every_column_has_a_meaning_and_every_meaning_a_column():
 
 
 def test_links_between_documents_lead_somewhere():
-    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+    for page in PAGES:
         for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             assert (page.parent / link).exists(), f"{page.name} links to {link}"
+
+
+def commands(program: str) -> list[tuple[str, list[str]]]:
+    """Each command of this program that a page shows, in a block or within a sentence, as the page and its words."""
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+        blocks = re.findall(r"```(?:sh|bash)\n(.*?)```", text, flags=re.DOTALL)
+        lines = [line.strip() for block in blocks for line in block.splitlines()]
+        lines += re.findall(rf"`({program} [^`\n…]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+        found += [(page.name, shlex.split(line, comments=True)[1:]) for line in lines if line.startswith(f"{program} ")]
+    assert len(found) > 5
+    return found
+
+
+def test_a_command_and_its_options_are_the_programs():
+    for page, words in commands("ncfm"):
+        command: click.Command = cli
+        while isinstance(command, click.Group) and words and not words[0].isupper():
+            assert words[0] in command.commands, f"{page} has `ncfm {words[0]}`"
+            command = command.commands[words.pop(0)]
+        options = {name for parameter in command.params for name in parameter.opts} | {"--help", "--version"}
+        unknown = [word for word in words if word.startswith("--") and word.partition("=")[0] not in options]
+        assert not unknown, f"{page}: `ncfm {command.name}` has no {unknown}"
+
+
+def test_a_target_of_make_is_one():
+    targets = set(re.findall(r"^([a-z./]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
+    for page, words in commands("make"):
+        assert words[0] in targets, f"{page} has `make {words[0]}`"
+
+
+def test_a_campaign_that_is_named_exists():
+    for page in PAGES:
+        for name in re.findall(r"campaign=([a-z0-9-]+)", page.read_text(encoding="utf-8")):
+            assert (ROOT / f"params/{name}.yaml").is_file(), f"{page.name} names the campaign {name}"
