@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import time
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -66,3 +68,19 @@ def test_what_the_other_process_finished_is_not_made_again(waited, tmp_path, mon
     assert cli.main(command) == 0
     assert (record.stat().st_mtime_ns == before) is waited
     assert ("prepare: done meanwhile" in capsys.readouterr().err) is waited
+
+
+def test_what_a_living_dvc_is_writing_is_not_taken_for_torn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its own lock, held here as DVC holds it, is waited for; the copy that is kept is the whole file."""
+    mend = [sys.executable, str(Path(__file__).parents[1] / "workflow/run_stage.py"), "mend"]
+    monkeypatch.chdir(tmp_path)
+    Path(".dvc/tmp").mkdir(parents=True)
+    with Path(".dvc/tmp/lock").open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        Path("dvc.lock").write_text("schema: '2.0'\n")
+        mending = subprocess.Popen(mend, stdout=subprocess.PIPE, text=True)
+        time.sleep(1)
+        assert mending.poll() is None
+        Path("dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
+    assert mending.communicate() == ("", None)
+    assert Path(".dvc/tmp/dvc.lock.kept").read_text() == Path("dvc.lock").read_text() == "schema: '2.0'\nstages: {}\n"

@@ -10,6 +10,7 @@ makes no result old.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -18,12 +19,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 RUNNERS = ("dvc", "direct")
 ACTIVE = Path("params/campaign.yaml")
 RWLOCK = Path(".dvc/tmp/rwlock")
+DVCS_OWN = Path(".dvc/tmp/lock")  # held by each DVC that writes
 LOCKS = (Path("dvc.lock"), Path("params/dvc.lock"))
 CONFLICT = re.compile(r"^(<<<<<<< |=======$|>>>>>>> )", re.MULTILINE)  # what git writes where two branches differ
 
@@ -100,55 +102,53 @@ def mend_files() -> None:
     last stage ran: that stage alone is not in it, and DVC's cache has its results. Without a copy the torn file goes
     aside, and all results come from the cache. One with git's marks of a conflict is left as it is.
     """
-    if not settled(RWLOCK, is_json):
+    if not settles(RWLOCK):
         print(f"run_stage.py: {RWLOCK}: a killed DVC left it torn: removed", flush=True)
         RWLOCK.unlink(missing_ok=True)
-    for lock in LOCKS:
-        kept = Path(".dvc/tmp", f"{'-'.join(lock.parts)}.kept")
-        if settled(lock, is_lock):
-            if lock.is_file() and not CONFLICT.search(lock.read_text(encoding="utf-8")):
-                copy(lock, kept)
-        elif kept.is_file():
-            copy(kept, lock)
-            print(f"run_stage.py: {lock}: a killed DVC left it torn: as it was before the last stage", flush=True)
-        else:
-            torn = kept.with_suffix(".torn")
-            lock.replace(torn)
-            print(f"run_stage.py: {lock}: a killed DVC left it torn: it is {torn} now", flush=True)
+    with no_dvc_writing():
+        for lock in filter(Path.is_file, LOCKS):
+            text, kept = lock.read_text(encoding="utf-8"), Path(".dvc/tmp", f"{'-'.join(lock.parts)}.kept")
+            if CONFLICT.search(text):
+                continue
+            if text.startswith("schema:") and text.endswith("\n"):  # parsing it would take seconds
+                write(kept, text)
+            elif kept.is_file():
+                write(lock, kept.read_text(encoding="utf-8"))
+                print(f"run_stage.py: {lock}: a killed DVC left it torn: as it was before the last stage", flush=True)
+            else:
+                torn = kept.with_suffix(".torn")
+                lock.replace(torn)
+                print(f"run_stage.py: {lock}: a killed DVC left it torn: it is {torn} now", flush=True)
 
 
-def settled(path: Path, fit: Callable[[str], bool]) -> bool:
-    """Return whether a file is not there, or is fit after at most two seconds: a living DVC may be writing it."""
+def settles(path: Path) -> bool:
+    """Return whether a file is not there, or is whole JSON within two seconds: a living DVC may be writing it."""
     for _ in range(20):
         try:
-            if fit(path.read_text(encoding="utf-8")):
-                return True
+            json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return True
-        time.sleep(0.1)
+        except ValueError:
+            time.sleep(0.1)
+        else:
+            return True
     return False
 
 
-def is_json(text: str) -> bool:
-    """Return whether a text is whole JSON."""
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True
+@contextlib.contextmanager
+def no_dvc_writing() -> Iterator[None]:
+    """Wait for DVC's own lock and hold it: writing a `dvc.lock` of hundreds of stages takes a living DVC seconds."""
+    DVCS_OWN.parent.mkdir(parents=True, exist_ok=True)
+    with DVCS_OWN.open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
 
 
-def is_lock(text: str) -> bool:
-    """Return whether a text can be a whole `dvc.lock`, or has conflicts; parsing it would take seconds."""
-    return (text.startswith("schema:") and text.endswith("\n")) or CONFLICT.search(text) is not None
-
-
-def copy(source: Path, target: Path) -> None:
-    """Put a copy of a file in the place of another one, at once."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    shutil.copyfile(source, temporary)
-    temporary.replace(target)
+def write(path: Path, text: str) -> None:
+    """Put a file with this text in the place of another one, at once."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
 
 
 def parent_of(process: int) -> int | None:
