@@ -26,7 +26,8 @@ from ncfm.core.torchvision_shim import notes
 from ncfm.datasets.split import load_split
 from ncfm.method.distillation import Distillation
 from ncfm.method.pool import Pool
-from ncfm.run import compute, gpus
+from ncfm.report.collect import hardware_text
+from ncfm.run import compute, gpus, record
 from ncfm.run.record import recorded
 
 CPU = torch.device("cpu")
@@ -258,6 +259,19 @@ def test_threads_per_network(said, given, expected, threads, monkeypatch, tmp_pa
     monkeypatch.setenv("NCFM_THREADS", said) if said else monkeypatch.delenv("NCFM_THREADS", raising=False)
     with recorded(EvaluateParams(), tmp_path / "e.json", {}, [], threads=given) as record:
         assert torch.get_num_threads() == record.content["hardware"]["threads"] == expected
+
+
+def test_a_record_names_the_gpu_that_computed_and_a_precision_that_did_not(monkeypatch):
+    """A GPU that is there but not used computed nothing; bfloat16 without hardware is float32."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "some GPU")
+    monkeypatch.setattr(record, "has_bfloat16", lambda _: False)
+    monkeypatch.setenv("NCFM_DEVICE", "cpu")
+    found = record.hardware()
+    assert found["gpu"] is None
+    machine = f"{found['cpu']}, {found['cores']} cores"
+    texts = [hardware_text({"hardware": found, "params": {"precision": name}}) for name in ("float32", "bfloat16")]
+    assert texts == [machine, f"{machine}, bfloat16 computed in float32"]
 
 
 def test_cores_are_those_that_this_process_may_use(monkeypatch):

@@ -64,7 +64,10 @@ class PrepareParams(PrepareSource):
 
 
 class ComputeParams(StageParams):
-    """How fast a stage that runs networks computes. Only ``precision`` changes results by more than rounding."""
+    """How fast a stage that runs networks computes. Only ``precision`` changes results by more than rounding.
+
+    On a GPU convolutions in float32 are torch's default, TF32 where the GPU has it, as in the authors' program.
+    """
 
     precision: Literal["float32", "bfloat16"] = Field("float32", description="of activations (bfloat16: autocast)")
     compile: Flag = Field(False, description="compile networks (torch.compile; on a CPU needs a C++ compiler)")

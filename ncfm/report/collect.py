@@ -290,9 +290,11 @@ def collect_accuracies(
 
 
 def hardware_text(record: Values) -> str:
-    """Return the machine of a record, e.g. ``NVIDIA H200`` or ``Intel Xeon, 2 cores``."""
+    """Return the machine of a record, e.g. ``NVIDIA H200`` or ``Intel Xeon, 2 cores``, and what it could not do."""
     hardware = record["hardware"]
-    return str(hardware["gpu"] or f"{hardware['cpu']}, {hardware['cores']} cores")
+    machine = hardware["gpu"] or f"{hardware['cpu']}, {hardware['cores']} cores"
+    lacking = record.get("params", {}).get("precision") == "bfloat16" and not hardware.get("bfloat16", True)
+    return f"{machine}, bfloat16 computed in float32" if lacking else machine
 
 
 def commit_text(record: Values) -> str:

@@ -33,7 +33,7 @@ from ncfm.core.layout import ADHOC, record_file
 from ncfm.core.machine import main_memory
 from ncfm.core.params import StageParams
 from ncfm.core.store import check_writable, read_json, sha256, write_json, write_text
-from ncfm.run.compute import set_up, shard
+from ncfm.run.compute import chosen_device, has_bfloat16, set_up, shard
 from ncfm.run.presentation import key_of_run
 from ncfm.run.tracking import Run
 
@@ -169,13 +169,19 @@ def _clocks() -> dict[str, float]:
 
 
 def hardware() -> dict[str, Any]:
-    """Return the processor, cores, memory (GiB) and GPU of this machine, and the threads that each network has."""
+    """Return this machine's processor, cores and memory (GiB), the GPU that is computed on, or None, and more.
+
+    Namely the threads that each network has, and whether what computes has bfloat16 arithmetic: without it networks
+    compute in float32, whatever the params say.
+    """
+    device = chosen_device()
     return {
         "cpu": _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "memory_gib": round(main_memory() / 2**30, 1),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "bfloat16": has_bfloat16(device),
     }
 
 

@@ -1,6 +1,7 @@
 """What the stages share: the loop over several networks, and the loop over iterations on one set of images.
 
-Both log, show progress and checkpoint what is finished: the same command continues after a kill, to the same bytes.
+Both log, show progress and checkpoint what is finished: the same command continues after a kill, on CPUs to the same
+bytes (on a GPU torch adds some gradients up in any order).
 """
 
 from __future__ import annotations

@@ -44,11 +44,11 @@ def run(stage: Stage, params_file: Path, values: Mapping[str, Any]) -> None:
 
         end_with_parent()
     with only_writer(main) if alone else nullcontext(False) as waited:  # several processes write together
+        if alone and stage.gpu:
+            gpus.choose(processes)  # before torch looks for them
         if waited and Record(stage.name, main, params.model_dump(mode="json"), names, files).is_finished():
             print(f"{stage.name}: done meanwhile ({main})", file=sys.stderr)
             return
-        if alone and stage.gpu:
-            gpus.choose(processes)
         if alone and processes > 1:
             from ncfm.run.ranks import run_ranks
 
