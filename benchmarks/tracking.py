@@ -82,8 +82,7 @@ def measure(folder: Path, uri: str | None, seconds: float, place: str | None) ->
     server = serve(folder, place) if place else None
     command = [sys.executable, "-c", STAGE]
     running = [
-        subprocess.Popen([*command, str(number), str(seconds)], cwd=folder, env=environment)
-        for number in range(STAGES)
+        subprocess.Popen([*command, str(number), str(seconds)], cwd=folder, env=environment) for number in range(STAGES)
     ]
     if server and place:
         time.sleep(seconds / 3)
