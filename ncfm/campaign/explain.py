@@ -20,7 +20,6 @@ from ncfm.stages.cells import Cell
 from ncfm.stages.table import STAGES, TESTERS
 
 DEFAULT = "its default"
-OF_FREQUENCIES = ("alpha", "root", "frequencies", "num_frequencies", "frequency_scale")  # params of a distillation
 SHOWN = 12  # names of cells listed for a value, at most
 
 
@@ -96,10 +95,12 @@ def notes_on(campaign: Campaign) -> list[str]:
 
 def _unread(campaign: Campaign, layers: Layers) -> Iterator[str]:
     """Yield a line for each value that no cell reads, because of another value."""
-    plain = tuple(name for name, one in DISCREPANCIES.items() if not one.uses_frequencies)
+    read = sorted({name for one in DISCREPANCIES.values() for name in one.reads})
+    of_some = [
+        (name, ("discrepancy", [one for one, its in DISCREPANCIES.items() if name not in its.reads])) for name in read
+    ]
     for stage, known in STAGES.items():
-        of_frequencies = dict.fromkeys(OF_FREQUENCIES if stage == "distill" else (), ("discrepancy", plain))
-        for name, (other, idle) in (known.params.unread_with | of_frequencies).items():
+        for name, (other, idle) in [*known.params.unread_with.items(), *(of_some if stage == "distill" else [])]:
             found: dict[str, set[Any]] = {}
             for cell, _, place in _values(campaign, layers, stage, name):
                 found.setdefault(place, set()).add(getattr(campaign.params[cell], other))

@@ -39,7 +39,7 @@ class StageParams(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     stage: ClassVar[str]
-    unread_with: ClassVar[dict[str, tuple[str, tuple[str, ...]]]] = {}  # key: another, with which values it is not read
+    unread_with: ClassVar[dict[str, tuple[str, tuple[object, ...]]]] = {}  # key: another, with which it is not read
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -110,6 +110,7 @@ class DistillParams(ComputeParams):
     stage = "distill"
     unread_with = {
         "shrink": ("initialisation", ("random", "noise", "load")),
+        "load": ("initialisation", ("mix", "random", "noise")),
         "sampler_learning_rate": ("frequencies", ("gaussian", "released")),
         "momentum": ("optimizer", ("adamw",)),
         **dict.fromkeys(("plateau_patience", "plateau_factor"), ("schedule", ("constant", "cosine"))),
@@ -179,7 +180,10 @@ class CurateParams(ComputeParams):
     """Curation of a finished set: labels from the pool, fine-tuning of the images (docs/method.md, section 6)."""
 
     stage = "curate"
-    unread_with = {"teachers": ("labels", ("released",))}
+    unread_with = {
+        "teachers": ("labels", ("released",)),
+        **dict.fromkeys(("learning_rate", "augmentation"), ("finetune", (0,))),
+    }
     labels: Literal["hard", "soft", "released"] = Field(
         "soft", description="released: as the released program, which takes 0/1 for logits where a network errs"
     )

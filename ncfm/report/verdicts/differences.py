@@ -15,25 +15,8 @@ from ncfm.report.verdicts.protocol import FullProtocol
 
 SHAPE = ("arch", "width", "norm")  # params of extractors that matter where they are not trained
 UNTIMED = ("iterations", "learning_rate", "schedule", "load")  # params of which one iteration's cost does not depend
-# Fields that change nothing unless another field of the stage, where it has that, has a certain value; None: never.
-# What only some discrepancies read they declare themselves.
-CONDITIONS: dict[str, tuple[str, object] | None] = {
-    "checkpoint_every": None,
-    "log_every": None,
-    "snapshots": None,
-    "images_at_once": None,
-    "recompute": None,
-    "compile": None,
-    "processes": None,
-    "load": ("initialisation", "load"),
-    "shrink": ("initialisation", "mix"),
-    "momentum": ("optimizer", "sgd"),
-    "sampler_learning_rate": ("frequencies", "mixture"),
-    "plateau_patience": ("schedule", "plateau"),
-    "plateau_factor": ("schedule", "plateau"),
-}
-
-
+# Fields that change no result, but for rounding.
+NEVER = ("checkpoint_every", "log_every", "snapshots", "images_at_once", "recompute", "compile", "processes")
 # Fields that measure a budget, by stage: less of one is cheaper, more of it dearer. A difference in any other field is
 # of another kind. A shorter number is the cheaper precision everywhere.
 BUDGETS = {
@@ -133,7 +116,7 @@ def differing(
         Difference(stage, name, ours[name], value, paced=name == "learning_rate" and _paced(ours, values))
         for name, value in values.items()
         if (fields is None or name in fields) and name not in but
-        if ours.get(name, value) != value and _matters(name, ours)
+        if ours.get(name, value) != value and _matters(full, name, ours)
     )
 
 
@@ -148,12 +131,13 @@ def _paced(ours: Mapping[str, Any], full: Mapping[str, Any]) -> bool:
     return ours["iterations"] < full["iterations"] and ours["learning_rate"] > full["learning_rate"] and not further
 
 
-def _matters(name: str, ours: Mapping[str, Any]) -> bool:
+def _matters(full: StageParams, name: str, ours: Mapping[str, Any]) -> bool:
+    """Say whether ours read a field: no other of their fields leaves it unread, and their discrepancy has it."""
     readers = [one.name for one in DISCREPANCIES.values() if name in one.reads]
-    if readers and ours.get("discrepancy", readers[0]) not in readers:
+    if name in NEVER or (readers and ours.get("discrepancy", readers[0]) not in readers):
         return False
-    condition = CONDITIONS.get(name, ("", ""))
-    return condition is not None and ours.get(condition[0], condition[1]) == condition[1]
+    other, idle = type(full).unread_with.get(name, ("", ()))
+    return other not in ours or ours[other] not in idle
 
 
 def differences_text(found: Iterable[Difference]) -> str:
