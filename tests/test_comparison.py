@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from report_helpers import RESULTS, collected, evaluate, fill, make, reported
 
-from ncfm.core.params import DistillParams
+from ncfm.core.params import CurateParams, DistillParams
 from ncfm.core.store import write_json
 from ncfm.datasets.imagenet_classes import PUBLIC_SPLIT
 from ncfm.report.verdicts.candidates import candidates
-from ncfm.report.verdicts.differences import Difference
+from ncfm.report.verdicts.differences import Difference, differing
 from ncfm.report.verdicts.protocol import full_protocol
 from ncfm.report.verdicts.reported import ReportedNumber, read_reported
 from ncfm.report.verdicts.table import touches, verdict_table
@@ -265,3 +265,9 @@ def test_no_verdict_on_the_public_archives_test_images(tmp_path, monkeypatch):
         write_json(RESULTS / "datasets/imagenette/card.json", {"source": {"name": "folder", "split": split}})
         assert line_of(**values)["verdict"] == verdict
     assert line_of(**values)["reason"] == "tested on other images: the public archive divides the data set anew"
+
+
+def test_a_param_that_another_leaves_unread_is_no_difference():
+    ours = {"labels": "released", "teachers": 3, "finetune": 0, "learning_rate": 0.1}
+    assert [one.field for one in differing("selection", ours, CurateParams())] == ["labels"]
+    assert [one.field for one in differing("selection", {"teachers": 3}, CurateParams())] == ["teachers"]
