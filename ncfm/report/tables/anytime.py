@@ -48,11 +48,13 @@ def anytime_table(tests: Sequence[AccuracyTable], sets: Iterable[StoredSet]) -> 
         head = {"protocol": layout.RELEASED, **test.names, "label": test.label, "missing": ", ".join(test.missing)}
         if not len(test.accuracies):
             lines.append(head)
-        for column, iteration in enumerate(test.columns):
-            values = test.accuracies[:, column]
+        last = group[0].params.get("iterations") if group else None
+        for column, at in enumerate(test.columns):
+            if at == last:  # the line of the finished set says the same
+                continue
+            values, iteration = test.accuracies[:, column], last if at == FINISHED else at
             low, high = interval(values) or (None, None)
-            last = group[0].params.get("iterations") if group and iteration == FINISHED else None
-            line = {"iteration": iteration or last, "minutes": _minutes(group, iteration or last)}
+            line = {"iteration": iteration, "minutes": _minutes(group, iteration)}
             line |= {"accuracy": float(values.mean()), "accuracy_low": low, "accuracy_high": high}
             lines.append({**head, **line, "n_seeds": len(values)})
     return pd.DataFrame(lines, columns=list(COLUMNS)).astype({"iteration": "Int64"})
