@@ -381,6 +381,17 @@ def test_each_process_takes_the_gpus_with_the_fewest_others(monkeypatch):
         gpus.choose(2)  # one is visible by now
 
 
+@pytest.mark.parametrize(
+    ("device", "said", "expected"),
+    [(None, None, 1), ("cuda", None, 1), ("cpu", None, 0), ("cpu", "1", 1), ("", "0", 0)],
+)
+def test_jobs_ask_for_no_gpu_where_the_device_is_said_to_be_the_cpu(device, said, expected, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    for name, value in (("NCFM_DEVICE", device), ("NCFM_GPU", said)):
+        monkeypatch.delenv(name, raising=False) if value is None else monkeypatch.setenv(name, value)
+    assert gpus.wanted() == expected
+
+
 def test_several_processes_need_joint_steps(data, pool, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     params = DistillParams(**helpers.TINY_DISTILL, update="per-class")

@@ -27,6 +27,18 @@ def visible() -> list[str]:
     return found.stdout.split() if found.returncode == 0 else []
 
 
+def wanted() -> int:
+    """Return whether jobs ask for GPUs, as 1 or 0: what NCFM_GPU says, else whether they find some and may use them.
+
+    Raises :class:`ParamsError` for another NCFM_GPU.
+    """
+    on_cpu = os.environ.get("NCFM_DEVICE", "").startswith("cpu")
+    said = os.environ.get("NCFM_GPU", "0" if on_cpu or not shutil.which("nvidia-smi") else "1")
+    if said not in ("0", "1"):
+        raise ParamsError(f"NCFM_GPU: is {said!r} (allowed: 0, 1)")
+    return int(said)
+
+
 def take(count: int, names: Sequence[str]) -> list[str]:
     """Take ``count`` of the GPUs ``names``, first those that no other process of this user has taken.
 

@@ -20,12 +20,12 @@ from ncfm.stages import table
 # Jobs run on the Python that runs Snakemake, whether or not its environment is activated.
 shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
 
-# Where there is no GPU nobody queues for one, and cells run side by side on the cores. NCFM_GPU=1 says that there are some
-# where the jobs will run, though not here: on the machine from which one submits to a cluster.
-GPU = os.environ.get("NCFM_GPU", str(int(shutil.which("nvidia-smi") is not None)))
-if GPU not in ("0", "1"):
-    sys.exit(f"ncfm: NCFM_GPU: is {GPU!r} (allowed: 0, 1)")
-GPU = int(GPU)
+# Where there is no GPU, or NCFM_DEVICE is the CPU, nobody queues for one, and cells run side by side on the cores.
+# NCFM_GPU=1 says that there are some where the jobs will run, though not here: on the machine from which one submits.
+try:
+    GPU = gpus.wanted()
+except NcfmError as error:
+    sys.exit(f"ncfm: {error}")
 if "gpu" not in workflow.global_resources:  # else `--resources gpu=3` said how many jobs use them at a time
     workflow.register_resource("gpu", Resource("gpu", max(1, len(gpus.visible()))))
 # DVC refuses who reads a folder while it writes it: the job that writes the params files runs alone, and first.
