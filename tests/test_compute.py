@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import golden
 import helpers
@@ -379,6 +380,24 @@ def test_each_process_takes_the_gpus_with_the_fewest_others(monkeypatch):
     assert os.environ["CUDA_VISIBLE_DEVICES"] in ("GPU-x", "3")
     with pytest.raises(ParamsError, match=r"^processes: is 2, but there are 1 GPUs"):
         gpus.choose(2)  # one is visible by now
+
+
+def test_each_rank_computes_on_its_own_gpu_however_the_device_was_chosen(monkeypatch):
+    current = []
+    monkeypatch.setattr(torch, "empty", lambda size, device: SimpleNamespace(device=torch.device(device)))
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    for said, expected in (("cuda", "cuda:1"), ("", "cuda:1"), ("cuda:0", "cuda:0"), ("cpu", "cpu")):
+        monkeypatch.setenv("NCFM_DEVICE", said)
+        assert compute.chosen_device() == torch.device(expected)
+    assert current == [torch.device(one) for one in ("cuda:1", "cuda:1", "cuda:0")]
+
+
+@pytest.mark.parametrize(("given", "expected"), [("-1", []), ("2,-1,3", ["2"]), ("", [])])
+def test_minus_one_is_no_gpu(given, expected, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    assert gpus.visible() == expected
 
 
 @pytest.mark.parametrize(

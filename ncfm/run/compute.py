@@ -28,11 +28,13 @@ Result = TypeVar("Result")
 
 def chosen_device() -> torch.device:
     """Return NCFM_DEVICE, else a GPU where there is one, else the CPU. Raises :class:`ParamsError` for no device."""
-    # Each process that torchrun starts on a machine has a GPU of its own.
-    gpu = f"cuda:{os.environ['LOCAL_RANK']}" if "LOCAL_RANK" in os.environ else "cuda"
-    chosen = os.environ.get("NCFM_DEVICE") or (gpu if torch.cuda.is_available() else "cpu")
+    chosen = os.environ.get("NCFM_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    if chosen == "cuda" and "LOCAL_RANK" in os.environ:  # each process that torchrun starts has a GPU of its own
+        chosen = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
-        torch.empty(0, device=chosen)
+        device = torch.empty(0, device=chosen).device
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # what asks for the current device, such as NCCL, is to have this one
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ParamsError(f"NCFM_DEVICE: is {chosen!r}, which this machine cannot use (allowed: cpu, cuda)") from error
     return torch.device(chosen)

@@ -19,7 +19,8 @@ _HELD: list[FileLock] = []  # until this process ends, however it ends
 def visible() -> list[str]:
     """Return the names of the GPUs that this process may use: CUDA_VISIBLE_DEVICES, else all that the driver lists."""
     if (given := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        return [name.strip() for name in given.split(",") if name.strip()]
+        names = [name.strip() for name in given.split(",") if name.strip()]
+        return list(itertools.takewhile(lambda name: not name.startswith("-"), names))  # -1 ends the list for CUDA
     if not (tool := shutil.which("nvidia-smi")):
         return []
     command = [tool, "--query-gpu=uuid", "--format=csv,noheader"]
