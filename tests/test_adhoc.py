@@ -27,6 +27,7 @@ from ncfm.datasets.split import load_split
 from ncfm.method.distilled import load
 from ncfm.models.registry import build
 from ncfm.outside import adhoc
+from ncfm.outside.wish import Wish
 
 TUTORIAL = Path(__file__).resolve().parent.parent / "docs/tutorial.md"
 SMALL = ["--iterations", "4", "--epochs", "1", "--pool", "1"]
@@ -165,6 +166,20 @@ def test_a_folder_from_end_to_end_killed_on_the_way(capsys, monkeypatch):
     assert cli.main(run("--out", "killed")) == 0
     assert started[7:] == ["prepare", "pretrain", "distill", "evaluate", *beside]
     assert outputs("killed").keys() == outputs("whole").keys()
+
+
+def test_a_folder_is_distilled_on_a_gpu_that_is_chosen_before_anything_runs(monkeypatch):
+    write_classes("photos", 20)
+    chosen = []
+    monkeypatch.setattr("ncfm.run.gpus.choose", chosen.append)
+
+    def first(*given):
+        raise Killed
+
+    monkeypatch.setattr(adhoc, "run_stage", first)
+    with pytest.raises(Killed):
+        adhoc.distill_folder(Path("photos"), Wish(ipc=1))
+    assert chosen == [1]
 
 
 def truncated() -> None:
