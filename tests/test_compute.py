@@ -191,6 +191,17 @@ def test_no_compiler_is_one_line(gradients, monkeypatch):
         gradients(compile=True)
 
 
+def test_a_gpu_too_needs_a_compiler(monkeypatch):
+    """Triton builds what starts its kernels with a C compiler."""
+    params, cuda = EvaluateParams(compile=True), torch.device("cuda")
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(ParamsError, match=r"^compile: is true, but this machine has no C compiler \(install gcc, or"):
+        compute.accelerated(torch.relu, params, cuda)
+    monkeypatch.setattr("shutil.which", lambda name: name if name == "clang" else None)
+    compute.check_compiler(cuda)
+
+
 # --- threads and processes
 
 
