@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
+from ncfm.campaign.options import PATH
 from ncfm.core.errors import ParamsError
 from ncfm.core.layout import SET_FILE
 from ncfm.outside.wish import Wish
 
-PATH = click.Path(path_type=Path)
 FORMATS = ("pt", "png", "npz", "parquet")
 EXPORT = "export results/digits/sets/digits/ipc10/paper/seed0/distilled.safetensors --format png --out digits-images"
 IMPORT = (

@@ -10,7 +10,7 @@ import pandas as pd
 from ncfm.core import layout
 from ncfm.report.collect import AccuracyTable, StoredSet, Values, collect_accuracies
 from ncfm.report.files import ResultsFolder
-from ncfm.report.tables.results import ONE_SET, document, latex_table, readable
+from ncfm.report.tables.results import document, interval_text, latex_table, readable
 from ncfm.report.verdicts.intervals import interval
 from ncfm.stages.anytime import FINISHED
 
@@ -72,8 +72,7 @@ def _minutes(group: Iterable[StoredSet], iteration: int | None) -> float | None:
 
 def _texts(table: pd.DataFrame) -> pd.DataFrame:
     ranges = zip(table["accuracy_low"], table["accuracy_high"], strict=True)
-    texts = [f"{low:.1f} to {high:.1f}" if pd.notna(low) else ONE_SET for low, high in ranges]
-    shown = table.assign(interval=texts)
+    shown = table.assign(interval=[interval_text(low, high, 1) for low, high in ranges])
     names = ("dataset", "ipc", "label", "arch", "protocol", "iteration", "minutes", "accuracy", "interval", "n_seeds")
     heads = {"arch": "test network", "interval": "95%", "n_seeds": "sets"}
     return readable(shown, (*names, "missing"), {"minutes": 3, "accuracy": 1, "iteration": 0}, **heads)
