@@ -19,14 +19,15 @@ from helpers import KillAt, Killed
 from PIL import Image
 
 from ncfm import cli
-from ncfm.core.errors import DataError, NcfmError
+from ncfm.core.errors import DataError, NcfmError, ParamsError
 from ncfm.core.store import read_json, sha256, write_text
 from ncfm.datasets.folder import list_folder, load_folder
 from ncfm.datasets.pictures import pixel_sizes
 from ncfm.datasets.split import load_split
 from ncfm.method.distilled import load
 from ncfm.models.registry import build
-from ncfm.outside import adhoc
+from ncfm.outside import adhoc, own
+from ncfm.outside.wish import Wish
 
 TUTORIAL = Path(__file__).resolve().parent.parent / "docs/tutorial.md"
 SMALL = ["--iterations", "4", "--epochs", "1", "--pool", "1"]
@@ -165,6 +166,27 @@ def test_a_folder_from_end_to_end_killed_on_the_way(capsys, monkeypatch):
     assert cli.main(run("--out", "killed")) == 0
     assert started[7:] == ["prepare", "pretrain", "distill", "evaluate", *beside]
     assert outputs("killed").keys() == outputs("whole").keys()
+
+
+def test_a_folder_is_distilled_on_a_gpu_that_is_chosen_before_anything_runs(monkeypatch):
+    write_classes("photos", 20)
+    chosen = []
+    monkeypatch.setattr("ncfm.run.gpus.choose", chosen.append)
+
+    def first(*given):
+        raise Killed
+
+    monkeypatch.setattr(adhoc, "run_stage", first)
+    with pytest.raises(Killed):
+        adhoc.distill_folder(Path("photos"), Wish(ipc=1))
+    assert chosen == [1]
+
+
+def test_a_data_set_is_named_as_all_is_that_stands_in_paths():
+    write_classes("photos", 1)
+    for name in ("a" * 65, "a_b", "-a", "a\n"):
+        with pytest.raises(ParamsError, match=r"^--name: .* must be small letters, digits and '-', 64 at most"):
+            own.add(Path("photos"), name, None)
 
 
 def truncated() -> None:

@@ -17,7 +17,7 @@ from ncfm.core.layout import record_file
 from ncfm.core.params import DistillParams, parse
 from ncfm.core.store import read_json, write_json
 from ncfm.datasets.catalogue import facts_of
-from ncfm.stages import costs, table
+from ncfm.stages import anytime, costs, table
 
 CHANGES = {"iterations": 5, "schedule": "constant", "checkpoint_every": 2}
 
@@ -73,6 +73,21 @@ def test_every_snapshot_is_evaluated_as_the_set_alone_would_be(data, pool, tmp_p
     assert read_json(helpers.run_anytime(data, whole, tmp_path / "killed.json")) == content
 
 
+def test_a_snapshot_that_equals_the_finished_set_is_a_point_that_costs_no_training(data, pool, tmp_path, monkeypatch):
+    """In bytes a late snapshot may be the finished set's for one seed alone: the points are those of all seeds."""
+    steps, trained = {"iterations": 3, "schedule": "constant", "kept": "uint8", "snapshots": [1, 2, 3]}, []
+    still = helpers.run_distill(data, pool, tmp_path / "still", **steps, learning_rate=1e-9)
+    moved = helpers.run_distill(data, pool, tmp_path / "moved", **steps, learning_rate=0.05)
+    train = anytime.train
+    monkeypatch.setattr(anytime, "train", lambda *given: trained.append(given) or train(*given))
+    for stored, trainings in ((still, 1), (moved, 3)):
+        out = stored.with_suffix(".json")
+        points = read_json(helpers.run_anytime(data, stored, out, networks=1, epochs=1))["snapshots"]
+        assert [point["iteration"] for point in points] == [1, 2, 3, 0]
+        assert len({tuple(point["accuracies"]) for point in points}) <= trainings == len(trained)
+        trained.clear()
+
+
 CAMPAIGN = """
 architectures: [convnet-3]
 datasets: {digits: {ipcs: [1]}}
@@ -85,10 +100,11 @@ anytime: {methods: [paper, random]}
 def test_table_and_figure(tmp_path, monkeypatch, capsys):
     chosen = make(tmp_path, monkeypatch, CAMPAIGN)
     first, second, random = chosen.cells_of("anytime")
-    for cell, values in ((first, [[50, 70], [80, 90]]), (second, [[62, 62], [87, 87]]), (random, [[40, 44]])):
+    last, alike = [80, 90], [87, 87]  # a snapshot of the last iteration is the finished set: one line
+    for cell, values in ((first, [[50, 70], last, last]), (second, [[62, 62], alike, alike]), (random, [[40, 44]])):
         points = [
             {"iteration": iteration, "accuracies": one}
-            for iteration, one in zip((10, 0)[-len(values) :], values, strict=True)
+            for iteration, one in zip((10, 40, 0)[-len(values) :], values, strict=True)
         ]
         write_json(table.output("made-up", cell), {"names": cell.names, "snapshots": points})
     for cell, minutes in zip(chosen.cells_of("distill"), (1, 2), strict=True):

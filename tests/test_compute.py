@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import golden
 import helpers
@@ -189,6 +190,17 @@ def test_no_compiler_is_one_line(gradients, monkeypatch):
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(ParamsError, match=r"^compile: is true, but this machine has no C\+\+ compiler"):
         gradients(compile=True)
+
+
+def test_a_gpu_too_needs_a_compiler(monkeypatch):
+    """Triton builds what starts its kernels with a C compiler."""
+    params, cuda = EvaluateParams(compile=True), torch.device("cuda")
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(ParamsError, match=r"^compile: is true, but this machine has no C compiler \(install gcc, or"):
+        compute.accelerated(torch.relu, params, cuda)
+    monkeypatch.setattr("shutil.which", lambda name: name if name == "clang" else None)
+    compute.check_compiler(cuda)
 
 
 # --- threads and processes
@@ -393,6 +405,35 @@ def test_each_process_takes_the_gpus_with_the_fewest_others(monkeypatch):
     assert os.environ["CUDA_VISIBLE_DEVICES"] in ("GPU-x", "3")
     with pytest.raises(ParamsError, match=r"^processes: is 2, but there are 1 GPUs"):
         gpus.choose(2)  # one is visible by now
+
+
+def test_each_rank_computes_on_its_own_gpu_however_the_device_was_chosen(monkeypatch):
+    current = []
+    monkeypatch.setattr(torch, "empty", lambda size, device: SimpleNamespace(device=torch.device(device)))
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    for said, expected in (("cuda", "cuda:1"), ("", "cuda:1"), ("cuda:0", "cuda:0"), ("cpu", "cpu")):
+        monkeypatch.setenv("NCFM_DEVICE", said)
+        assert compute.chosen_device() == torch.device(expected)
+    assert current == [torch.device(one) for one in ("cuda:1", "cuda:1", "cuda:0")]
+
+
+@pytest.mark.parametrize(("given", "expected"), [("-1", []), ("2,-1,3", ["2"]), ("", [])])
+def test_minus_one_is_no_gpu(given, expected, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+    assert gpus.visible() == expected
+
+
+@pytest.mark.parametrize(
+    ("device", "said", "expected"),
+    [(None, None, 1), ("cuda", None, 1), ("cpu", None, 0), ("cpu", "1", 1), ("", "0", 0)],
+)
+def test_jobs_ask_for_no_gpu_where_the_device_is_said_to_be_the_cpu(device, said, expected, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    for name, value in (("NCFM_DEVICE", device), ("NCFM_GPU", said)):
+        monkeypatch.delenv(name, raising=False) if value is None else monkeypatch.setenv(name, value)
+    assert gpus.wanted() == expected
 
 
 def test_several_processes_need_joint_steps(data, pool, monkeypatch):

@@ -20,6 +20,7 @@ from helpers import record_of, run_evaluate
 from PIL import Image
 
 from ncfm import cli
+from ncfm.core.errors import DataError
 from ncfm.core.params import PrepareParams, SelectParams
 from ncfm.core.store import load_tensors, read_json, read_metadata, save_tensors, sha256, write_text
 from ncfm.core.torchvision_shim import torchvision
@@ -108,6 +109,18 @@ def test_an_imported_set_is_tested_under_every_protocol(digits, capsys):
     assert cli.main([*command[:-4], "--data", "nowhere"]) == cli.main([*command[:-6], "--epochs", "4"]) == 2
     no_data, no_test = capsys.readouterr().err.splitlines()
     assert "nowhere/test.safetensors: no such file" in no_data and "--epochs: is read only with --data" in no_test
+
+
+def test_an_imported_set_is_tested_on_a_gpu_that_is_chosen_before_its_record_is_made(digits, monkeypatch):
+    export(digits, "pt", "set.pt", "--stored")
+    chosen = []
+    monkeypatch.setattr("ncfm.run.gpus.choose", chosen.append)
+
+    def first(*given):
+        raise DataError(f"chosen: {chosen}")
+
+    monkeypatch.setattr("ncfm.run.record.recorded", first)
+    assert cli.main(import_command("set.pt", "new", data=str(digits))) == 2 and chosen == [1]
 
 
 def test_protocols_have_the_exceptions_of_data_set_and_ipc():

@@ -150,12 +150,21 @@ def test_no_more_images_are_held_at_once_than_there_are():
 
 
 def test_a_job_asks_for_its_data_and_on_a_gpu_for_no_more():
-    cell, cost = kinds.Pretrain("cifar10", "convnet-3"), Cost(0.0, memory=1e9)
+    cell, cost = kinds.Pretrain("cifar10", "convnet-3"), Cost(0.0, network=1e9, shared=5e8)
     data = 60000 * (3 * 32 * 32 + 8)
-    assert memory(cell, cost, side_by_side=2) == 2e9 + 2 * (data + 1e9)
+    assert memory(cell, cost, networks=2) == 2e9 + data + 5e8 + 2e9  # threads of one process
+    assert memory(cell, cost, networks=2, processes=2) == 2e9 + 2 * (data + 5e8 + 1e9)
     assert memory(cell, cost, gpus=1) == 4e9 + data
     assert memory(cell, None) == 2e9 + data + 6e9  # a network that says nothing of its work
     assert memory(kinds.Report(), None) == 2e9
+
+
+def test_a_job_has_a_core_for_each_network_that_it_computes_at_a_time():
+    """On a GPU the networks of a pool are trained one after the other, and a core each would stand idle."""
+    pool, split = PretrainParams(pool=20), DistillParams(processes=4)
+    cases = (("pretrain", pool, 20, 1), ("distill", split, 4, 4), ("evaluate", EvaluateParams(networks=3), 1, 1))
+    for stage, params, on_cpus, on_gpus in cases:
+        assert [table.STAGES[stage].at_a_time(params, gpus) for gpus in (0, on_gpus)] == [on_cpus, on_gpus]
 
 
 @pytest.mark.parametrize(

@@ -77,15 +77,17 @@ def cost_of(cell: DatasetCell, campaign: Campaign) -> Cost | None:
     return found
 
 
-def memory(cell: Cell, cost: Cost | None, side_by_side: int = 1, gpus: int = 0) -> float:
+def memory(cell: Cell, cost: Cost | None, networks: int = 1, processes: int = 1, gpus: int = 0) -> float:
     """Return the bytes of main memory that a job needs, about: on a GPU no more of it than the data set.
 
-    ``side_by_side`` counts its networks, or its processes, at a time.
+    Of its ``processes`` each holds the data set and the extractors; the ``networks`` at a time, in all of them, are
+    threads that share these.
     """
     if not isinstance(cell, DatasetCell):
         return BASE_BYTES
-    held = 0 if gpus else cost.memory if cost else GUESSED_BYTES
-    return BASE_BYTES * (1 + gpus) + side_by_side * (costs.dataset_bytes(facts_of(cell.dataset)) + held)
+    network, shared = (cost.network, cost.shared) if cost else (GUESSED_BYTES, 0)
+    held = 0 if gpus else networks * network + processes * shared
+    return BASE_BYTES * (1 + gpus) + processes * costs.dataset_bytes(facts_of(cell.dataset)) + held
 
 
 def seconds_of(known: Sequence[Cost]) -> tuple[float, ...]:

@@ -46,7 +46,7 @@ class StorageError(NcfmError):
 
 
 class DivergenceError(NcfmError):
-    """A loss became infinite or not a number; the run stopped before the optimiser stepped."""
+    """A loss or a gradient became infinite or not a number; nothing moved from there on."""
 
 
 class StageError(NcfmError):

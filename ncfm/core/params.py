@@ -70,7 +70,7 @@ class ComputeParams(StageParams):
     """
 
     precision: Literal["float32", "bfloat16"] = Field("float32", description="of activations (bfloat16: autocast)")
-    compile: Flag = Field(False, description="compile networks (torch.compile; on a CPU needs a C++ compiler)")
+    compile: Flag = Field(False, description="compile networks (torch.compile; needs a compiler of C++, on a GPU of C)")
 
 
 class NetworkParams(ComputeParams):

@@ -105,7 +105,8 @@ Milestone = Annotated[float, Number, Field(gt=0, lt=1)]
 Milestones = Annotated[tuple[Milestone, ...], AfterValidator(increasing)]
 Pairs = Annotated[tuple[tuple[str, str], ...], AfterValidator(_pairs)]
 FilePath = Annotated[str, AfterValidator(_path)]
-Name = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]*$", max_length=LONGEST_NAME)]  # a folder, part of DVC's names
+# Names stand in paths, in DVC's names and in the workflow's patterns.
+Name = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9-]*$", max_length=LONGEST_NAME)]
 Names = Annotated[tuple[str, ...], AfterValidator(each_once)]
 Line = Annotated[str, AfterValidator(_line)]
 Counts = Annotated[tuple[Count, ...], AfterValidator(each_once)]

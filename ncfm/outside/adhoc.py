@@ -38,6 +38,7 @@ from ncfm.method.distilled import load
 from ncfm.models.registry import ARCHITECTURES
 from ncfm.outside.outcome import Extractors, Outcome, sets_in
 from ncfm.outside.wish import Wish
+from ncfm.run import gpus
 from ncfm.run.record import Record, recorded
 from ncfm.stages import cells
 from ncfm.stages import prepare as datasets
@@ -109,6 +110,7 @@ def distill_folder(folder: Path, wish: Wish, out: Path | None = None) -> str:
     train, test = (data / file for file in SPLIT_FILES.values())
     check_same_folder(folder, card, root)
 
+    gpus.choose(1)  # before a record asks torch for its GPU
     notes = prepare_folder(FolderParams(folder=str(folder.resolve()), resolution=resolution), listing, card)
     training = parse(PretrainParams, {**PRETRAIN, "arch": arch, "pool": wish.pool, "epochs": wish.epochs}, "pretrain")
     run_stage(training, pool, pretrained.names, [train, test], pretrain, data, pool)

@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
+from ncfm.campaign.options import PATH
 from ncfm.core.errors import ParamsError
 from ncfm.core.layout import SET_FILE
 from ncfm.outside.wish import Wish
 
-PATH = click.Path(path_type=Path)
 FORMATS = ("pt", "png", "npz", "parquet")
 EXPORT = "export results/digits/sets/digits/ipc10/paper/seed0/distilled.safetensors --format png --out digits-images"
 IMPORT = (
@@ -57,6 +57,7 @@ def import_command(file: Path, out: Path, data: Path | None, **values: Any) -> N
     from ncfm.outside.adhoc import Limits, evaluate_all
     from ncfm.outside.exchange import ImportParams, import_set, target_of
     from ncfm.outside.foreign import files_of, read_foreign
+    from ncfm.run import gpus
     from ncfm.run.record import recorded
 
     params = parse(ImportParams, {name: values[name] for name in ImportParams.model_fields}, "ncfm import")
@@ -72,6 +73,8 @@ def import_command(file: Path, out: Path, data: Path | None, **values: Any) -> N
     seed = origin.seed if values["seed"] is None else values["seed"]
     names = {"dataset": target.dataset, "ipc": values["ipc"] or 0, "method": method, "seed": seed}
     stored = out / SET_FILE
+    if data is not None:
+        gpus.choose(1)  # before a record asks torch for its GPU
     with recorded(params, stored, names, files_of(file)) as record:
         import_set(params, file, found, target, names, out, record)
     more = "the same command with --data FOLDER, which `ncfm prepare` wrote, tests it under every protocol"

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
 
 from ncfm.core.errors import ParamsError, notices
 from ncfm.core.params import DistillParams
 from ncfm.core.store import is_text, json_text, write_text
+from ncfm.core.values import LONGEST_NAME, Name
 from ncfm.datasets.catalogue import CATALOGUE
 from ncfm.datasets.folder import facts_of_folder, list_folder, load_folder
 from ncfm.datasets.sets.own import PLACE, Facts
 from ncfm.outside.adhoc import check_apart, network_of, read_at
-
-FIT = re.compile(r"[a-z0-9][a-z0-9-]*").fullmatch  # names stand in paths and in the workflow's patterns
 
 
 def add(folder: Path, name: str | None, resolution: int | None) -> str:
@@ -25,8 +25,11 @@ def add(folder: Path, name: str | None, resolution: int | None) -> str:
     """
     listing = list_folder(folder)
     name = name or listing.name.lower()
-    if not FIT(name):
-        raise ParamsError(f"--name: {name!r} must be small letters, digits and '-', a letter or digit first")
+    try:
+        TypeAdapter(Name).validate_python(name)
+    except ValidationError as error:
+        allowed = f"small letters, digits and '-', {LONGEST_NAME} at most, a letter or digit first"
+        raise ParamsError(f"--name: {name!r} must be {allowed}") from error
     path = PLACE / f"{name}.json"
     check_apart(folder, path, "run this in another folder")
     resolution, read = read_at(listing, resolution)

@@ -23,6 +23,7 @@ from ncfm.report.tables.results import csv_text, document, markdown
 from ncfm.report.verdicts import text
 from ncfm.report.verdicts.rules import Verdict
 from ncfm.report.verdicts.table import COLUMNS, COSTS
+from ncfm.stages.table import MAKERS
 
 NEAREST = (  # first the verdicts by the full protocol
     {Verdict.REPRODUCED, Verdict.ABOVE, Verdict.BELOW, Verdict.ARITHMETIC, Verdict.WRONG_ARITHMETIC},
@@ -56,7 +57,6 @@ CAMPAIGNS_NOTE = (
     "and which commit made what. Extractors that ship are not in it: they took 164 min. Written by "
     "`python -m ncfm.report.publish`."
 )
-SETS = ("distill", "select", "curate")  # the stages that make a set
 
 
 def write_overview(published: Path) -> None:
@@ -80,7 +80,7 @@ def campaign_line(name: str, content: Mapping[str, Any]) -> dict[str, object]:
     return {
         "campaign": f"[{name}]({name}/tables/results.md)",
         "of": f"[{content['params/report.json']['title']}](../../params/{name}.yaml)",
-        "sets": sum(record["stage"] in SETS for record in records),
+        "sets": sum(record["stage"] in MAKERS for record in records),
         "networks": sum(len(evaluation["networks"]) for evaluation in tested),
         "time": duration(sum(record["seconds"] for record in records)),
         "on": all_of(hardware_text),

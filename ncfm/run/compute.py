@@ -28,11 +28,13 @@ Result = TypeVar("Result")
 
 def chosen_device() -> torch.device:
     """Return NCFM_DEVICE, else a GPU where there is one, else the CPU. Raises :class:`ParamsError` for no device."""
-    # Each process that torchrun starts on a machine has a GPU of its own.
-    gpu = f"cuda:{os.environ['LOCAL_RANK']}" if "LOCAL_RANK" in os.environ else "cuda"
-    chosen = os.environ.get("NCFM_DEVICE") or (gpu if torch.cuda.is_available() else "cpu")
+    chosen = os.environ.get("NCFM_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    if chosen == "cuda" and "LOCAL_RANK" in os.environ:  # each process that torchrun starts has a GPU of its own
+        chosen = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
-        torch.empty(0, device=chosen)
+        device = torch.empty(0, device=chosen).device
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # what asks for the current device, such as NCCL, is to have this one
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ParamsError(f"NCFM_DEVICE: is {chosen!r}, which this machine cannot use (allowed: cpu, cuda)") from error
     return torch.device(chosen)
@@ -135,11 +137,10 @@ def say_once(text: str) -> None:
 def accelerated(function: Callable[..., Tensor], params: ComputeParams, device: torch.device) -> Callable[..., Tensor]:
     """Return ``function`` as the params say: under bfloat16 autocast, compiled, or as it is. Results are float32.
 
-    Raises :class:`ParamsError` where ``compile`` is asked for on a CPU without a C++ compiler.
+    Raises :class:`ParamsError` where ``compile`` is asked for on a machine without the compiler that it needs.
     """
-    compilers = (os.environ.get("CXX") or "c++", "g++", "clang++")
-    if params.compile and device.type == "cpu" and not any(map(shutil.which, compilers)):
-        raise ParamsError("compile: is true, but this machine has no C++ compiler (install g++, or set it to false)")
+    if params.compile:
+        check_compiler(device)
     if params.compile:
         # The full graph or an error: parts that run uncompiled would not be safe to call from several threads.
         # A second batch size makes the batch dimension dynamic, so that many sizes cost two compilations.
@@ -153,6 +154,16 @@ def accelerated(function: Callable[..., Tensor], params: ComputeParams, device: 
             return function(*arguments).float()
 
     return in_bfloat16
+
+
+def check_compiler(device: torch.device) -> None:
+    """Raise :class:`ParamsError` where there is no C++ compiler for a CPU, or no C compiler for Triton on a GPU."""
+    on_cpu, on_gpu = (os.environ.get("CXX") or "c++", "g++", "clang++"), (os.environ.get("CC") or "gcc", "gcc", "clang")
+    wanted = {"cpu": ("C++", "g++", on_cpu), "cuda": ("C", "gcc", on_gpu)}
+    language, install, compilers = wanted.get(device.type, ("", "", ()))
+    if compilers and not any(map(shutil.which, compilers)):
+        reason = f"this machine has no {language} compiler (install {install}, or set it to false)"
+        raise ParamsError(f"compile: is true, but {reason}")
 
 
 def images_at_once(width: int, resolution: int, device: torch.device) -> int:

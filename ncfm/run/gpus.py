@@ -19,12 +19,25 @@ _HELD: list[FileLock] = []  # until this process ends, however it ends
 def visible() -> list[str]:
     """Return the names of the GPUs that this process may use: CUDA_VISIBLE_DEVICES, else all that the driver lists."""
     if (given := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        return [name.strip() for name in given.split(",") if name.strip()]
+        names = [name.strip() for name in given.split(",") if name.strip()]
+        return list(itertools.takewhile(lambda name: not name.startswith("-"), names))  # -1 ends the list for CUDA
     if not (tool := shutil.which("nvidia-smi")):
         return []
     command = [tool, "--query-gpu=uuid", "--format=csv,noheader"]
     found = subprocess.run(command, check=False, capture_output=True, text=True)
     return found.stdout.split() if found.returncode == 0 else []
+
+
+def wanted() -> int:
+    """Return whether jobs ask for GPUs, as 1 or 0: what NCFM_GPU says, else whether they find some and may use them.
+
+    Raises :class:`ParamsError` for another NCFM_GPU.
+    """
+    on_cpu = os.environ.get("NCFM_DEVICE", "").startswith("cpu")
+    said = os.environ.get("NCFM_GPU", "0" if on_cpu or not shutil.which("nvidia-smi") else "1")
+    if said not in ("0", "1"):
+        raise ParamsError(f"NCFM_GPU: is {said!r} (allowed: 0, 1)")
+    return int(said)
 
 
 def take(count: int, names: Sequence[str]) -> list[str]:

@@ -26,14 +26,15 @@ FINISHED = 0  # in place of an iteration: the set as it was finished
 def anytime(params: AnytimeParams, data: Path, distilled: Path, out: Path, record: Record) -> None:
     """Train ``params.networks`` fresh networks on each snapshot and on the finished set; write their last accuracies.
 
-    The draws are those of an evaluation, equal for all snapshots. Of the data set only the test split is read.
+    The draws are those of an evaluation, equal for all snapshots. Of the data set only the test split is read. A
+    snapshot that equals the finished set has its accuracies: the points of a method are the same ones for every seed.
     """
     device = chosen_device()
     test, finished = load_with_test(distilled, data, device)
     forward_of = forwards(params, device, lambda: new_network(params.arch, params, test, generator("overwritten")))
-    unfinished = {at: one for at, one in finished.snapshots.items() if not torch.equal(one.stored, finished.stored)}
-    sets = {**unfinished, FINISHED: finished}
-    iterations = list(sets)
+    sets = {**finished.snapshots, FINISHED: finished}
+    trained_as = {at: FINISHED if torch.equal(one.stored, finished.stored) else at for at, one in sets.items()}
+    iterations, points = [at for at, trained in trained_as.items() if at == trained], list(sets)
 
     def train_one(index: int, check: Check, progress: Progress) -> tuple[float, Tensors]:
         place, repeat = divmod(index, params.networks)
@@ -50,13 +51,14 @@ def anytime(params: AnytimeParams, data: Path, distilled: Path, out: Path, recor
 
     def rows_of(index: int, tested: float) -> Rows:
         place, repeat = divmod(index, params.networks)
-        return [(index + 1, {"iteration": iterations[place], "network": repeat, "accuracy": tested})]
+        for point, at in enumerate(points):
+            if trained_as[at] == iterations[place]:
+                step = point * params.networks + repeat + 1
+                yield step, {"iteration": at, "network": repeat, "accuracy": tested}
 
-    count = len(sets) * params.networks
+    count = len(iterations) * params.networks
     tested, _ = train_networks(count, params.epochs, train_one, rows_of, out, record, device)
-    points = [
-        {"iteration": iteration, "accuracies": tested[place * params.networks : (place + 1) * params.networks]}
-        for place, iteration in enumerate(iterations)
-    ]
-    content = {"training_images": len(finished), "snapshots": points}
-    write_tests(out, content, {"last": fmean(tested[-params.networks :])}, record)
+    found = {at: tested[place * params.networks :][: params.networks] for place, at in enumerate(iterations)}
+    snapshots = [{"iteration": at, "accuracies": found[trained_as[at]]} for at in points]
+    content = {"training_images": len(finished), "snapshots": snapshots}
+    write_tests(out, content, {"last": fmean(found[FINISHED])}, record)

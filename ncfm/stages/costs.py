@@ -100,13 +100,20 @@ class Reads:
 class Cost:
     """The bytes that a cell writes, what it computes in the precision of ``params``, and the bytes that this holds.
 
-    ``memory`` is that of one process, or of one of the networks that it trains side by side, beyond the data set.
+    ``network`` are those of each network that is trained side by side, ``shared`` those that all networks of a process
+    share, beyond the data set.
     """
 
     disk: float
     work: Work = Work()
     params: models.ComputeParams = DEFAULTS
-    memory: float = 0.0
+    network: float = 0.0
+    shared: float = 0.0
+
+    @property
+    def memory(self) -> float:
+        """The bytes that a process with one network holds beyond the data set."""
+        return self.network + self.shared
 
 
 def dataset_bytes(facts: DatasetFacts) -> int:
@@ -130,8 +137,8 @@ def pretrain(params: models.PretrainParams, reads: Reads) -> Cost:
     """Return the cost of an extractor pool, each network of which is tested once."""
     network, facts = reads.extractor, reads.facts
     one = training(params, network, facts.images("train")) + testing(network, facts.images("test"))
-    memory = network_bytes(network, min(params.batch, facts.images("train")), models.TEST_BATCH) + reads.pool_bytes
-    return Cost(reads.pool_bytes, one * params.pool, params, memory)
+    memory = network_bytes(network, min(params.batch, facts.images("train")), models.TEST_BATCH)
+    return Cost(reads.pool_bytes, one * params.pool, params, memory, reads.pool_bytes)
 
 
 def distill(params: models.DistillParams, reads: Reads) -> Cost:
@@ -162,7 +169,7 @@ def distill(params: models.DistillParams, reads: Reads) -> Cost:
     if discrepancy.uses_frequencies:  # frequencies, the features at them, and psi: three layers of D x D weights
         compared = params.num_frequencies * (network.features + real_images + synthetic_images)
         memory += WEIGHT_BYTES * compared + PSI_BYTES * (params.frequencies != "gaussian") * 3 * network.features**2
-    return Cost(sets + params.iterations * ROW_BYTES, work, params, memory + reads.pool_bytes)
+    return Cost(sets + params.iterations * ROW_BYTES, work, params, memory, reads.pool_bytes)
 
 
 def select(params: models.SelectParams, reads: Reads) -> Cost:
@@ -171,10 +178,10 @@ def select(params: models.SelectParams, reads: Reads) -> Cost:
     compares = rule.reads_extractors and not rule.reads_events
     disk = reads.set_pixels * (1 if rule.whole else FLOAT_BYTES)
     if not compares:
-        return Cost(disk, memory=disk)
+        return Cost(disk, shared=disk)
     features = FLOAT_BYTES * ceil(images / reads.facts.classes) * reads.extractor.features  # of a class
-    memory = disk + features + network_bytes(reads.extractor, 0, models.TEST_BATCH) + reads.pool_bytes
-    return Cost(disk, testing(reads.extractor, images), memory=memory)
+    memory, shared = network_bytes(reads.extractor, 0, models.TEST_BATCH), disk + features + reads.pool_bytes
+    return Cost(disk, testing(reads.extractor, images), network=memory, shared=shared)
 
 
 def curate(params: models.CurateParams, reads: Reads) -> Cost:
@@ -182,17 +189,17 @@ def curate(params: models.CurateParams, reads: Reads) -> Cost:
     teachers = 1 if params.labels == "released" else min(params.teachers or reads.pool.pool, reads.pool.pool)
     look = testing(reads.extractor, reads.images)
     work = look * teachers + (look * 2 + Work(steps=1)) * params.finetune
-    memory = network_bytes(reads.extractor, reads.factor**2) + reads.pool_bytes + WEIGHT_BYTES * reads.set_pixels
-    memory += reads.decoded_bytes
-    return Cost(reads.set_pixels * FLOAT_BYTES, work, params, memory)
+    memory = network_bytes(reads.extractor, reads.factor**2)
+    shared = reads.pool_bytes + WEIGHT_BYTES * reads.set_pixels + reads.decoded_bytes
+    return Cost(reads.set_pixels * FLOAT_BYTES, work, params, memory, shared)
 
 
 def evaluate(params: models.EvaluateParams, reads: Reads) -> Cost:
     """Return the cost of an evaluation; each look at the test set is a row of its result and of its record."""
     network = network_work(params.arch, reads.facts, params.width, params.norm)
     rows = 2 * params.networks * min(params.looks, params.epochs)
-    memory = network_bytes(network, min(params.batch, reads.images), models.TEST_BATCH) + reads.decoded_bytes
-    return Cost(rows * ROW_BYTES, evaluation(params, network, reads), params, memory)
+    memory = network_bytes(network, min(params.batch, reads.images), models.TEST_BATCH)
+    return Cost(rows * ROW_BYTES, evaluation(params, network, reads), params, memory, reads.decoded_bytes)
 
 
 def continual(params: models.ContinualParams, reads: Reads) -> Cost:
@@ -204,7 +211,7 @@ def continual(params: models.ContinualParams, reads: Reads) -> Cost:
 def anytime(params: models.AnytimeParams, reads: Reads) -> Cost:
     """Return the cost of evaluating a set and each of its snapshots, with one look at the test set each."""
     cost = evaluate(params.model_copy(update={"looks": 1}), reads)
-    return Cost(cost.disk * (1 + reads.snapshots), cost.work * (1 + reads.snapshots), params, cost.memory)
+    return replace(cost, disk=cost.disk * (1 + reads.snapshots), work=cost.work * (1 + reads.snapshots), params=params)
 
 
 def search(params: models.SearchParams, reads: Reads) -> Cost:
@@ -213,8 +220,9 @@ def search(params: models.SearchParams, reads: Reads) -> Cost:
     networks = [network_work(arch, reads.facts, width, norm) for arch, width, norm in params.candidates]
     work = sum((evaluation(once, network, reads) for network in networks), Work())
     batch = min(params.batch, reads.images)
-    memory = max(network_bytes(network, batch, models.TEST_BATCH) for network in networks) + reads.decoded_bytes
-    return Cost(2 * len(networks) * params.networks * ROW_BYTES, work, once, memory)
+    memory = max(network_bytes(network, batch, models.TEST_BATCH) for network in networks)
+    rows = 2 * len(networks) * params.networks
+    return Cost(rows * ROW_BYTES, work, once, memory, reads.decoded_bytes)
 
 
 def evaluation(params: models.EvaluateProtocol, network: NetworkWork, reads: Reads) -> Work:

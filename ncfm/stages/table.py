@@ -53,7 +53,7 @@ class Stage:
     reads: tuple[str, ...]  # templates of its files, besides the params
     writes: tuple[str, ...]  # templates, the main output first; the record is added
     may_write: tuple[str, ...] = ()  # templates of files that it writes only where there is something to show
-    side_by_side: str = ""  # the params field that counts networks or processes, each of which may have a core
+    side_by_side: str = ""  # the params field that counts networks or processes, each of which may have a core on CPUs
     gpu: bool = True  # whether it computes on a GPU where there is one
     local: bool = False  # whether it runs where one submits to a cluster: it takes seconds, or needs the network
     command: str = ""  # the sub-command, where it is not the stage's name
@@ -77,6 +77,10 @@ class Stage:
     def wildcards(self) -> tuple[str, ...]:
         """The names in the path of its main output, in their order: they tell one of its jobs from another."""
         return fields(self.writes[0])
+
+    def at_a_time(self, params: models.StageParams, gpus: int) -> int:
+        """Return how many networks a job computes at a time, of one process or several: on GPUs one in each."""
+        return int(getattr(params, "processes" if gpus else self.side_by_side, 1))
 
     @property
     def log(self) -> str:

@@ -4,7 +4,6 @@ import math
 import os
 import re
 import shlex
-import shutil
 import subprocess
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
@@ -20,12 +19,12 @@ from ncfm.stages import table
 # Jobs run on the Python that runs Snakemake, whether or not its environment is activated.
 shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
 
-# Where there is no GPU nobody queues for one, and cells run side by side on the cores. NCFM_GPU=1 says that there are some
-# where the jobs will run, though not here: on the machine from which one submits to a cluster.
-GPU = os.environ.get("NCFM_GPU", str(int(shutil.which("nvidia-smi") is not None)))
-if GPU not in ("0", "1"):
-    sys.exit(f"ncfm: NCFM_GPU: is {GPU!r} (allowed: 0, 1)")
-GPU = int(GPU)
+# Where there is no GPU, or NCFM_DEVICE is the CPU, nobody queues for one, and cells run side by side on the cores.
+# NCFM_GPU=1 says that there are some where the jobs will run, though not here: on the machine from which one submits.
+try:
+    GPU = gpus.wanted()
+except NcfmError as error:
+    sys.exit(f"ncfm: {error}")
 if "gpu" not in workflow.global_resources:  # else `--resources gpu=3` said how many jobs use them at a time
     workflow.register_resource("gpu", Resource("gpu", max(1, len(gpus.visible()))))
 # DVC refuses who reads a folder while it writes it: the job that writes the params files runs alone, and first.
@@ -72,8 +71,8 @@ def job_of(cell):
 
 
 def cores_of(cell):
-    """Return the cores of a job: one for each network that it trains side by side, as far as there are so many."""
-    return max(1, min(workflow.cores or 1, getattr(CAMPAIGN.params[cell], STAGES[cell.stage].side_by_side, 1)))
+    """Return the cores of a job: one for each network that it computes at a time, as far as there are so many."""
+    return min(workflow.cores or 1, STAGES[cell.stage].at_a_time(CAMPAIGN.params[cell], gpus_of(cell)))
 
 
 @functools.cache
@@ -86,8 +85,9 @@ def memory_of(stage):
     """Return a function of a job's wildcards and attempt: MB by the cost model, more at each attempt."""
 
     def megabytes(cell):
-        side_by_side = max(cores_of(cell), getattr(CAMPAIGN.params[cell], "processes", 1))
-        return math.ceil(MEMORY_MARGIN * memory(cell, cost(cell), side_by_side, gpus_of(cell)) / 1e6)
+        processes = getattr(CAMPAIGN.params[cell], "processes", 1)
+        held = memory(cell, cost(cell), max(cores_of(cell), processes), processes, gpus_of(cell))
+        return math.ceil(MEMORY_MARGIN * held / 1e6)
 
     found = of_cell(stage, megabytes)
     return lambda wildcards, attempt: attempt * found(wildcards)

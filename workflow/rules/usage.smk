@@ -4,6 +4,7 @@
 import atexit
 import contextlib
 import json
+import shutil
 import socket
 import time
 

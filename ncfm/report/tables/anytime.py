@@ -10,7 +10,7 @@ import pandas as pd
 from ncfm.core import layout
 from ncfm.report.collect import AccuracyTable, StoredSet, Values, collect_accuracies
 from ncfm.report.files import ResultsFolder
-from ncfm.report.tables.results import ONE_SET, document, latex_table, readable
+from ncfm.report.tables.results import document, interval_text, latex_table, readable
 from ncfm.report.verdicts.intervals import interval
 from ncfm.stages.anytime import FINISHED
 
@@ -48,11 +48,13 @@ def anytime_table(tests: Sequence[AccuracyTable], sets: Iterable[StoredSet]) -> 
         head = {"protocol": layout.RELEASED, **test.names, "label": test.label, "missing": ", ".join(test.missing)}
         if not len(test.accuracies):
             lines.append(head)
-        for column, iteration in enumerate(test.columns):
-            values = test.accuracies[:, column]
+        last = group[0].params.get("iterations") if group else None
+        for column, at in enumerate(test.columns):
+            if at == last:  # the line of the finished set says the same
+                continue
+            values, iteration = test.accuracies[:, column], last if at == FINISHED else at
             low, high = interval(values) or (None, None)
-            last = group[0].params.get("iterations") if group and iteration == FINISHED else None
-            line = {"iteration": iteration or last, "minutes": _minutes(group, iteration or last)}
+            line = {"iteration": iteration, "minutes": _minutes(group, iteration)}
             line |= {"accuracy": float(values.mean()), "accuracy_low": low, "accuracy_high": high}
             lines.append({**head, **line, "n_seeds": len(values)})
     return pd.DataFrame(lines, columns=list(COLUMNS)).astype({"iteration": "Int64"})
@@ -70,8 +72,7 @@ def _minutes(group: Iterable[StoredSet], iteration: int | None) -> float | None:
 
 def _texts(table: pd.DataFrame) -> pd.DataFrame:
     ranges = zip(table["accuracy_low"], table["accuracy_high"], strict=True)
-    texts = [f"{low:.1f} to {high:.1f}" if pd.notna(low) else ONE_SET for low, high in ranges]
-    shown = table.assign(interval=texts)
+    shown = table.assign(interval=[interval_text(low, high, 1) for low, high in ranges])
     names = ("dataset", "ipc", "label", "arch", "protocol", "iteration", "minutes", "accuracy", "interval", "n_seeds")
     heads = {"arch": "test network", "interval": "95%", "n_seeds": "sets"}
     return readable(shown, (*names, "missing"), {"minutes": 3, "accuracy": 1, "iteration": 0}, **heads)
