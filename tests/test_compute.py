@@ -27,7 +27,7 @@ from ncfm.core.torchvision_shim import notes
 from ncfm.datasets.split import load_split
 from ncfm.method.distillation import Distillation
 from ncfm.method.pool import Pool
-from ncfm.report.collect import hardware_text
+from ncfm.report.origins import hardware_text
 from ncfm.run import compute, gpus, record
 from ncfm.run.record import recorded
 

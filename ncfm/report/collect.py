@@ -287,16 +287,3 @@ def collect_accuracies(
                 columns, found = these, found + accuracies
         tests.append(AccuracyTable(seeds.cell.names, seeds.label, columns, np.array(found), seeds.missing))
     return tests
-
-
-def hardware_text(record: Values) -> str:
-    """Return the machine of a record, e.g. ``NVIDIA H200`` or ``Intel Xeon, 2 cores``, and what it could not do."""
-    hardware = record["hardware"]
-    machine = hardware["gpu"] or f"{hardware['cpu']}, {hardware['cores']} cores"
-    lacking = record.get("params", {}).get("precision") == "bfloat16" and not hardware.get("bfloat16", True)
-    return f"{machine}, bfloat16 computed in float32" if lacking else machine
-
-
-def commit_text(record: Values) -> str:
-    """Return the short commit of a record, with ``+`` where the code differed from it."""
-    return f"{record['commit'][:7]}{'+' if record['dirty'] else ''}" if record["commit"] else "unknown"

@@ -1,4 +1,4 @@
-"""How each number came about: the stages behind a row of the results, from nothing to its evaluations."""
+"""How each number came about: the stages behind a row of the results, and on which machine and commit they ran."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from ncfm.core import layout
 from ncfm.core.progress import duration
-from ncfm.report.collect import Collected, ResultRow, StoredSet, Values, commit_text, hardware_text
+from ncfm.report.collect import Collected, ResultRow, StoredSet, Values
 from ncfm.report.files import ResultsFolder
 from ncfm.stages import cells, table
 from ncfm.stages.cells import Cell
@@ -71,3 +71,16 @@ def ran(collected: Collected, origins: Sequence[Origin]) -> list[tuple[str, str]
         facts.append((name, ", ".join(sorted({text(record) for record in records}))))
     left = sum(len(row.missing) for row in collected.rows)
     return [*((name, text) for name, text in facts if text), *([("not run", f"{left} evaluations")] if left else [])]
+
+
+def hardware_text(record: Values) -> str:
+    """Return the machine of a record, e.g. ``NVIDIA H200`` or ``Intel Xeon, 2 cores``, and what it could not do."""
+    hardware = record["hardware"]
+    machine = hardware["gpu"] or f"{hardware['cpu']}, {hardware['cores']} cores"
+    lacking = record.get("params", {}).get("precision") == "bfloat16" and not hardware.get("bfloat16", True)
+    return f"{machine}, bfloat16 computed in float32" if lacking else machine
+
+
+def commit_text(record: Values) -> str:
+    """Return the short commit of a record, with ``+`` where the code differed from it."""
+    return f"{record['commit'][:7]}{'+' if record['dirty'] else ''}" if record["commit"] else "unknown"

@@ -17,8 +17,9 @@ import pandas as pd
 from ncfm.core.errors import DataError
 from ncfm.core.progress import duration
 from ncfm.core.store import write_text
-from ncfm.report.collect import Values, commit_text, hardware_text
+from ncfm.report.collect import Values
 from ncfm.report.files import read_compact
+from ncfm.report.origins import commit_text, hardware_text
 from ncfm.report.tables.results import csv_text, document, markdown
 from ncfm.report.verdicts import text
 from ncfm.report.verdicts.rules import Verdict

@@ -20,10 +20,10 @@ from PIL import Image
 
 from ncfm.core.layout import RELEASED
 from ncfm.report import changes, links
-from ncfm.report.collect import Collected, ResultRow, Values, commit_text, hardware_text
+from ncfm.report.collect import Collected, ResultRow, Values
 from ncfm.report.figures.panels import DPI
 from ncfm.report.files import ResultsFolder
-from ncfm.report.origins import Origin, ran
+from ncfm.report.origins import Origin, commit_text, hardware_text, ran
 from ncfm.report.tables import comparisons, selection, settings, times
 from ncfm.report.tables import results as tables
 from ncfm.report.verdicts import text as verdict_text

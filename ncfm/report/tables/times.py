@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ncfm.report.collect import Collected, ResultRow, Values, commit_text, hardware_text
+from ncfm.report.collect import Collected, ResultRow, Values
+from ncfm.report.origins import commit_text, hardware_text
 from ncfm.report.tables.results import document, readable
 
 NOTE = (

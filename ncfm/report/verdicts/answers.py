@@ -9,7 +9,8 @@ from typing import Any
 from ncfm.core.layout import RELEASED
 from ncfm.datasets.catalogue import CATALOGUE
 from ncfm.datasets.imagenet_classes import PUBLIC_SPLIT
-from ncfm.report.collect import Evaluation, ResultRow, Values, hardware_text
+from ncfm.report.collect import Evaluation, ResultRow, Values
+from ncfm.report.origins import hardware_text
 from ncfm.report.verdicts.candidates import Obstacle, Reason, candidates, distilled
 from ncfm.report.verdicts.differences import Budget, Difference, differences, differences_text
 from ncfm.report.verdicts.intervals import interval, mean_of, seed_means

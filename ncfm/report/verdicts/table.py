@@ -12,7 +12,8 @@ from ncfm.campaign.plan import reported_seconds
 from ncfm.core.params import DistillParams
 from ncfm.datasets.catalogue import CATALOGUE
 from ncfm.models.registry import ARCHITECTURES
-from ncfm.report.collect import ResultRow, commit_text
+from ncfm.report.collect import ResultRow
+from ncfm.report.origins import commit_text
 from ncfm.report.verdicts.answers import MEASURED, Answer, answer, not_run
 from ncfm.report.verdicts.candidates import Reason, reported_name
 from ncfm.report.verdicts.protocol import full_protocol
