@@ -490,6 +490,32 @@ def test_pairs_of_files_with_soft_labels_logits_or_classes():
     assert found.soft_labels is not None and torch.allclose(found.soft_labels, astray.softmax(1))
 
 
+def test_what_import_guesses_of_pixels_and_labels_it_says(capsys):
+    """Pixels in [0, 1] are not turned back; probabilities may be rounded; other labels are said to be logits."""
+    pixels, normalised = digits_like(0)
+    rounded = torch.full((20, 10), 0.03).scatter(1, GOOD[1][:, None], 0.72)
+    for images, labels in ((pixels, rounded), (normalised, rounded * 10)):
+        torch.save(images, "images_best.pt")
+        torch.save(labels, "labels_best.pt")
+        found = imported("images_best.pt")
+        assert torch.allclose(found.stored, pixels, atol=1e-6) and found.soft_labels is not None
+        said = capsys.readouterr().err
+        assert ("taken as they are" in said) is (images is pixels) is ("turned back" not in said)
+        assert ("taken for logits" in said) is (images is normalised)
+        wanted = rounded / 0.99 if images is pixels else (rounded * 10).softmax(1)
+        assert torch.allclose(found.soft_labels, wanted, atol=1e-6)
+
+
+def test_pictures_of_16_bits_keep_their_range_and_get_no_set_among_them(capsys):
+    for label in range(10):
+        Path(f"deep/{label}").mkdir(parents=True)
+        Image.fromarray(np.full((16, 16), 257 * 20 * label, np.uint16)).save(f"deep/{label}/0.png")
+    stored = imported("deep", ipc="1", factor="1").stored
+    assert torch.equal((stored[:, 0, 0, 0] * 255).round(), 20.0 * torch.arange(10))
+    assert cli.main(import_command("deep", "deep", ipc="1", factor="1")) == 2
+    assert "deep: would lie in deep" in capsys.readouterr().err
+
+
 def test_a_set_of_28_pixels_gets_the_border_of_our_mnist():
     images = torch.rand(10, 1, 28, 28)
     torch.save([images, torch.arange(10)], "set.pt")

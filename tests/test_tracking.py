@@ -337,6 +337,9 @@ def test_tracking_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NCFM_TRACKING", "off")
     finish(stage())
     assert not sending.FOLDER.exists()
+    monkeypatch.setenv("NCFM_TRACKING", "0")
+    with pytest.raises(NcfmError, match=r"^NCFM_TRACKING: is '0' \(allowed: on, late, off\)$"):
+        stage()
 
 
 @pytest.mark.usefixtures("store")

@@ -51,6 +51,12 @@ def test_what_was_changed_is_named_with_who_wrote_and_who_read_it(capsys):
     assert said.err == f"ncfm: {ROOT}: 2 files are not as the 2 records say\n"
 
 
+def test_the_copies_of_sets_in_mlflows_store_need_no_record(capsys):
+    write_text("results/mlflow/artifacts/toy/0/artifacts/distilled.safetensors", "a copy")
+    assert cli.main(["verify"]) == 0
+    assert "every file is as its record says" in capsys.readouterr().out
+
+
 def test_missing_files_torn_records_and_empty_folders(capsys):
     (ROOT / "evaluations/seed0/convnet-3.txt").unlink()
     write_text(ROOT / "sets/seed0/distilled.record.json", "{")

@@ -11,7 +11,8 @@ RELEASED = "released"  # the protocol of evaluation that is meant where none is 
 WHOLE = "whole"  # the method of all training images, which a search compares with
 ADHOC = "adhoc"  # what stands in place of a campaign's name for runs without one
 ELSEWHERE = ("published", "shipped")  # folders of results/ whose records are of other machines
-APART = (*ELSEWHERE, "mlflow", ADHOC)  # folders of results/ that no campaign writes
+MLFLOW = "mlflow"  # folder of results/ with MLflow's store, and its copies of sets
+APART = (*ELSEWHERE, MLFLOW, ADHOC)  # folders of results/ that no campaign writes
 MLFLOW_PORT = 5000  # of the server that `ncfm ui` starts, unless it is told another
 COMPACT = ("params.json", "evaluations.json", "records.json", "histories.json")  # hold a published campaign, by path
 # The names that tell one cell from another, in this order, and what is written before each.

@@ -54,7 +54,7 @@ def import_command(file: Path, out: Path, data: Path | None, **values: Any) -> N
     """
     from ncfm.core.params import parse
     from ncfm.method.distilled import load
-    from ncfm.outside.adhoc import Limits, evaluate_all
+    from ncfm.outside.adhoc import Limits, check_apart, evaluate_all
     from ncfm.outside.exchange import ImportParams, import_set, target_of
     from ncfm.outside.foreign import files_of, read_foreign
     from ncfm.run import gpus
@@ -66,6 +66,8 @@ def import_command(file: Path, out: Path, data: Path | None, **values: Any) -> N
         raise ParamsError(f"--{next(iter(cut))}: is read only with --data, which is missing")
     limits = parse(Limits, cut, "import")
     found = read_foreign(file, params.run)
+    if found.folders:
+        check_apart(file, out, "name another place with --out")
     origin = found.facts.origin
     target = target_of(values["dataset"], data, file, found.facts.dataset)
     if (method := values["method"] or origin.method) is None:

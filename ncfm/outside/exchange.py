@@ -26,6 +26,7 @@ from ncfm.outside.foreign import Foreign
 from ncfm.run.record import Record
 
 WHOLE_NUMBERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+ROUNDED = 0.05  # that probabilities of one image may miss 1 by, in sum
 OUTSIDE = 1.0  # pixels further outside [0, 1] than that were normalised with something,
 SHARE = 0.1  # and so was a set with a larger share of its pixels outside
 TWICE = 1.5 / 255  # the brightest pixel of images that were divided by 255 twice
@@ -98,8 +99,9 @@ def import_set(
         found = replace(found, images=found.images.float() / 255)
     for fault in _faults(found, target, int(names["ipc"])):
         raise DataError(f"{source}: holds {fault}")
-    images = found.images.float()
-    if found.normalised:
+    images, fits = found.images.float(), bool(((found.images >= 0) & (found.images <= 1)).all())
+    turned_back = found.normalised and (params.normalised or not fits)
+    if turned_back:
         images = target.normalisation.undo(images)
     if (images.shape[-1], target.resolution) == MNIST:
         images = pad(images, (2, 2, 2, 2))
@@ -109,6 +111,12 @@ def import_set(
         soft = soft[order].repeat(factor**2, 1)
     size = f"{len(images)} images, {len(images) // target.classes} for each of {target.classes} classes"
     notes = [f"{source}: {found.form}; {size}, {factor} x {factor} tiles, {'class' if soft is None else 'soft'} labels"]
+    if turned_back:
+        notes.append("normalised pixels are turned back by the data set's own statistics")
+    elif found.normalised:
+        notes.append("pixels lie in [0, 1], so they are taken as they are (--normalised: they are normalised)")
+    if soft is not None and not _are_probabilities(found.labels):
+        notes.append("the labels are no probabilities, so they are taken for logits")
     if params.factor is None and factor > 1:
         notes.append("if these images are whole, say so by --factor 1")
     if outside := int(((images < 0) | (images > 1)).sum()):
@@ -132,12 +140,16 @@ def _labels(found: Foreign, classes: int) -> tuple[Tensor, Tensor | None]:
     if found.labels.dim() == 1:
         return found.labels.long(), None
     labels = found.labels.float()
-    is_probability = bool((labels >= 0).all()) and bool(((labels.sum(1) - 1).abs() < 1e-3).all())
-    soft = labels if is_probability else labels.softmax(1)
+    soft = labels / labels.sum(1, keepdim=True) if _are_probabilities(labels) else labels.softmax(1)
     if found.classes is not None:
         return found.classes.long(), soft
     by_place = torch.arange(classes).repeat_interleave(len(labels) // classes)
     return (soft.argmax(1) if _even(soft, classes) else by_place), soft
+
+
+def _are_probabilities(labels: Tensor) -> bool:
+    """Say whether rows are probabilities, perhaps rounded to two decimals or kept in bfloat16, rather than logits."""
+    return bool((labels >= 0).all()) and bool(((labels.float().sum(1) - 1).abs() < ROUNDED).all())
 
 
 def _even(soft: Tensor, classes: int) -> bool:

@@ -129,7 +129,8 @@ def _of_parts(form: str, source: Path, parts: Mapping[str, Any], facts: Any) -> 
     """Return a set of its named parts, and of what it says of itself."""
     known = parse(Facts, facts, str(source))
     images, labels = _tensors(source, [parts["images"], parts["labels"]])
-    return Foreign(form, images, labels, False, known.factor, known, parts.get("classes"))
+    classes = parts.get("classes")  # or the names of classes, in a file of another program
+    return Foreign(form, images, labels, False, known.factor, known, classes if isinstance(classes, Tensor) else None)
 
 
 def _read_pair(source: Path) -> Foreign:
@@ -214,6 +215,8 @@ def _stack(source: Path, arrays: Sequence[np.ndarray]) -> Tensor:
 def _pixels(file: Path | io.BytesIO, place: Path) -> np.ndarray:
     try:
         with Image.open(file) as opened:
+            if opened.mode.startswith("I"):  # 16 bits, which Pillow's conversion would cut off at 255
+                return np.atleast_3d((np.asarray(opened).astype(np.uint32) // 257).astype(np.uint8))
             return np.atleast_3d(np.asarray(opened.convert("L" if opened.mode in ("1", "L") else "RGB")))
     except (OSError, ValueError) as error:
         raise DataError(f"{place}: is not a whole image, or holds one that is not") from error

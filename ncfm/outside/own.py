@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from ncfm.core.errors import ParamsError, notices
-from ncfm.core.params import DistillParams
+from ncfm.core.params import DistillParams, PretrainParams
 from ncfm.core.store import is_text, json_text, write_text
 from ncfm.core.values import LONGEST_NAME, Name
 from ncfm.datasets.catalogue import CATALOGUE
@@ -49,10 +49,12 @@ def add(folder: Path, name: str | None, resolution: int | None) -> str:
     if name in CATALOGUE and not is_text(path, text):
         raise ParamsError(f"--name: {name} is another data set, or holds other images; take a new name, as {name}-2")
     write_text(path, text)
+    network = network_of(resolution)
+    extractors = "" if network == PretrainParams.model_validate({}).arch else f"  pretrain: {{arch: {network}}}\n"
     notes = notices(*loaded.origin.get("notes", ()))
     return (
         f"{folder}: {read}\n{notes}wrote {path}\nin a campaign, params/NAME.yaml:\n"
-        f"  architectures: [{network_of(resolution)}]\n  datasets:\n    {name}: {{{_ipcs(known.smallest_class)}}}\n"
+        f"  architectures: [{network}]\n{extractors}  datasets:\n    {name}: {{{_ipcs(known.smallest_class)}}}\n"
         f"found where it lies now, or as {shlex.quote(name)} in the folder `prepare: {{root: ...}}`"
     )
 

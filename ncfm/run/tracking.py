@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ncfm.core.errors import NOTICE, DataError, NcfmError
+from ncfm.core.errors import NOTICE, DataError, NcfmError, ParamsError
 from ncfm.core.progress import Progress
 from ncfm.run import browser, standing
 from ncfm.run import presentation as runs
@@ -29,6 +29,7 @@ from ncfm.run.sending import PASSWORD, Sender, Store, address_of, page_of, quiet
 PATIENCE = 5.0  # seconds before a stage opens the store: a shorter stage sends everything at its end, in one go
 INTERVAL = 2.0  # seconds between two sendings
 LAST_WAIT = 60.0  # seconds that a finished stage waits until everything is sent
+SETTINGS = ("on", "late", "off")  # of NCFM_TRACKING; late: a short stage leaves its record to an import
 LATER = "`ncfm track import` sends the record later"
 Job = tuple[list[Row], Callable[[Sender], None], bool]  # what to send, what to do then, whether to report a failure
 
@@ -145,7 +146,9 @@ class Run:
         self._due = time.monotonic() + PATIENCE
         self._jobs: queue.Queue[Job] = queue.Queue()
         self._thread: threading.Thread | None = None
-        setting = os.environ.get("NCFM_TRACKING", "").lower()
+        setting = os.environ.get("NCFM_TRACKING", "").lower() or SETTINGS[0]
+        if setting not in SETTINGS:
+            raise ParamsError(f"NCFM_TRACKING: is {setting!r} (allowed: {', '.join(SETTINGS)})")
         off, self._late = not wanted or setting == "off", setting == "late"
         self._given_up = off or importlib.util.find_spec("mlflow") is None
 

@@ -8,7 +8,7 @@ from math import isclose
 from pathlib import Path, PurePosixPath
 
 from ncfm.core.errors import DataError
-from ncfm.core.layout import ELSEWHERE, SET_FILE, record_file
+from ncfm.core.layout import ELSEWHERE, MLFLOW, SET_FILE, record_file
 from ncfm.core.store import read_json, sha256
 from ncfm.run.presentation import Content, beside, key_of_run, read_record, records_below
 
@@ -110,6 +110,6 @@ def missing_inputs(path: Path, record: Content, written: Collection[Path]) -> It
 def without_record(folder: Path) -> Iterator[Path]:
     """Yield the sets and results of tests below a folder that have no record beside them, in their order."""
     for file in sorted(path for path in folder.rglob("[!.]*.*") if any(map(path.absolute().match, (SET_FILE, TESTS)))):
-        elsewhere = not set(ELSEWHERE).isdisjoint(file.relative_to(folder).parts)
+        elsewhere = not {*ELSEWHERE, MLFLOW}.isdisjoint(file.relative_to(folder).parts)
         if not (elsewhere or file.name.endswith(".record.json") or Path(record_file(PurePosixPath(file))).is_file()):
             yield file
