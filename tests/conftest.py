@@ -7,12 +7,16 @@ from pathlib import Path
 
 import helpers
 import pytest
+import torch
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _on_the_processor() -> Iterator[None]:
+    """One thread for each process: the workers share the cores, where more would mostly wait for each other."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NCFM_DEVICE", "cpu")
+        patch.setenv("OMP_NUM_THREADS", "1")
+        torch.set_num_threads(1)
         yield
 
 

@@ -33,7 +33,7 @@ def test_both_engines_compute_the_same_bytes_and_campaigns_do_not_disturb_each_o
     while any(process.poll() is None for process in running):
         tree.run("ncfm", "use", names[switches % 2])
         switches += 1
-        time.sleep(1)
+        time.sleep(5)
     assert switches > 2
     for process in running:
         printed, _ = process.communicate()
