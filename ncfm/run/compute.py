@@ -141,7 +141,6 @@ def accelerated(function: Callable[..., Tensor], params: ComputeParams, device: 
     """
     if params.compile:
         check_compiler(device)
-    if params.compile:
         # The full graph or an error: parts that run uncompiled would not be safe to call from several threads.
         # A second batch size makes the batch dimension dynamic, so that many sizes cost two compilations.
         function = torch.compile(function, fullgraph=True)
